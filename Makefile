@@ -1,0 +1,46 @@
+# Every target sets up its own environment in .venv first; it is kept and shared by all of them.
+#   make demo        real data to a table of metrics, in minutes
+#   make test        the quick tests        make test-slow   fault and grid tests
+#   make lint        ruff and mypy          make bench       the speed and memory benchmark
+#   make venv        the environment alone  make clean       remove it and the caches (data/ and runs/ stay)
+# Variables: PYTHON=python3.12, CONSTRAINTS=/dev/null (newest versions), ARGS="-k store" (passed to pytest)
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+ARGS ?=
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet --progress-bar off
+READY := .venv/.ready
+
+.PHONY: venv demo test test-slow lint bench clean
+.DELETE_ON_ERROR:
+
+venv: $(READY)
+
+# torch comes first and alone: the constraint takes the build at hand, and what follows finds it installed.
+$(READY): setup.cfg constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "legorec needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@echo "Setting up .venv (some minutes the first time) ..."
+	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) could not create .venv (on Debian: apt install python3-venv)"; exit 1; }
+	@$(PIP) -c $(CONSTRAINTS) torch || { echo "make: installing torch failed, see the lines above"; exit 1; }
+	@$(PIP) -c $(CONSTRAINTS) -e '.[lm,unitok,test]' || { echo "make: installing legorec and its dependencies failed, see the lines above"; exit 1; }
+	@touch $@
+
+# Two workers with one torch thread each.
+test: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not slow and not cuda" $(ARGS)
+
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "slow and not cuda" --timeout 1200 $(ARGS)
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(READY)
+	$(PY) -m benchmarks.core
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

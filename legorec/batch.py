@@ -1,0 +1,139 @@
+"""What the parts of a recommender hand to each other.
+
+Dimensions, in code as suffixes: ``B`` examples, ``H`` history, ``K`` candidates, ``N`` distinct items of a
+batch, ``F`` fields, ``L`` tokens, ``T`` tokens packed end to end, ``E`` token width, ``D`` item and user
+width, ``M`` interests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from legorec.nn.fused import PermuteRows
+from legorec.nn.segments import Segments
+
+
+@dataclass(frozen=True)
+class ClickBatch:
+    """Histories and candidates of ``B`` examples over the ``N`` distinct items that they name.
+
+    ``items`` stays on the host: sizes that depend on it are known there, so that no step waits for the
+    device. ``history`` and ``candidates`` are positions in ``items``; where a mask is False the position is
+    0 and means nothing.
+    """
+
+    items: Tensor  # (N,) rows of the catalogue, distinct, on the host
+    history: Tensor  # (B, H) positions in items, oldest first
+    history_mask: Tensor  # (B, H) True where a click exists
+    candidates: Tensor  # (B, K) positions in items
+    candidate_mask: Tensor  # (B, K) True where a candidate exists
+    labels: Tensor  # (B, K) float32, 1 for a click
+    user: Tensor  # (B,) rows of the user table
+    group: Tensor  # (B,) what metrics group by
+    span: Tensor  # (B,) which stored history this is
+    number: int = -1  # its place in the run, for messages
+
+    def to(self, device: torch.device | str) -> ClickBatch:
+        """The same batch with everything but ``items`` on a device."""
+        moved = {
+            part.name: value.to(device, non_blocking=True)
+            for part in fields(self)
+            if part.name != "items" and isinstance(value := getattr(self, part.name), Tensor)
+        }
+        return ClickBatch(items=self.items, number=self.number, **moved)
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """Token vectors of ``N`` items, packed without padding: item by item, inside an item field by field."""
+
+    values: Tensor  # (T, E) on the device
+    lengths: Tensor  # (N, F) int64 on the host; an empty field has length 0
+
+    @cached_property
+    def by_item(self) -> Segments:
+        """One row per item, its fields joined in order."""
+        return Segments(self.lengths.sum(1))
+
+    @cached_property
+    def by_field(self) -> Segments:
+        """One row per item and field, ``N * F`` of them."""
+        return Segments(self.lengths.reshape(-1))
+
+    def padded(self, field_index: int | None = None) -> tuple[Tensor, Tensor]:
+        """(N, L, E) and the mask (N, L) of one field, or of the whole item when no field is named."""
+        if field_index is None:
+            return self.by_item.pad(self.values)
+        values, lengths = self.select(field_index)
+        return Segments(lengths).pad(values)
+
+    def by_fields(self) -> list[tuple[Tensor, Segments]]:
+        """The packed values of every field, each with one row per item: one gather for all of them."""
+        num_items, num_fields = self.lengths.shape
+        if num_fields == 1:
+            return [(self.values, Segments(self.lengths[:, 0]))]
+        lengths = self.lengths.numpy()
+        ends = lengths.reshape(-1).cumsum().reshape(lengths.shape)
+        starts, sizes = (ends - lengths).T.reshape(-1), lengths.T.reshape(-1)
+        places = np.arange(int(sizes.sum()))
+        order = places + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
+        inverse = np.empty_like(order)
+        inverse[order] = places
+        device = self.values.device
+        values = PermuteRows.apply(
+            self.values,
+            torch.from_numpy(order).to(device, non_blocking=True),
+            torch.from_numpy(inverse).to(device, non_blocking=True),
+        )
+        parts = values.split(lengths.sum(0).tolist())
+        return [(part, Segments(self.lengths[:, index])) for index, part in enumerate(parts)]
+
+    def select(self, field_index: int) -> tuple[Tensor, Tensor]:
+        """The packed values of one field and its lengths (N,)."""
+        values, rows = self.by_fields()[field_index]
+        return values, rows.lengths
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """A given table of vectors: one row per token of a vocabulary, or per item.
+
+    ``frozen`` keeps it as it is. ``transform`` puts a learned projection behind it: ``linear`` always,
+    ``auto`` where its width is not the wanted one, ``none`` never, so that another width is an error.
+    """
+
+    weight: np.ndarray | Tensor
+    frozen: bool = True
+    transform: Literal["auto", "linear", "none"] = "auto"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scored candidates, row by row: the one currency of evaluation. Scores are float32 or float64."""
+
+    group: np.ndarray  # (R,) rows of one group need not stand together
+    label: np.ndarray  # (R,) 1 for a click
+    score: np.ndarray  # (R,)
+    group_by: str = "impression"
+
+    def __post_init__(self) -> None:
+        if not len(self.group) == len(self.label) == len(self.score):
+            raise ValueError(
+                f"`group`, `label` and `score` must have one row per candidate, got "
+                f"{len(self.group)}, {len(self.label)} and {len(self.score)}"
+            )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum and what to divide it by, so that accumulated and parallel batches are weighed exactly."""
+
+    total: Tensor  # scalar, a sum over examples
+    count: int
+    parts: dict[str, Tensor] = field(default_factory=dict)  # detached sums, by name

@@ -1,0 +1,43 @@
+"""Settings of bricks -> bricks: what YAML sets and what only the program knows meet in the constructor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from legorec import registry
+
+
+class BrickSettings(Protocol):
+    """One ``{name: ..., key: value, ...}`` block, already checked against the brick's signature."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+
+
+def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any:
+    """Construct a brick.
+
+    Args:
+        kind: ``source``, ``item_encoder``, ``user_encoder``, ``predictor`` or ``objective``.
+        offered: what the program knows (``input_dim``, ``catalog``, ...); a brick gets what it names.
+
+    Raises:
+        ValueError: the brick refuses its settings, or needs what this model cannot offer.
+    """
+    brick = registry.find(kind, settings.name)
+    asked = {part.name: part for part in brick.parameters if part.name in registry.OFFERED}
+    missing = [name for name, part in asked.items() if part.required and name not in offered]
+    if missing:
+        raise ValueError(
+            f"model.{kind} '{settings.name}' needs `{missing[0]}` ({registry.OFFERED[missing[0]]}), "
+            "which this model does not have"
+        )
+    given = {name: offered[name] for name in asked if name in offered}
+    try:
+        return registry.load(brick)(**settings.arguments, **given)
+    except ValueError as error:
+        raise ValueError(f"model.{kind} '{settings.name}': {error}") from error

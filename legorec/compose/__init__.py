@@ -1,0 +1,23 @@
+"""Command line and YAML layers -> one tree with origins. RefConfig is called in ``references`` alone."""
+
+from legorec.compose.command_line import COMMAND_LINE, LAYERS, WORKER_FLAGS, wants_help
+from legorec.compose.composition import DEFAULT, Composition, compose
+from legorec.compose.problems import MASK, Problem, SettingsError, is_secret
+from legorec.compose.references import Read
+from legorec.compose.scalars import to_yaml
+
+__all__ = [
+    "COMMAND_LINE",
+    "DEFAULT",
+    "LAYERS",
+    "MASK",
+    "WORKER_FLAGS",
+    "Composition",
+    "Problem",
+    "Read",
+    "SettingsError",
+    "compose",
+    "is_secret",
+    "to_yaml",
+    "wants_help",
+]

@@ -1,0 +1,134 @@
+"""``--key value`` pairs: layers, the worker's own flags, dotted overrides, keys that references read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from legorec.compose.files import Document, join, parse_text, put
+from legorec.compose.problems import Problem
+from legorec.compose.scalars import cast
+from legorec.registry import did_you_mean
+
+LAYERS = {
+    "data": "YAML file of the data layer: the store, its fields, history, splits",
+    "embed": "YAML file of the embed layer: given token tables (left out: none)",
+    "model": "YAML file of the model layer: the bricks and the objective",
+    "exp": "YAML file of the exp layer: mode, policy, evaluation, metrics",
+}
+REQUIRED = ("data", "model", "exp")
+SETTINGS = "settings"
+
+# The worker's own flags: default, and what it is for.
+WORKER_FLAGS: dict[str, tuple[Any, str]] = {
+    "seed": (2023, "seed of parameters, batches, dropout and negatives"),
+    "device": ("auto", "auto, cpu, cuda, cuda:N or mps"),
+    "resume": (False, "go on from the run folder's last checkpoint"),
+    "overwrite": (False, "replace a finished run folder"),
+    "dry_run": (False, "print every resolved setting with where it came from, and stop"),
+    "runs": ("runs", "folder that run folders are made in"),
+}
+COMMAND_LINE = "command line"
+
+
+@dataclass
+class CommandLine:
+    """The pairs as typed, cast like YAML scalars and sorted by what they are."""
+
+    layers: dict[str, str] = field(default_factory=dict)
+    settings: str | None = None
+    flags: dict[str, Any] = field(default_factory=dict)
+    dotted: dict[str, Any] = field(default_factory=dict)
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+def wants_help(argv: list[str]) -> bool:
+    """Whether ``--help`` or ``-h`` was asked for."""
+    return "--help" in argv or "-h" in argv
+
+
+def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
+    """Sort the pairs; what is not a pair, or is given twice, is a problem."""
+    found = CommandLine()
+    seen: set[str] = set()
+    for key, text in _pairs(argv, problems):
+        if key in seen:
+            problems.append(Problem(COMMAND_LINE, f"--{key}", "is given twice"))
+            continue
+        seen.add(key)
+        if key in LAYERS:
+            found.layers[key] = text
+        elif key == SETTINGS:
+            found.settings = text
+        elif key in WORKER_FLAGS:
+            found.flags[key] = _value(key, text, problems)
+        elif "." in key:
+            found.dotted[key] = _value(key, text, problems)
+        else:
+            found.free[key] = _value(key, text, problems)
+    if found.settings is not None and found.layers:
+        named = ", ".join(f"--{each}" for each in found.layers)
+        message = f"cannot go together with {named}: a saved settings file holds all layers"
+        problems.append(Problem(COMMAND_LINE, "--settings", message))
+    return found
+
+
+def override(document: Document, dotted: dict[str, Any], problems: list[Problem]) -> None:
+    """Replace single values by ``--exp.policy.lr 1e-4``; its last part may be new there."""
+    for key, value in dotted.items():
+        origin = f"{COMMAND_LINE} --{key}"
+        parts = key.split(".")
+        if parts[0] not in LAYERS:
+            known = ", ".join(f"--{each}.*" for each in LAYERS)
+            hint = did_you_mean(parts[0], LAYERS)
+            problems.append(Problem(COMMAND_LINE, f"--{key}", f"a dotted key is one of {known}{hint}"))
+            continue
+        if not all(parts):
+            problems.append(Problem(COMMAND_LINE, f"--{key}", "a dotted key has a name between its dots"))
+            continue
+        parent: Any = document.tree
+        for depth, part in enumerate(parts[:-1]):
+            if isinstance(parent, dict) and parent.get(part) is None:
+                # A block left out or empty: whether it may be there is told when the settings are checked.
+                here = join(*parts[: depth + 1])
+                put(document, parent, join(*parts[:depth]), part, {}, {here: origin})
+            parent = _child(parent, part)
+        place, last = join(*parts[:-1]), parts[-1]
+        if isinstance(parent, dict) or _child(parent, last) is not None:
+            put(document, parent, place, last, value, {key: origin})
+        else:
+            problems.append(Problem(COMMAND_LINE, f"--{key}", f"there is no `{last}` in `{place}` to set"))
+
+
+def _child(parent: Any, part: str) -> Any:
+    if isinstance(parent, list):
+        return parent[int(part)] if part.isdigit() and int(part) < len(parent) else None
+    return parent.get(part) if isinstance(parent, dict) else None
+
+
+def _pairs(argv: list[str], problems: list[Problem]) -> list[tuple[str, str]]:
+    pairs = []
+    rest = [each for each in argv if each not in ("--help", "-h")]
+    while rest:
+        token = rest.pop(0)
+        key, equals, value = token[2:].partition("=")
+        if not token.startswith("--") or not key:
+            problems.append(Problem(COMMAND_LINE, token, f"is not a `--key value` pair{_dashes(token)}"))
+        elif equals:
+            pairs.append((key, value))
+        elif not rest or rest[0].startswith("--"):
+            problems.append(Problem(COMMAND_LINE, token, f"needs a value, as in `{token} true`"))
+        else:
+            pairs.append((key, rest.pop(0)))
+    return pairs
+
+
+def _dashes(token: str) -> str:
+    return f"; write `-{token}`" if token.startswith("-") and len(token) > 2 and token[1].isalpha() else ""
+
+
+def _value(key: str, text: str, problems: list[Problem]) -> Any:
+    """A YAML scalar, a quoted text, or a list or block in YAML's flow style."""
+    if text[:1] not in ("[", "{", '"', "'"):
+        return cast(text)
+    return parse_text(text, f"{COMMAND_LINE} --{key}", problems).tree

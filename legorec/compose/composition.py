@@ -1,0 +1,171 @@
+"""The command line and the YAML layers as one tree, with the origin of every place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from legorec.compose.command_line import (
+    COMMAND_LINE,
+    LAYERS,
+    REQUIRED,
+    SETTINGS,
+    WORKER_FLAGS,
+    CommandLine,
+    override,
+    parse_command_line,
+)
+from legorec.compose.files import Document, join, missing_file, put, read_document
+from legorec.compose.problems import UNRESOLVED, Problem
+from legorec.compose.references import Read, References
+from legorec.registry import did_you_mean
+
+DEFAULT = "default"
+
+
+@dataclass
+class Composition:
+    """Layers without references, the worker's flags, and where everything came from."""
+
+    layers: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    did_nothing: tuple[str, ...] = ()
+    reads: list[Read] = field(default_factory=list)
+    failed: frozenset[str] = frozenset()  # layers that could not be read as a whole
+
+    def where(self, place: str) -> str:
+        """The origin of a place, or of the nearest block around it."""
+        while place:
+            if place in self.origins:
+                return self.origins[place]
+            place = place.rpartition(".")[0]
+        return COMMAND_LINE
+
+    def is_unresolved(self, place: str) -> bool:
+        """Whether a problem was told of this place, or around it, already."""
+        value: Any = self.layers
+        for part in place.split("."):
+            if isinstance(value, str) and value == UNRESOLVED:
+                return True
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                return False
+        return isinstance(value, str) and value == UNRESOLVED
+
+
+def compose(argv: list[str]) -> Composition:
+    """Read, merge, override and resolve; what is wrong is collected in ``problems``."""
+    composition = Composition()
+    problems = composition.problems
+    line = parse_command_line(argv, problems)
+    document, failed = _read_layers(line, problems)
+    composition.failed = failed
+    override(
+        document,
+        {key: value for key, value in line.dotted.items() if key.split(".")[0] not in failed},
+        problems,
+    )
+    composition.origins = document.origins
+    composition.flags = {name: default for name, (default, _) in WORKER_FLAGS.items()}
+    composition.origins |= {name: DEFAULT for name in WORKER_FLAGS if name not in document.origins}
+    for name in WORKER_FLAGS:
+        if name in document.tree:
+            composition.flags[name] = document.tree.pop(name)
+    composition.flags |= line.flags
+    composition.origins |= {name: f"{COMMAND_LINE} --{name}" for name in (*line.flags, *line.free)}
+
+    keys = {**composition.flags, **line.free}
+    references = References({**keys, **document.tree}, composition.where, problems, failed)
+    resolved = references.resolve()
+    composition.layers = {name: resolved[name] for name in document.tree}
+    composition.flags = {name: resolved[name] for name in composition.flags}
+    composition.reads = references.reads
+    _note_origins(composition, references, line)
+    if not failed:  # a key may belong to the file that could not be read
+        _judge_unused(composition, references, line)
+    return composition
+
+
+def _read_layers(line: CommandLine, problems: list[Problem]) -> tuple[Document, frozenset[str]]:
+    """The layers side by side, and those of which something could not be read."""
+    if line.settings is not None:
+        return _read_saved(line.settings, problems)
+    document = Document()
+    failed = set()
+    for name in LAYERS:
+        path = line.layers.get(name)
+        if path is None and name not in REQUIRED:
+            continue
+        if path is None or not os.path.isfile(path):
+            required = f"is required: the {LAYERS[name]}, as in `--{name} config/{name}/...`"
+            problems.append(
+                Problem(COMMAND_LINE, f"--{name}", required if path is None else missing_file(path))
+            )
+            failed.add(name)
+            continue
+        found: list[Problem] = []
+        layer = read_document(path, found)
+        problems += [replace(each, place=join(name, each.place) if each.place else "") for each in found]
+        if layer.failed:
+            failed.add(name)
+        if layer.tree or not layer.failed:
+            origins = {join(name, place): origin for place, origin in layer.origins.items()}
+            put(document, document.tree, "", name, layer.tree, {name: f"{path}:1", **origins})
+    return document, frozenset(failed)
+
+
+def _read_saved(path: str, problems: list[Problem]) -> tuple[Document, frozenset[str]]:
+    if not os.path.isfile(path):
+        problems.append(Problem(COMMAND_LINE, f"--{SETTINGS}", missing_file(path)))
+        return Document(), frozenset(LAYERS)
+    document = read_document(path, problems)
+    if document.failed:
+        return Document(), frozenset(LAYERS)
+    known = (*LAYERS, "seed")
+    for key in [each for each in document.tree if each not in known]:
+        message = f"saved settings hold {', '.join(known)}{did_you_mean(key, known)}"
+        problems.append(Problem(document.origins.get(key, path), key, message))
+        del document.tree[key]
+    missing = [name for name in REQUIRED if name not in document.tree]
+    problems.extend(Problem(path, name, "is required in saved settings") for name in missing)
+    return document, frozenset(missing)
+
+
+def _note_origins(composition: Composition, references: References, line: CommandLine) -> None:
+    """Say of each place which flag, or which flag's default, its value is from."""
+    origins = composition.origins
+    for place, key in references.defaulted.items():
+        if "." not in key:
+            origins[place] = f"{composition.where(place)} (default of --{key})"
+    for key, places in references.used.items():
+        for place in places if key in line.free or key in line.flags else ():
+            origins[place] = f"{COMMAND_LINE} --{key} ({composition.where(place)})"
+    for written, resolved in references.renamed.items():
+        for old in [each for each in origins if each == written or each.startswith(written + ".")]:
+            origins[resolved + old.removeprefix(written)] = origins.pop(old)
+    for key in line.free:
+        origins.pop(key, None)
+
+
+def _judge_unused(composition: Composition, references: References, line: CommandLine) -> None:
+    unused = [key for key in line.free if key not in references.used]
+    exp = composition.layers.get("exp")
+    accepts = exp.get("accepts") if isinstance(exp, dict) else None
+    accepted = accepts if isinstance(accepts, list) else []
+    composition.did_nothing = tuple(key for key in unused if key in accepted)
+    read_here = sorted({read.key for read in references.reads} - set(WORKER_FLAGS))
+    known = [*LAYERS, *WORKER_FLAGS, SETTINGS, "help", *read_here]
+    for key in unused:
+        if key in accepted:
+            continue
+        rule = (
+            f"nothing reads it; these files read {', '.join(f'--{each}' for each in read_here) or 'no key'}"
+        )
+        near = did_you_mean(key, known).replace("'", "'--", 1)
+        composition.problems.append(Problem(COMMAND_LINE, f"--{key}", rule + near))

@@ -1,0 +1,39 @@
+"""What is wrong with a config, where, and the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MASK = "<masked>"
+UNRESOLVED = "\0unresolved"  # stands where a problem was told already, so that it is not told twice
+_SECRET = re.compile(r"(^|_)(key|token|secret|password)$")
+
+
+def is_secret(place: str) -> bool:
+    """Whether what stands there is never to be shown: ``*_key``, ``token``, ``*_secret``, ``password``."""
+    return _SECRET.search(place.rpartition(".")[2].lower()) is not None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong. ``origin`` is ``file:line`` or ``command line``, ``place`` a dotted path."""
+
+    origin: str
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.origin}  {self.place}" if self.place else self.origin
+        return f"{where}: {self.message}"
+
+
+class SettingsError(ValueError):
+    """Everything that is wrong with a command line and its files, told at once."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''} in the settings"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))

@@ -1,0 +1,108 @@
+"""Training batches from stored impressions. Batch i of a run is a pure function of (seed, i)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legorec.batch import ClickBatch
+from legorec.data.collate import collate
+from legorec.data.draws import Purpose, generator
+from legorec.data.histories import Histories
+from legorec.data.negatives import KnownClicks, NegativeSampler
+
+if TYPE_CHECKING:
+    from legorec.data.store import Interactions
+
+
+class TrainingClicks:
+    """What training may know: the impressions of its split, the clicks in them and the items that they show."""
+
+    def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
+        self.interactions = interactions
+        self.histories = histories
+        self.num_items = num_items
+        whole = histories.whole()
+        self.known = KnownClicks(interactions, whole, num_items)
+        seen = whole.used_items(np.unique(interactions.span), num_items)
+        seen[interactions.candidates.values] = True
+        self.eligible = np.flatnonzero(seen)
+
+
+class ClickStream:
+    """Batches of ``batch_size`` training examples, numbered through the whole run.
+
+    An example is a clicked candidate (``positives_only``) or any candidate with its label; ``num_negatives`` more
+    items follow a clicked one. One pass over the data is ``num_batches`` batches in an order of its own.
+
+    Args:
+        epoch_batch: 0: an epoch is a pass. n > 0: an epoch is n batches. n < 0: an epoch is one n-th of a pass, so
+            that n epochs see every example once.
+    """
+
+    def __init__(
+        self,
+        clicks: TrainingClicks,
+        *,
+        batch_size: int,
+        num_negatives: int,
+        positives_only: bool,
+        epoch_batch: int = 0,
+        seed: int = 2023,
+    ) -> None:
+        self.interactions, self.histories = clicks.interactions, clicks.histories
+        self.batch_size, self.epoch_batch, self.seed = batch_size, epoch_batch, seed
+        labels = self.interactions.labels
+        self.examples = np.flatnonzero(labels) if positives_only else np.arange(len(labels))
+        if not len(self.examples):
+            raise ValueError("the training split holds no click; nothing can be learned from it")
+        self.num_batches = -(-len(self.examples) // batch_size)
+        if epoch_batch < 0 and -epoch_batch > self.num_batches:
+            raise ValueError(
+                f"`epoch_batch` {epoch_batch} asks for less than one batch an epoch: a pass has {self.num_batches}"
+            )
+        self._sampler = NegativeSampler(self.interactions, clicks.known, clicks.eligible, num_negatives)
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def epoch(self, number: int) -> range:
+        """The batches of epoch ``number``, counted from 0."""
+        if self.epoch_batch > 0:
+            return range(number * self.epoch_batch, (number + 1) * self.epoch_batch)
+        parts = max(1, -self.epoch_batch)
+        return range(number * self.num_batches // parts, (number + 1) * self.num_batches // parts)
+
+    def _order_of(self, turn: int) -> np.ndarray:
+        if self._order is None or self._order[0] != turn:
+            order = generator(self.seed, Purpose.SHUFFLE, turn).permutation(len(self.examples))
+            self._order = (turn, order)
+        return self._order[1]
+
+    def batch(self, number: int) -> ClickBatch:
+        """Batch ``number`` of the run."""
+        turn, place = divmod(number, self.num_batches)
+        chosen = self._order_of(turn)[place * self.batch_size : (place + 1) * self.batch_size]
+        flat = self.examples[chosen]
+        candidates = self.interactions.candidates
+        impression = np.searchsorted(candidates.offsets, flat, side="right") - 1
+        user, span = self.interactions.user[impression], self.interactions.span[impression]
+        history, history_mask = self.histories.padded(span)
+        item, label = candidates.values[flat], self.interactions.labels[flat]
+        rng = generator(self.seed, Purpose.NEGATIVES, number)
+        negatives = self._sampler.sample(impression, user, rng)
+        shown = np.concatenate([item[:, None], negatives], axis=1)
+        mask = np.ones(shown.shape, dtype=bool)
+        mask[:, 1:] = label[:, None] == 1
+        labels = np.zeros(shown.shape, dtype=np.float32)
+        labels[:, 0] = label
+        return collate(
+            history,
+            history_mask,
+            shown,
+            mask,
+            labels,
+            user=user,
+            group=impression,
+            span=span,
+            number=number,
+        )

@@ -1,0 +1,99 @@
+"""From the columns of a frame to the fields of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from legorec.data.files import StoreError, check_name, nearest
+from legorec.data.ragged import Ragged
+from legorec.data.store import rows_of
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a frame that becomes a field.
+
+    Args:
+        name: of the field.
+        kind: ``text`` (String), ``category`` (String; "" or null is missing), ``categories`` (list of
+            String), ``number``.
+        source: column of the frame; the field's name by default.
+        vocabulary: fields of one table with the same vocabulary share their ids; the field's name by default.
+    """
+
+    name: str
+    kind: Literal["text", "category", "categories", "number"]
+    source: str | None = None
+    vocabulary: str | None = None
+
+    def __post_init__(self) -> None:
+        if "@" in check_name(self.name, "field"):
+            raise StoreError(f"field '{self.name}' may not hold '@': it stands before the tokenization")
+        check_name(self.vocabulary or self.name, "vocabulary")
+        if self.name in ("ids", "visible"):
+            raise StoreError(f"field '{self.name}': the name is taken by a file of the store")
+
+    def of(self, frame: pl.DataFrame) -> pl.Series:
+        """The column of a frame."""
+        return column_of(frame, self.source or self.name)
+
+
+def column_of(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column by name.
+
+    Raises:
+        StoreError: there is none, with the nearest name.
+    """
+    if name not in frame.columns:
+        raise StoreError(f"there is no column '{name}'; {nearest(name, frame.columns)}")
+    return frame[name]
+
+
+def list_parts(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """The values of a list column end to end, and the length of each row; a missing list is empty."""
+    if not isinstance(column.dtype, pl.List):
+        raise StoreError(f"column '{column.name}' must hold lists, got {column.dtype}")
+    lengths = column.list.len().fill_null(0)
+    return column.filter(lengths > 0).explode(), lengths.to_numpy().astype(np.int64)
+
+
+def categories_of(columns: Sequence[pl.Series]) -> list[str]:
+    """The distinct categories of several columns, sorted."""
+    flat = [list_parts(c)[0] if isinstance(c.dtype, pl.List) else c for c in columns]
+    joined = pl.concat([part.cast(pl.String).rename("value") for part in flat])
+    return joined.filter(joined.is_not_null() & (joined != "")).unique().sort().to_list()
+
+
+def encode_categories(column: pl.Series, categories: Sequence[str]) -> Ragged:
+    """Category ids (int32); a missing category takes no place."""
+    if isinstance(column.dtype, pl.List):
+        flat, lengths = list_parts(column)
+    else:
+        flat, lengths = column, np.ones(len(column), dtype=np.int64)
+    ids = rows_of(flat, pl.Enum(categories))
+    return Ragged.from_lengths(ids.astype(np.int32), lengths).keep(ids >= 0)
+
+
+def encode_numbers(column: pl.Series) -> Ragged:
+    """Numbers (float32); a missing one takes no place.
+
+    Raises:
+        StoreError: something is not a finite number.
+    """
+    numbers = column.cast(pl.Float64, strict=False)
+    given = column.is_not_null() & (column.cast(pl.String) != "")
+    wrong = given & (numbers.is_null() | numbers.is_infinite())
+    if wrong.any():
+        example = column.filter(wrong)[0]
+        raise StoreError(
+            f"column '{column.name}' must hold numbers: {wrong.sum():,} of {len(column):,} values are none, "
+            f"e.g. {example!r}"
+        )
+    values = numbers.fill_nan(None).cast(pl.Float32)
+    lengths = values.is_not_null().to_numpy().astype(np.int64)
+    return Ragged.from_lengths(values.drop_nulls().to_numpy(), lengths)

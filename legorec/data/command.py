@@ -1,0 +1,128 @@
+"""What the scripts in ``process/`` share: their arguments, their messages, their exit status."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import polars as pl
+
+from legorec.data.progress import Progress
+from legorec.data.store import Store
+from legorec.data.text import TokenizerChoice
+from legorec.data.writer import StoreWriter
+
+# A bad wish of the user ends in one line and this status.
+BAD_INPUT = 2
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """The text as it was written, and the defaults."""
+
+
+class Arguments(argparse.ArgumentParser):
+    """Flags are spelt in full; an unknown one is answered with the nearest."""
+
+    def __init__(self, description: str | None, **how: Any) -> None:
+        how.setdefault("formatter_class", _Help)
+        super().__init__(description=description, allow_abbrev=False, **how)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The arguments, all of them known."""
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            close = get_close_matches(unknown[0], list(self._option_string_actions), n=1)
+            self.error(f"unknown argument {unknown[0]}" + (f"; did you mean {close[0]}?" if close else ""))
+        return known
+
+
+def store_arguments(description: str | None) -> Arguments:
+    """A parser with what every processor takes."""
+    parser = Arguments(description)
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the store to write")
+    parser.add_argument(
+        "--tokenizer",
+        action="append",
+        metavar="NAME",
+        help="words, chars or name=FOLDER of a Hugging Face tokenizer; may be given several times "
+        "(default: words)",
+    )
+    parser.add_argument("--min_count", type=int, default=1, help="rarer words and characters become [UNK]")
+    parser.add_argument("--max_words", type=int, help="largest vocabulary of words or characters")
+    parser.add_argument(
+        "--max_missing", type=float, default=0.01, help="share of ids that may be in no table"
+    )
+    parser.add_argument("--seed", type=int, default=2023, help="of everything that is drawn")
+    parser.add_argument("--overwrite", action="store_true", help="replace a store that is there")
+    return parser
+
+
+def open_writer(args: argparse.Namespace, processor: str, *settings: str) -> StoreWriter:
+    """The writer that the arguments describe; ``settings`` are the arguments that the manifest shows."""
+    choices = args.tokenizer or ["words"]
+    return StoreWriter(
+        args.out,
+        {"processor": processor, "seed": args.seed} | {name: getattr(args, name) for name in settings},
+        [TokenizerChoice.parse(choice, args.min_count, args.max_words) for choice in choices],
+        max_missing=args.max_missing,
+        overwrite=args.overwrite,
+        progress=Progress.on_stderr(),
+    )
+
+
+def print_counts(path: Path) -> None:
+    """Open a fresh store and say what is in it and what was dropped."""
+    store = Store.open(path)
+    facts = store.manifest
+    print(f"{path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}")
+    print(f"  item fields: {', '.join(store.items.field_names) or 'none'}")
+    if store.users.field_names:
+        print(f"  user fields: {', '.join(store.users.field_names)}")
+    history = facts["histories"]
+    print(f"  histories: {history['spans']:,} distinct, {history['clicks']:,} clicks stored")
+    for split in store.splits:
+        count = facts["interactions"][split]
+        labels = f"{count['positives']:,} clicked" if count["labelled"] else "labels unknown"
+        print(f"  {split}: {count['count']:,} impressions, {count['candidates']:,} candidates, {labels}")
+    for split, places in facts["dropped"]["ids"].items():
+        for place, part in places.items():
+            if part["missing"]:
+                print(f"  dropped: {part['missing']:,} of {part['of']:,} {place} ({split}), in no table")
+    for reason, rows in facts["dropped"]["rows"].items():
+        print(f"  dropped: {rows:,} {reason}")
+
+
+def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a script: bad input is one line and status 2; Ctrl-C and SIGTERM leave nothing half-written."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        main(arguments)
+    except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(0)
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Three shares of train, dev and test, as an argument: ``0.8,0.1,0.1``."""
+    try:
+        parts = tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
+    except ValueError:
+        parts = ()
+    if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-9:
+        raise argparse.ArgumentTypeError(f"three shares that sum to 1, as in 0.8,0.1,0.1, got '{text}'")
+    return parts
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

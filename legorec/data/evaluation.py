@@ -1,0 +1,79 @@
+"""Impressions to rank: whole lists of candidates, for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legorec.batch import ClickBatch
+from legorec.data.collate import collate
+from legorec.data.histories import Histories
+
+if TYPE_CHECKING:
+    from legorec.data.store import Interactions
+
+
+class Impressions:
+    """The impressions of one split with what metrics group them by.
+
+    Args:
+        group_by: ``impression`` (MIND's reports) or ``user`` (data with one candidate a row).
+    """
+
+    def __init__(
+        self, interactions: Interactions, histories: Histories, num_items: int, group_by: str = "impression"
+    ) -> None:
+        if group_by not in ("impression", "user"):
+            raise ValueError(f"`group_by` must be 'impression' or 'user', got '{group_by}'")
+        self.interactions = interactions
+        self.histories = histories
+        self.num_items = num_items
+        self.group_by = group_by
+
+    def __len__(self) -> int:
+        return len(self.interactions.user)
+
+    @property
+    def group(self) -> np.ndarray:
+        """(R,) the group of each candidate row, in stored order."""
+        owner = np.arange(len(self)) if self.group_by == "impression" else np.asarray(self.interactions.user)
+        return np.repeat(owner, self.interactions.candidates.lengths)
+
+    def candidates(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Item rows (B, K) of some impressions, their places in stored order (B, K), and the mask."""
+        values, offsets = self.interactions.candidates.values, self.interactions.candidates.offsets
+        starts = offsets[rows]
+        lengths = offsets[rows + 1] - starts
+        columns = np.arange(max(1, int(lengths.max(initial=0))))
+        mask = columns < lengths[:, None]
+        place = np.where(mask, starts[:, None] + columns, 0)
+        return (values[place] if len(values) else np.zeros(mask.shape, dtype=np.int64)), place, mask
+
+    def pages(self, rows: np.ndarray, max_cells: int) -> Iterator[np.ndarray]:
+        """Rows in pages of similar length, each of at most ``max_cells`` padded candidates."""
+        lengths = self.interactions.candidates.lengths[rows]
+        order = np.argsort(lengths, kind="stable")
+        rows, lengths = rows[order], lengths[order]
+        start = 0
+        while start < len(rows):
+            # Lengths rise, so the page that starts here grows until its last row makes it too wide.
+            ahead = lengths[start : start + max_cells]
+            sizes = ahead * np.arange(1, len(ahead) + 1)
+            stop = start + max(1, int(np.searchsorted(sizes, max_cells, side="right")))
+            yield rows[start:stop]
+            start = stop
+
+    def batch(self, rows: np.ndarray, number: int = -1) -> tuple[ClickBatch, np.ndarray]:
+        """A batch of whole impressions and the places (B, K) of its candidates in stored order."""
+        interactions = self.interactions
+        user, span = interactions.user[rows], interactions.span[rows]
+        history, history_mask = self.histories.padded(span)
+        shown, place, mask = self.candidates(rows)
+        labels = np.where(mask, interactions.labels[place] if len(interactions.labels) else 0, 0)
+        group = rows if self.group_by == "impression" else user
+        batch = collate(
+            history, history_mask, shown, mask, labels, user=user, group=group, span=span, number=number
+        )
+        return batch, place

@@ -1,0 +1,58 @@
+"""Click histories: one flat array, of which every example reads a span."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Histories:
+    """The most recent clicks of every stored span.
+
+    Args:
+        clicks: item rows, oldest first, all users end to end.
+        spans: (S, 2) start and stop into ``clicks``.
+        max_length: how many of the most recent clicks are kept; None keeps all.
+    """
+
+    def __init__(self, clicks: np.ndarray, spans: np.ndarray, max_length: int | None = None) -> None:
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"`history.max_length` must be at least 1, got {max_length}")
+        self.clicks = clicks
+        self.spans = spans
+        self.stops = np.asarray(spans[:, 1])
+        starts = np.asarray(spans[:, 0])
+        self.starts = starts if max_length is None else np.maximum(starts, self.stops - max_length)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(S,) clicks in each span."""
+        return self.stops - self.starts
+
+    def whole(self) -> Histories:
+        """The same spans without the cap on their length."""
+        return Histories(self.clicks, self.spans)
+
+    def padded(self, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Item rows (B, H) of some spans, oldest first, and their mask; padding holds item 0."""
+        starts = self.starts[spans]
+        lengths = self.stops[spans] - starts
+        columns = np.arange(max(1, int(lengths.max(initial=0))))
+        mask = columns < lengths[:, None]
+        if not len(self.clicks):
+            return np.zeros(mask.shape, dtype=np.int64), mask
+        return np.where(mask, self.clicks[np.where(mask, starts[:, None] + columns, 0)], 0), mask
+
+    def used_items(self, spans: np.ndarray, num_items: int) -> np.ndarray:
+        """(num_items,) True for every item that one of these spans holds."""
+        starts, lengths = self.starts[spans], self.lengths[spans]
+        # Marks where spans open and close; the running sum says which clicks are inside one.
+        inside = np.zeros(len(self.clicks) + 1, dtype=np.int64)
+        np.add.at(inside, starts[lengths > 0], 1)
+        np.add.at(inside, self.stops[spans][lengths > 0], -1)
+        used = np.zeros(num_items, dtype=bool)
+        used[self.clicks[np.cumsum(inside[:-1]) > 0]] = True
+        return used
+

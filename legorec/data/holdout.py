@@ -1,0 +1,188 @@
+"""From what users did to impressions: the last like left out, or split by time, or as a column says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from legorec.data.files import StoreError
+from legorec.data.ragged import Ragged, offsets_of
+from legorec.data.writer import StoreWriter
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Events:
+    """What users did with items, in order of user, then time, then place in the file. Ids are rows."""
+
+    user: np.ndarray
+    item: np.ndarray
+    liked: np.ndarray  # bool
+    time: np.ndarray | None  # int64 seconds
+    order: np.ndarray  # the place of each in what was given
+    num_users: int
+    num_items: int
+
+    @classmethod
+    def sort(
+        cls,
+        user: np.ndarray,
+        item: np.ndarray,
+        liked: np.ndarray,
+        time: np.ndarray | None,
+        num_users: int,
+        num_items: int,
+    ) -> Events:
+        """Bring events into order; ties in time keep the order of the file. Unknown ids (-1) are left out."""
+        order = np.lexsort((user,) if time is None else (time, user))
+        order = order[(user[order] >= 0) & (item[order] >= 0)]
+        moment = None if time is None else time[order]
+        return cls(user[order], item[order], liked[order].astype(bool), moment, order, num_users, num_items)
+
+    @property
+    def likes(self) -> Ragged:
+        """The liked items of every user, in order."""
+        counts = np.bincount(self.user[self.liked], minlength=self.num_users)
+        return Ragged.from_lengths(self.item[self.liked], counts)
+
+    @property
+    def likes_before(self) -> np.ndarray:
+        """How many items the user had liked before each event."""
+        before = np.cumsum(self.liked) - self.liked
+        counts = np.bincount(self.user[self.liked], minlength=self.num_users)
+        return before - offsets_of(counts)[self.user]
+
+
+def last_left_out(events: Events) -> np.ndarray:
+    """The split of each like: a user's last is test (2), the one before it dev (1), earlier ones train (0).
+
+    The first like has nothing before it and is in no split (-1); it is a history for the others.
+    """
+    user, place = events.user[events.liked], events.likes_before[events.liked]
+    left = events.likes.lengths[user] - place  # 1 for the last
+    return np.where(place == 0, -1, np.clip(3 - left, 0, 2))
+
+
+def liked_among_unmet(
+    writer: StoreWriter, events: Events, part: np.ndarray, num_negatives: int, seed: int
+) -> None:
+    """Every like is an impression, with the likes before it as history.
+
+    In dev and test it stands among ``num_negatives`` items that the user never met, drawn uniformly;
+    candidates are in order of their rows, so that the order tells nothing. In train it stands alone.
+
+    Args:
+        part: of each like, 0, 1, 2 for train, dev, test; -1 is left out.
+    """
+    user, item = events.user[events.liked], events.item[events.liked]
+    place = events.likes_before[events.liked]
+    time = None if events.time is None else events.time[events.liked]
+    writer.sequences(events.likes)
+    for number, split in enumerate(SPLITS):
+        rows = np.flatnonzero(part == number)
+        target, labels = item[rows][:, None], np.ones((len(rows), 1), dtype=np.uint8)
+        if number:
+            drawn = draw_unmet(events, user[rows], num_negatives, np.random.default_rng([seed, number]))
+            target = np.concatenate([target, drawn], axis=1)
+            order = np.argsort(target, axis=1)
+            target, labels = np.take_along_axis(target, order, 1), (order == 0).astype(np.uint8)
+        candidates = Ragged.from_lengths(target.reshape(-1), np.full(len(rows), target.shape[1]))
+        moment = None if time is None else time[rows]
+        starts = np.zeros(len(rows), np.int64)
+        writer.windows(split, user[rows], starts, place[rows], candidates, labels.reshape(-1), moment)
+
+
+def split_times(time: np.ndarray | None, shares: tuple[float, ...]) -> np.ndarray:
+    """0, 1 or 2 (train, dev, test) for each moment; equal moments stay together.
+
+    Raises:
+        StoreError: there are no times, or a split that should have a share gets nothing.
+    """
+    if time is None or not len(time):
+        raise StoreError("a split by time needs rows with a time")
+    ordered = np.sort(time)
+    ends = np.minimum(np.round(np.cumsum(shares[:2]) * len(time)).astype(np.int64), len(time) - 1)
+    part = np.searchsorted(ordered[ends], time, side="right")
+    if shares[2] == 0:
+        part = np.minimum(part, 1)
+    for number, split in enumerate(SPLITS):
+        if shares[number] > 0 and not (part == number).any():
+            raise StoreError(f"the split by time leaves '{split}' empty: too few different times")
+    return part
+
+
+def labelled_lists(
+    writer: StoreWriter, events: Events, part: np.ndarray, group: np.ndarray | None = None
+) -> None:
+    """Every event is a candidate with its own label, in the split that ``part`` (0, 1, 2) says.
+
+    Args:
+        part: 0, 1, 2 for train, dev, test; anything else is left out.
+        group: events of one user and group are one list, with the history before the first of them; without
+            it every event is a list of its own.
+    """
+    writer.sequences(events.likes)
+    before = events.likes_before
+    for number, split in enumerate(SPLITS):
+        chosen = np.flatnonzero(part == number)
+        if not len(chosen):
+            continue
+        key = chosen if group is None else group[chosen]
+        order = np.lexsort((chosen, key, events.user[chosen]))
+        chosen, key = chosen[order], key[order]
+        user = events.user[chosen]
+        new = np.append(True, (key[1:] != key[:-1]) | (user[1:] != user[:-1]))
+        first = chosen[new]
+        lengths = np.diff(np.append(np.flatnonzero(new), len(chosen)))
+        candidates = Ragged.from_lengths(events.item[chosen], lengths)
+        labels = events.liked[chosen].astype(np.uint8)
+        moment = None if events.time is None else events.time[first]
+        starts = np.zeros(len(first), np.int64)
+        writer.windows(split, events.user[first], starts, before[first], candidates, labels, moment)
+
+
+def draw_unmet(events: Events, users: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Distinct items (R, count) that each user never met, uniformly drawn.
+
+    Raises:
+        StoreError: a user met too many items for that.
+    """
+    num_items = events.num_items
+    met = np.unique(events.user.astype(np.int64) * num_items + events.item)
+    unmet = num_items - np.bincount(met // num_items, minlength=events.num_users)
+    if len(users) and (least := int(unmet[users].min())) < count:
+        raise StoreError(
+            f"`num_negatives` must be at most {least}, a user has met all other items; got {count}"
+        )
+    drawn = np.zeros((len(users), count), dtype=np.int64)
+    dense = unmet[users] < max(2 * count, num_items // 5)
+    for row in np.flatnonzero(dense):  # few: users who met most of the catalogue
+        start, stop = np.searchsorted(met, [users[row] * num_items, (users[row] + 1) * num_items])
+        free = np.setdiff1d(np.arange(num_items), met[start:stop] % num_items, assume_unique=True)
+        drawn[row] = rng.choice(free, count, replace=False)
+    rows = np.flatnonzero(~dense)
+    drawn[rows] = rng.integers(num_items, size=(len(rows), count))
+    while len(rows):
+        block = drawn[rows]
+        wrong = _is_in(users[rows, None] * num_items + block, met) | _repeats(block)
+        block[wrong] = rng.integers(num_items, size=int(wrong.sum()))
+        drawn[rows] = block
+        rows = rows[wrong.any(axis=1)]
+    return drawn
+
+
+def _is_in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    if not len(ordered):
+        return np.zeros(keys.shape, dtype=bool)
+    return ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
+
+
+def _repeats(block: np.ndarray) -> np.ndarray:
+    """True where a value stood earlier in its row."""
+    order = np.argsort(block, axis=1, kind="stable")
+    ordered = np.take_along_axis(block, order, 1)
+    repeated = np.zeros(block.shape, dtype=bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    return repeated

@@ -1,0 +1,133 @@
+"""Negatives for a training example: skipped in the same impression first, then drawn from the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legorec.data.histories import Histories
+from legorec.data.ragged import Ragged
+
+if TYPE_CHECKING:
+    from legorec.data.store import Interactions
+
+_MAX_ROUNDS = 50  # rejection rounds before the remaining draws are made exactly
+
+
+class KnownClicks:
+    """Every (user, item) click of the training data: its histories and its clicked candidates."""
+
+    def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
+        self.num_items = num_items
+        candidates, labels = interactions.candidates, interactions.labels
+        clicked = np.flatnonzero(labels)
+        impression = np.searchsorted(candidates.offsets, clicked, side="right") - 1
+        clicks = self._key(np.asarray(interactions.user)[impression], candidates.values[clicked])
+        self.keys = np.unique(np.concatenate([clicks, self._history_keys(interactions, histories)]))
+
+    def _key(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return users.astype(np.int64) * self.num_items + items
+
+    def _history_keys(self, interactions: Interactions, histories: Histories) -> np.ndarray:
+        """Clicks inside a training span, each once. Two users never share a place in the flat array."""
+        spans, first = np.unique(interactions.span, return_index=True)
+        if not len(histories.clicks):
+            return np.empty(0, dtype=np.int64)
+        size = len(histories.clicks)
+        starts, stops = histories.starts[spans], histories.stops[spans]
+        filled = stops > starts
+        opened = np.bincount(starts[filled], minlength=size + 1) - np.bincount(stops[filled], minlength=size + 1)
+        inside = np.flatnonzero(np.cumsum(opened[:-1]) > 0)
+        owner_start = np.unique(starts[filled], return_index=True)
+        owners = np.asarray(interactions.user)[first][filled][owner_start[1]]
+        owner = owners[np.searchsorted(owner_start[0], inside, side="right") - 1]
+        return self._key(owner, histories.clicks[inside])
+
+    def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """True where the user is known to have clicked the item; arrays of one shape."""
+        if not len(self.keys):
+            return np.zeros(items.shape, dtype=bool)
+        keys = self._key(users, items)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return self.keys[place] == keys
+
+    def of_user(self, user: int) -> np.ndarray:
+        """Items that one user has clicked."""
+        low, high = np.searchsorted(self.keys, [user * self.num_items, (user + 1) * self.num_items])
+        return self.keys[low:high] - user * self.num_items
+
+    def counts(self) -> np.ndarray:
+        """(num_items,) how many users clicked each item."""
+        return np.bincount(self.keys % self.num_items, minlength=self.num_items)
+
+
+class NegativeSampler:
+    """Draws ``num_negatives`` items a row that the row's user is not known to have clicked.
+
+    Items skipped in the same impression come first, without replacement; what is missing is drawn uniformly from
+    ``eligible``, the items that the training data shows, so that nothing of later splits is learned as unwanted.
+    """
+
+    def __init__(self, interactions: Interactions, known: KnownClicks, eligible: np.ndarray, num_negatives: int):
+        self.candidates: Ragged = interactions.candidates
+        self.labels = interactions.labels
+        self.known = known
+        self.eligible = eligible
+        self.num_negatives = num_negatives
+
+    def sample(self, impressions: np.ndarray, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, num_negatives) item rows, no item twice in a row.
+
+        Raises:
+            ValueError: a user has clicked so much of the catalogue that too few items are left.
+        """
+        drawn, filled = self._skipped(impressions, users, rng)
+        if (filled < self.num_negatives).any():
+            self._fill(drawn, filled, users, rng)
+        return drawn
+
+    def _skipped(self, impressions: np.ndarray, users: np.ndarray, rng: np.random.Generator):
+        rows = self.candidates.take(impressions)
+        row = np.repeat(np.arange(len(impressions)), rows.lengths)
+        flat = np.repeat(self.candidates.offsets[impressions] - rows.offsets[:-1], rows.lengths)
+        flat += np.arange(len(flat))
+        wanted = (self.labels[flat] == 0) & ~self.known.contains(users[row], rows.values)
+        row, items = row[wanted], rows.values[wanted]
+        order = np.lexsort((rng.random(len(row)), row))
+        row, items = row[order], items[order]
+        counts = np.bincount(row, minlength=len(impressions))
+        rank = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        kept = rank < self.num_negatives
+        drawn = np.full((len(impressions), self.num_negatives), -1, dtype=np.int64)
+        drawn[row[kept], rank[kept]] = items[kept]
+        return drawn, np.minimum(counts, self.num_negatives)
+
+    def _fill(self, drawn: np.ndarray, filled: np.ndarray, users: np.ndarray, rng: np.random.Generator) -> None:
+        rows = np.flatnonzero(filled < self.num_negatives)
+        missing = np.arange(self.num_negatives) >= filled[rows, None]
+        earlier = np.tri(self.num_negatives, k=-1, dtype=bool)
+        part, owners = drawn[rows], np.broadcast_to(users[rows, None], missing.shape)
+        redraw = missing.copy()
+        for _ in range(_MAX_ROUNDS):
+            part[redraw] = self.eligible[rng.integers(len(self.eligible), size=int(redraw.sum()))]
+            twice = ((part[:, :, None] == part[:, None, :]) & earlier).any(2)
+            redraw = missing & (twice | self.known.contains(owners, part))
+            if not redraw.any():
+                break
+        else:
+            self._fill_exactly(part, redraw, users[rows], rng)
+        drawn[rows] = part
+
+    def _fill_exactly(self, part: np.ndarray, redraw: np.ndarray, users: np.ndarray, rng: np.random.Generator):
+        for row in np.flatnonzero(redraw.any(1)):
+            taken = np.concatenate([self.known.of_user(int(users[row])), part[row][~redraw[row]]])
+            left = np.setdiff1d(self.eligible, taken)
+            wanted = int(redraw[row].sum())
+            if len(left) < wanted:
+                raise ValueError(
+                    f"`num_negatives` ({self.num_negatives}) cannot be drawn for user row {users[row]}: of the "
+                    f"{len(self.eligible)} items seen in training only {len(left)} are left that the user did not "
+                    "click; set a lower `num_negatives`"
+                )
+            part[row, redraw[row]] = rng.choice(left, size=wanted, replace=False)

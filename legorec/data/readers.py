@@ -1,0 +1,272 @@
+"""Reading raw files: folders and zips, lines with numbers, tables in CSV, TSV, JSONL and Parquet.
+
+A line that does not fit is never dropped: reading goes on to count them, then stops with the file, the first
+line number and how many there were.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import polars as pl
+
+from legorec.data.files import nearest
+
+BLOCK = 1 << 26
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+class InputError(ValueError):
+    """A raw file is missing or malformed; the message names the file, and the line where there is one."""
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file, or the member of a zip, that can be opened again and again."""
+
+    label: str
+    open: Callable[[], IO[bytes]]
+
+
+class BadLines:
+    """Collects malformed lines of a file."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.count = 0
+        self._first: tuple[int, str] | None = None
+
+    def add(self, numbers: pl.Series, rule: str) -> None:
+        """Lines (numbers from 1) that break a rule."""
+        if len(numbers):
+            self.count += len(numbers)
+            self._first = min(self._first or (int(numbers[0]), rule), (int(numbers[0]), rule))
+
+    def raise_any(self) -> None:
+        """Stop, when there were any."""
+        if self._first is not None:
+            number, rule = self._first
+            lines = "1 malformed line" if self.count == 1 else f"{self.count:,} malformed lines, the first is"
+            raise InputError(f"{self.label}: {lines}, line {number}: {rule}")
+
+
+def raw_file(path: Path) -> RawFile:
+    """A file on the disk.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    return RawFile(str(path), lambda: open(path, "rb"))
+
+
+def find_file(source: Path, name: str) -> RawFile:
+    """The file ``name`` in a folder or, at any depth, in a zip. Members are read in place, never unpacked.
+
+    Raises:
+        InputError: it is missing, or the zip holds a member that is a link or climbs out of the folder.
+    """
+    if source.is_dir():
+        return raw_file(source / name)
+    if not source.is_file():
+        raise InputError(f"{source}: there is no such folder or zip")
+    if not zipfile.is_zipfile(source):
+        raise InputError(f"{source}: neither a folder nor a zip")
+    with zipfile.ZipFile(source) as archive:
+        found = []
+        for member in archive.infolist():
+            pure = PurePosixPath(member.filename.replace("\\", "/"))
+            if pure.is_absolute() or ".." in pure.parts or stat.S_ISLNK(member.external_attr >> 16):
+                raise InputError(
+                    f"{source}: the member '{member.filename}' leads out of the zip; it is refused"
+                )
+            if pure.name == name and not pure.parts[0].startswith("__MACOSX"):
+                found.append(member.filename)
+    if len(found) != 1:
+        raise InputError(f"{source}: there must be one {name} in the zip, found {len(found)}")
+    return RawFile(f"{source}:{found[0]}", lambda: zipfile.ZipFile(source).open(found[0]))
+
+
+def blocks(file: RawFile, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """The text of a file in blocks of whole lines, with the number of each block's first line."""
+    number = 1
+    with file.open() as stream:
+        while data := stream.read(BLOCK) + stream.readline():
+            if number == 1:
+                data = data.removeprefix(b"\xef\xbb\xbf")
+            try:
+                text = data.decode(encoding)
+            except UnicodeDecodeError as problem:
+                line = number + data.count(b"\n", 0, problem.start)
+                raise InputError(f"{file.label}: line {line} is not {encoding} text") from None
+            yield number, text
+            number += data.count(b"\n")
+
+
+def read_rows(
+    file: RawFile,
+    columns: Sequence[str],
+    separator: str = "\t",
+    encoding: str = "utf-8",
+    more_columns: bool = False,
+    skip_lines: int = 0,
+) -> Iterator[pl.DataFrame]:
+    """Frames of String columns and the line number ``line``; no quoting; blank lines are passed over.
+
+    Args:
+        more_columns: a line may have columns after the named ones.
+    """
+    bad = BadLines(file.label)
+    wanted = len(columns)
+    for number, text in blocks(file, encoding):
+        lines = pl.Series("text", [text]).str.split("\n").explode()
+        frame = pl.DataFrame({"text": lines.str.strip_suffix("\r"), "line": _numbers(number, len(lines))})
+        frame = frame.filter((pl.col("text") != "") & (pl.col("line") > skip_lines))
+        found = frame["text"].str.count_matches(separator, literal=True) + 1
+        wrong = frame.filter(found < wanted if more_columns else found != wanted)
+        if len(wrong):
+            first = wrong["text"].str.count_matches(separator, literal=True)[0] + 1
+            least = "at least " if more_columns else ""
+            bad.add(wrong["line"], f"it must have {least}{wanted} columns, got {first}")
+        if bad.count:
+            continue  # nothing will come of it: only count the rest
+        parts = frame["text"].str.split_exact(separator, wanted).struct.unnest()
+        parts = parts.select(pl.nth(place).alias(name) for place, name in enumerate(columns))
+        yield parts.with_columns(frame["line"])
+    bad.raise_any()
+
+
+def read_frame(file: RawFile, columns: Sequence[str], separator: str = "\t", **how: object) -> pl.DataFrame:
+    """All of ``read_rows`` in one frame."""
+    frames = list(read_rows(file, columns, separator, **how))  # type: ignore[arg-type]
+    empty = pl.DataFrame(schema={name: pl.String for name in columns} | {"line": pl.Int64})
+    return pl.concat([empty, *frames])
+
+
+def first_line(file: RawFile, encoding: str = "utf-8") -> str:
+    """The first line of a file, without its end."""
+    with file.open() as stream:
+        return stream.readline().removeprefix(b"\xef\xbb\xbf").decode(encoding).rstrip("\r\n")
+
+
+def read_table(path: Path, header: bool = True, separator: str | None = None) -> pl.DataFrame:
+    """A table in CSV, TSV, JSONL or Parquet, by the ending of its name.
+
+    Delimited files give String columns; without a header these are called 1, 2, 3 and so on. In CSV a value
+    may be quoted with ``"``; in TSV a quote is a character like any other.
+
+    Raises:
+        InputError: the file is missing or malformed, or its format is not known.
+    """
+    file, ending = raw_file(path), path.suffix.lower()
+    if ending == ".parquet":
+        try:
+            return pl.read_parquet(path)
+        except Exception as problem:  # polars has an exception for each way to fail
+            raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
+    if ending in (".jsonl", ".ndjson"):
+        return _read_jsonl(path)
+    separator = separator or SEPARATORS.get(ending)
+    if separator is None:
+        raise InputError(
+            f"{path}: give --separator, or a file ending in .csv, .tsv, .txt, .jsonl or .parquet"
+        )
+    if separator == "," and any('"' in text for _, text in blocks(file)):
+        return _read_quoted(file, header)
+    line = first_line(file)
+    if not line:
+        raise InputError(f"{path}: its first line is empty")
+    cells = line.split(separator)
+    names = _header(file, cells) if header else [str(place + 1) for place in range(len(cells))]
+    return read_frame(file, names, separator, skip_lines=int(header)).drop("line")
+
+
+def _header(file: RawFile, cells: list[str]) -> list[str]:
+    if len(set(cells)) != len(cells):
+        raise InputError(f"{file.label}: a column name stands twice in the first line")
+    return cells
+
+
+def _read_quoted(file: RawFile, header: bool) -> pl.DataFrame:
+    bad = BadLines(file.label)
+    names: list[str] = []
+    frames, rows = [], []
+    with file.open() as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
+        lines = csv.reader(text, strict=True)
+        try:
+            for row in lines:
+                if not row:
+                    continue
+                if not names:
+                    names = _header(file, row) if header else [str(place + 1) for place in range(len(row))]
+                    if header:
+                        continue
+                if len(row) != len(names):
+                    rule = f"it must have {len(names)} columns, got {len(row)}"
+                    bad.add(pl.Series([lines.line_num]), rule)
+                elif not bad.count:
+                    rows.append(row)
+                if len(rows) == 100_000:
+                    frames.append(pl.DataFrame(rows, schema=names, orient="row"))
+                    rows = []
+        except (csv.Error, UnicodeDecodeError) as problem:
+            raise InputError(f"{file.label}: line {lines.line_num}: {problem}") from None
+    bad.raise_any()
+    return pl.concat([*frames, pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")])
+
+
+def _read_jsonl(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_ndjson(path, infer_schema_length=None)
+    except Exception:  # polars has an exception for each way to fail, and none names the line
+        bad = BadLines(str(path))
+        with open(path, "rb") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    right = not line.strip() or isinstance(json.loads(line), dict)
+                except ValueError:
+                    right = False
+                if not right:
+                    bad.add(pl.Series([number]), "it must be a JSON object")
+        bad.raise_any()
+        raise InputError(f"{path}: the lines do not agree in the types of their values") from None
+
+
+def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:
+    """Refuse a table that lacks a column, with the nearest name."""
+    for name in names:
+        if name not in frame.columns:
+            raise InputError(f"{label}: there is no column '{name}'; {nearest(name, frame.columns)}")
+
+
+def numbers_of(frame: pl.DataFrame, name: str, label: str) -> pl.Series:
+    """A column as float64.
+
+    Raises:
+        InputError: a value is no number; with the first line, where the frame knows lines.
+    """
+    values = frame[name].cast(pl.Float64, strict=False)
+    wrong = frame.filter(values.is_null() | ~values.is_finite())
+    if len(wrong):
+        if "line" in frame.columns:
+            bad = BadLines(label)
+            bad.add(wrong["line"], f"{name} must be a number, got {wrong[name][0]!r}")
+            bad.raise_any()
+        raise InputError(
+            f"{label}: column '{name}' must hold numbers; {len(wrong):,} of {len(frame):,} values are none, "
+            f"e.g. {wrong[name][0]!r}"
+        )
+    return values
+
+
+def _numbers(first: int, count: int) -> pl.Series:
+    return pl.int_range(first, first + count, dtype=pl.Int64, eager=True)

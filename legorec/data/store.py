@@ -1,0 +1,252 @@
+"""The data store, read side: items, users, histories and interactions as mapped arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from legorec.data.files import (
+    MANIFEST,
+    StoreError,
+    Verify,
+    map_arrays,
+    nearest,
+    read_manifest,
+    verify_files,
+)
+from legorec.data.ragged import Ragged
+from legorec.data.strings import Strings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Field", "Interactions", "Store", "StoreError", "Table", "rows_of"]
+
+FieldKind = Literal["text", "category", "categories", "number"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a table: int32 token ids, or float32 numbers; an empty row where nothing was given."""
+
+    name: str  # "title@bert", "category"
+    kind: FieldKind
+    rows: Ragged
+    vocabulary: str | None  # the tokenizer, or the vocabulary of categories; None for numbers
+    vocab_size: int  # 0 for numbers
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """One row per impression: a user, the history before it, candidates and their labels."""
+
+    user: np.ndarray  # (I,) int32 rows of the user table
+    span: np.ndarray  # (I,) int32 rows of ``Store.spans``
+    candidates: Ragged  # int32 rows of the item table
+    labels: np.ndarray  # uint8, aligned with ``candidates.values``
+    ids: Strings | None  # raw ids of the impressions
+    time: np.ndarray | None  # (I,) int64, seconds since 1970
+    labelled: bool = True  # False: the labels are not known, and all 0
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+class Table:
+    """Items or users: raw ids, fields and raw texts, each mapped when first asked for."""
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._facts = facts
+        self._fields: dict[str, Field] = {}
+
+    def __len__(self) -> int:
+        return int(self._facts["count"])
+
+    @cached_property
+    def ids(self) -> Strings:
+        """Raw ids, in the order of the rows."""
+        return _strings(map_arrays(self._folder / "ids.safetensors"), "")
+
+    @cached_property
+    def visible(self) -> np.ndarray:
+        """(n,) bool, True for what occurs in the train split (everything, where there is none)."""
+        path = self._folder / "visible.safetensors"
+        return map_arrays(path)["visible"].view(bool) if self._facts["visible"] else np.ones(len(self), bool)
+
+    @cached_property
+    def _enum(self) -> pl.Enum:
+        return pl.Enum(self.ids.series())
+
+    def index(self, raw_ids: Iterable[str]) -> np.ndarray:
+        """Rows (int64) of raw ids; -1 where an id is not in the table."""
+        column = raw_ids if isinstance(raw_ids, pl.Series) else pl.Series(list(raw_ids), dtype=pl.String)
+        return rows_of(column, self._enum)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields, in the order in which they were written."""
+        return tuple(fact["name"] for fact in self._facts["fields"])
+
+    @property
+    def text_names(self) -> tuple[str, ...]:
+        """The fields whose raw text is kept."""
+        return tuple(self._facts["texts"])
+
+    def field(self, name: str) -> Field:
+        """One field by name, a text field with its tokenization (``title@bert``)."""
+        if name not in self._fields:
+            for fact in self._facts["fields"]:
+                if fact["name"] == name:
+                    arrays = map_arrays(self._folder / f"{name}.safetensors")
+                    rows = Ragged(arrays["values"], arrays["offsets"])
+                    self._fields[name] = Field(
+                        name, fact["kind"], rows, fact["vocabulary"], fact["vocab_size"]
+                    )
+                    break
+            else:
+                rule = f"{self._folder}: there is no field '{name}'"
+                raise StoreError(f"{rule}; {nearest(name, self.field_names)}")
+        return self._fields[name]
+
+    def text(self, name: str) -> Strings:
+        """The raw text of a text field, by its name without tokenization (``title``)."""
+        if name not in self.text_names:
+            rule = f"{self._folder}: there is no text '{name}'"
+            raise StoreError(f"{rule}; {nearest(name, self.text_names)}")
+        return _strings(map_arrays(self._folder / f"{name}.text.safetensors"), "")
+
+
+class Store:
+    """A folder written by ``process/*.py``. Opening reads the manifest; arrays are mapped when touched."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.items = Table(path / "items", manifest["items"])
+        self.users = Table(path / "users", manifest["users"])
+        self._interactions: dict[str, Interactions] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, verify: Verify = "digest") -> Store:
+        """Open a store and hold its files against the manifest.
+
+        Args:
+            verify: ``digest`` compares sizes and digests, remembering the digest of a file that is unchanged
+                by size, times and inode; ``full`` reads every file again; ``size`` compares sizes alone.
+
+        Raises:
+            StoreError: names the file and the rule that it breaks.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        verify_files(folder, manifest["files"], verify)
+        return cls(folder, manifest)
+
+    def __repr__(self) -> str:
+        return (
+            f"Store({str(self.path)!r}: {len(self.items):,} items, {len(self.users):,} users, "
+            + ", ".join(f"{name} {fact['count']:,}" for name, fact in self.manifest["interactions"].items())
+            + ")"
+        )
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest, which holds the digest of every file."""
+        return str(self.manifest["digest"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the interaction tables."""
+        order = {"train": 0, "dev": 1, "test": 2}
+        return tuple(sorted(self.manifest["interactions"], key=lambda name: (order.get(name, 3), name)))
+
+    @cached_property
+    def _histories(self) -> dict[str, np.ndarray]:
+        return map_arrays(self.path / "histories.safetensors")
+
+    @property
+    def histories(self) -> np.ndarray:
+        """int32 item rows of all clicks, oldest first, user by user."""
+        return self._histories["clicks"]
+
+    @property
+    def spans(self) -> np.ndarray:
+        """(S, 2) int64, start and stop in ``histories``: the distinct histories, no two of one user equal."""
+        return self._histories["spans"]
+
+    def interactions(self, split: str) -> Interactions:
+        """The impressions of a split."""
+        if split not in self.manifest["interactions"]:
+            raise StoreError(f"{self.path}: there is no split '{split}'; {nearest(split, self.splits)}")
+        if split not in self._interactions:
+            arrays = map_arrays(self.path / "interactions" / f"{split}.safetensors")
+            self._interactions[split] = Interactions(
+                user=arrays["user"],
+                span=arrays["span"],
+                candidates=Ragged(arrays["candidates"], arrays["candidates.offsets"]),
+                labels=arrays["labels"],
+                ids=_strings(arrays, "ids.") if "ids.values" in arrays else None,
+                time=arrays.get("time"),
+                labelled=self.manifest["interactions"][split]["labelled"],
+            )
+        return self._interactions[split]
+
+    def vocabulary(self, name: str) -> list[str]:
+        """The categories of a vocabulary, in the order of their ids."""
+        known = [part["name"] for part in self.manifest["vocabularies"]]
+        if name not in known:
+            raise StoreError(f"{self.path}: there is no vocabulary '{name}'; {nearest(name, known)}")
+        return json.loads((self.path / "vocabularies" / f"{name}.json").read_bytes())
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        """A tokenizer by the name after the ``@`` of its fields."""
+        from tokenizers import Tokenizer
+
+        if name not in self.manifest["tokenizers"]:
+            known = self.manifest["tokenizers"]
+            raise StoreError(f"{self.path}: there is no tokenizer '{name}'; {nearest(name, known)}")
+        return Tokenizer.from_file(str(self.path / "tokenizers" / name / "tokenizer.json"))
+
+    def require(
+        self,
+        fields: Iterable[str] = (),
+        made_with: Mapping[str, Any] | None = None,
+        splits: Iterable[str] = (),
+        user_fields: Iterable[str] = (),
+    ) -> None:
+        """Refuse a store that lacks something, or was made with other settings; all problems at once."""
+        problems = []
+        wanted = [
+            ("item field", fields, self.items.field_names),
+            ("user field", user_fields, self.users.field_names),
+            ("split", splits, self.splits),
+        ]
+        for what, names, known in wanted:
+            problems += [f"{what} '{n}' is not there; {nearest(n, known)}" for n in names if n not in known]
+        there = self.manifest["made_with"]
+        for key, value in (made_with or {}).items():
+            if key not in there:
+                problems.append(f"it was not made with a setting `{key}`; {nearest(key, there)}")
+            elif there[key] != value:
+                problems.append(f"it was made with `{key}` = {there[key]!r}, asked for is {value!r}")
+        if problems:
+            raise StoreError(f"{self.path / MANIFEST}: " + "; ".join(problems))
+
+
+def rows_of(column: pl.Series, enum: pl.Enum) -> np.ndarray:
+    """Rows (int64) of raw ids; -1 where an id is unknown or missing."""
+    column = column if isinstance(column.dtype, pl.Enum) else column.cast(pl.String)
+    physical = column.cast(enum, strict=False).to_physical().cast(pl.Int64)
+    return physical.fill_null(-1).to_numpy()
+
+
+def _strings(arrays: Mapping[str, np.ndarray], prefix: str) -> Strings:
+    return Strings(Ragged(arrays[prefix + "values"], arrays[prefix + "offsets"]))

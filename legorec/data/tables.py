@@ -1,0 +1,186 @@
+"""Items and users on their way into a store, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from tokenizers import Tokenizer
+
+from legorec.data.columns import Column, categories_of, column_of, encode_categories, encode_numbers
+from legorec.data.files import StoreError, flush, save_arrays, save_json
+from legorec.data.progress import Progress
+from legorec.data.ragged import Ragged
+from legorec.data.strings import Strings
+from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
+
+
+class Vocabularies:
+    """The categories and tokenizers of a store while it is written."""
+
+    def __init__(self) -> None:
+        self.categories: dict[str, list[str]] = {}
+        self.tokenizers: dict[str, Tokenizer] = {}
+
+    def add(self, name: str, categories: list[str]) -> None:
+        """A vocabulary of categories; another table may have it too when it is the same."""
+        if self.categories.setdefault(name, categories) != categories:
+            raise StoreError(f"items and users have different vocabularies '{name}'; give one another name")
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write the files; returns their part of the manifest."""
+        for name, categories in self.categories.items():
+            save_json(folder / "vocabularies" / f"{name}.json", categories)
+        for name, tokenizer in self.tokenizers.items():
+            save_tokenizer(folder, name, tokenizer)
+        return {
+            "vocabularies": [
+                {"name": name, "size": len(categories)} for name, categories in self.categories.items()
+            ],
+            "tokenizers": {name: {"size": vocab_size(one)} for name, one in self.tokenizers.items()},
+        }
+
+
+class TableWriter:
+    """One table: its frame is kept until training's view of it is known, then written.
+
+    Raises:
+        StoreError: a column is missing; an id is missing or stands there twice.
+    """
+
+    def __init__(self, name: str, frame: pl.DataFrame, columns: Sequence[Column], id_column: str) -> None:
+        self.name = name
+        self.frame = frame
+        self.columns = list(columns)
+        names = [column.name for column in columns]
+        if twice := {part for part in names if names.count(part) > 1}:
+            raise StoreError(f"{name}: field '{min(twice)}' is named twice")
+        for column in columns:
+            column.of(frame)
+        self.ids = column_of(frame, id_column).cast(pl.String).rename("id")
+        if missing := int((self.ids.is_null() | (self.ids == "")).sum()):
+            raise StoreError(f"{name}: {missing:,} of {len(self.ids):,} rows have no id")
+        repeated = self.ids.filter(self.ids.is_duplicated())
+        if len(repeated):
+            raise StoreError(
+                f"{name}: every id must stand there once; {repeated.n_unique():,} stand there several times, "
+                f"e.g. '{repeated[0]}'"
+            )
+        self.enum = pl.Enum(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def grow(self, ids: pl.Series) -> None:
+        """Add the ids that are not there yet, in order of appearance."""
+        fresh = ids.drop_nulls().unique(maintain_order=True).rename("id")
+        fresh = fresh.filter(fresh.cast(self.enum, strict=False).is_null())
+        if len(fresh):
+            self.ids = pl.concat([self.ids, fresh])
+            self.enum = pl.Enum(self.ids)
+
+    def write(
+        self,
+        folder: Path,
+        vocabularies: Vocabularies,
+        tokenizers: Sequence[TokenizerChoice],
+        visible: np.ndarray | None,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Write the files of the table; returns its part of the manifest."""
+        place = folder / self.name
+        packed = Strings.pack(self.ids).packed
+        save_arrays(place / "ids.safetensors", {"values": packed.values, "offsets": packed.offsets})
+        if visible is not None:
+            save_arrays(place / "visible.safetensors", {"visible": visible.view(np.uint8)})
+        texts = [column for column in self.columns if column.kind == "text"]
+        if self.name == "items":
+            self._fit(texts, vocabularies, tokenizers, visible)
+        fields: list[dict[str, Any]] = []
+        for column in self.columns:
+            if column.kind == "text":
+                text = column.of(self.frame).cast(pl.String).fill_null("")
+                fields += write_text(place, column.name, text, vocabularies.tokenizers, progress)
+            else:
+                progress.say(f"{self.name}: {column.name}")
+                fields.append(self._write_column(place, column, vocabularies))
+        return {
+            "count": len(self),
+            "visible": visible is not None,
+            "fields": fields,
+            "texts": [column.name for column in texts],
+        }
+
+    def _fit(
+        self,
+        texts: Sequence[Column],
+        vocabularies: Vocabularies,
+        tokenizers: Sequence[TokenizerChoice],
+        visible: np.ndarray | None,
+    ) -> None:
+        seen = self.frame if visible is None else self.frame.filter(pl.Series(visible))
+
+        def lines() -> Iterator[str]:
+            for column in texts:
+                yield from column.of(seen).cast(pl.String).fill_null("")
+
+        vocabularies.tokenizers = {choice.name: choice.build(lines()) for choice in tokenizers}
+
+    def _write_column(self, place: Path, column: Column, vocabularies: Vocabularies) -> dict[str, Any]:
+        if column.kind == "number":
+            rows, vocabulary, size = encode_numbers(column.of(self.frame)), None, 0
+        else:
+            vocabulary = column.vocabulary or column.name
+            shared = [part.of(self.frame) for part in self.columns if _vocabulary(part) == vocabulary]
+            vocabularies.add(vocabulary, categories := categories_of(shared))
+            rows, size = encode_categories(column.of(self.frame), categories), len(categories)
+        save_arrays(place / f"{column.name}.safetensors", {"values": rows.values, "offsets": rows.offsets})
+        return field_facts(column.name, column.kind, rows, vocabulary, size)
+
+
+def write_text(
+    place: Path, name: str, text: pl.Series, tokenizers: dict[str, Tokenizer], progress: Progress
+) -> list[dict[str, Any]]:
+    """Write a raw text and each of its tokenizations."""
+    packed = Strings.pack(text).packed
+    save_arrays(place / f"{name}.text.safetensors", {"values": packed.values, "offsets": packed.offsets})
+    return [write_tokens(place, name, text.to_list(), key, one, progress) for key, one in tokenizers.items()]
+
+
+def write_tokens(
+    place: Path, name: str, texts: list[str], key: str, tokenizer: Tokenizer, progress: Progress
+) -> dict[str, Any]:
+    """Write one tokenization of a text; returns what the manifest says of it."""
+    starts = progress.track(range(0, len(texts), BATCH), f"{place.name}: {name}@{key}")
+    rows = Ragged.concatenate([encode(tokenizer, texts[start : start + BATCH]) for start in starts])
+    save_arrays(place / f"{name}@{key}.safetensors", {"values": rows.values, "offsets": rows.offsets})
+    return field_facts(f"{name}@{key}", "text", rows, key, vocab_size(tokenizer))
+
+
+def save_tokenizer(folder: Path, name: str, tokenizer: Tokenizer) -> None:
+    """Write a tokenizer into a store."""
+    path = folder / "tokenizers" / name / "tokenizer.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(path))
+    flush(path)
+
+
+def field_facts(name: str, kind: str, rows: Ragged, vocabulary: str | None, size: int) -> dict[str, Any]:
+    """What the manifest says of a field."""
+    lengths = rows.lengths
+    return {
+        "name": name,
+        "kind": kind,
+        "vocabulary": vocabulary,
+        "vocab_size": size,
+        "values": len(rows.values),
+        "longest": int(lengths.max(initial=0)),
+        "empty": int((lengths == 0).sum()),
+    }
+
+
+def _vocabulary(column: Column) -> str | None:
+    return column.vocabulary or column.name if column.kind in ("category", "categories") else None

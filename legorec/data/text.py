@@ -1,0 +1,140 @@
+"""Tokenizers of a store: Hugging Face folders, words and characters, all of them ``tokenizers.Tokenizer``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from legorec.data.digest import digest_bytes
+from legorec.data.files import StoreError, check_name
+from legorec.data.ragged import Ragged
+
+UNKNOWN = "[UNK]"
+BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TokenizerChoice:
+    """What a store's tokenizer ``name`` is made from.
+
+    Words are lower-cased and split at spaces and around punctuation; characters are what is not space. Both
+    get their vocabulary from the items that training may see, the most frequent first; id 0 is ``[UNK]``.
+
+    Args:
+        name: stands after the ``@`` of a field.
+        folder: of a Hugging Face tokenizer; None for words and characters.
+        min_count: tokens that are rarer in training become ``[UNK]``.
+        max_size: size of the vocabulary at most; None keeps all.
+    """
+
+    name: str
+    folder: Path | None = None
+    min_count: int = 1
+    max_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "tokenizer")
+        if "@" in self.name:
+            raise StoreError(f"tokenizer '{self.name}' may not hold '@'")
+        if self.folder is None and self.name not in ("words", "chars"):
+            raise StoreError(
+                f"tokenizer '{self.name}' needs a folder, {self.name}=FOLDER; words and chars need none"
+            )
+        if self.min_count < 1:
+            raise StoreError(f"`min_count` must be at least 1, got {self.min_count}")
+        if self.max_size is not None and self.max_size < 2:
+            raise StoreError(f"`max_size` must be at least 2, got {self.max_size}")
+
+    @classmethod
+    def parse(cls, text: str, min_count: int = 1, max_size: int | None = None) -> TokenizerChoice:
+        """``words``, ``chars`` or ``name=folder``."""
+        name, given, folder = text.partition("=")
+        return cls(name, Path(folder)) if given else cls(name, None, min_count, max_size)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, without paths: for the manifest."""
+        if self.folder is not None:
+            return {"kind": "folder", "digest": digest_bytes(load_tokenizer(self.folder).to_str().encode())}
+        return {"kind": self.name, "min_count": self.min_count, "max_size": self.max_size}
+
+    def build(self, texts: Iterator[str]) -> Tokenizer:
+        """The tokenizer; ``texts`` are what a vocabulary may be taken from."""
+        if self.folder is not None:
+            return load_tokenizer(self.folder)
+        tokenizer = Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
+        if self.name == "words":
+            tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+            tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        else:
+            tokenizer.normalizer = normalizers.NFC()
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), "isolated")]
+            )
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=self.max_size or 2**31 - 1,
+            min_frequency=self.min_count,
+            special_tokens=[UNKNOWN],
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        # The trainer marks [UNK] as an added token, found in any text that spells it; it is a plain entry
+        # here.
+        return _plain(tokenizer)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a Hugging Face folder, without padding or truncation.
+
+    ``tokenizer.json`` is read as it is; a folder with older files (``vocab.txt``, a sentencepiece model) goes
+    through transformers, from the folder alone.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: there is no such tokenizer folder")
+    try:
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            from transformers import AutoTokenizer
+
+            loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, use_fast=True)
+            tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except Exception as problem:  # the libraries raise bare exceptions, each in its own way
+        raise StoreError(f"{folder}: no tokenizer could be read from it ({problem})") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def vocab_size(tokenizer: Tokenizer) -> int:
+    """One more than the highest id: a table of this many rows takes every token."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
+    """Token ids (int32) of texts, without special tokens, cut nowhere."""
+    ids: list[np.ndarray] = []
+    lengths: list[int] = []
+    for start in range(0, len(texts), BATCH):
+        rows = [
+            one.ids
+            for one in tokenizer.encode_batch_fast(
+                list(texts[start : start + BATCH]), add_special_tokens=False
+            )
+        ]
+        lengths += map(len, rows)
+        ids.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
+    values = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
+    return Ragged.from_lengths(values, lengths)
+
+
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    plain = Tokenizer(models.WordLevel(tokenizer.get_vocab(with_added_tokens=True), unk_token=UNKNOWN))
+    plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    return plain

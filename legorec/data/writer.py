@@ -1,0 +1,286 @@
+"""The data store, write side: one writer for every reader in ``process/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from legorec.data.columns import Column, column_of, list_parts
+from legorec.data.digest import digest_file, remember
+from legorec.data.files import FORMAT, MANIFEST, VERSION, StoreError, check_name, save_arrays, save_json, seal
+from legorec.data.folder import NewFolder
+from legorec.data.missing import MissingIds
+from legorec.data.progress import Progress
+from legorec.data.ragged import Ragged
+from legorec.data.spans import HistoryPool
+from legorec.data.split_parts import SplitParts
+from legorec.data.store import rows_of
+from legorec.data.tables import TableWriter, Vocabularies
+from legorec.data.text import TokenizerChoice
+
+TRAIN = "train"
+
+
+class StoreWriter:
+    """Writes a store: items, then perhaps users, then impressions; the folder appears when all is done.
+
+    Used as a context manager; leaving it by an exception removes what was written. Raw ids become rows here,
+    what is in no table is dropped and counted here, and equal or growing histories of a user are stored once.
+    Training may see the items that occur in the split ``train`` (all, where there is none): words and
+    characters take their vocabulary from these.
+
+    Args:
+        path: the folder to appear.
+        made_with: settings of the processor, without paths of a machine; a config can ask for them.
+        tokenizers: every text field gets each of them.
+        max_missing: the share of ids in one place that may be in no table.
+        overwrite: replace a store that is there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        made_with: Mapping[str, Any],
+        tokenizers: Sequence[TokenizerChoice] = (),
+        max_missing: float = 0.01,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        names = [choice.name for choice in tokenizers]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise StoreError(f"tokenizer '{min(twice)}' is named twice")
+        self.missing = MissingIds(max_missing)
+        self.progress = progress or Progress()
+        self.tokenizers = list(tokenizers)
+        described = {
+            choice.name: choice.settings for choice in tokenizers
+        }  # reads the folders: errors come early
+        self.made_with = {**made_with, "tokenizers": described, "max_missing": max_missing}
+        self._items: TableWriter | None = None
+        self._users: TableWriter | None = None
+        self._users_grow = False
+        self._splits: dict[str, SplitParts] = {}
+        self._pool = HistoryPool()
+        self._sequence_pieces: np.ndarray | None = None
+        self._dropped: dict[str, int] = {}
+        self._folder = NewFolder(Path(path), overwrite)
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self._folder.discard()  # nothing is left there after a rename
+
+    def items(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
+        """The item table: one row per item, ids distinct."""
+        self._items = TableWriter("items", frame, columns, id_column)
+
+    def users(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
+        """The user table; without one it is made of the users of the impressions, in order of appearance."""
+        self._users = TableWriter("users", frame, columns, id_column)
+
+    @property
+    def num_items(self) -> int:
+        """Rows of the item table."""
+        return len(self._table(self._items, "items"))
+
+    @property
+    def num_users(self) -> int:
+        """Rows of the user table, so far."""
+        return len(self._users) if self._users else 0
+
+    def item_rows(self, split: str, ids: pl.Series, place: str = "item ids") -> np.ndarray:
+        """Item rows of raw ids; the unknown, -1, are counted and must be dropped by the caller."""
+        rows = rows_of(ids, self._table(self._items, "items").enum)
+        self.missing.add(split, place, rows, ids)
+        return rows
+
+    def user_rows(self, split: str, ids: pl.Series) -> np.ndarray:
+        """User rows of raw ids; the unknown, -1, are counted and must be dropped by the caller."""
+        if self._users is None:
+            self._users, self._users_grow = TableWriter("users", pl.DataFrame({"id": []}), (), "id"), True
+        if self._users_grow:
+            self._users.grow(ids)
+        rows = rows_of(ids, self._users.enum)
+        self.missing.add(split, "user ids", rows, ids)
+        return rows
+
+    def dropped(self, what: str, count: int) -> None:
+        """Count rows that a reader left out, by reason."""
+        if count:
+            self._dropped[what] = self._dropped.get(what, 0) + int(count)
+
+    def impressions(self, split: str, frame: pl.DataFrame) -> None:
+        """Add impressions, each with its own history; may be called chunk by chunk.
+
+        Args:
+            frame: columns ``user``; ``history`` and ``candidates``, lists of raw ids; ``labels``, lists of 0
+                and 1 (without the column the labels of the split are not known); perhaps ``id``, ``time``
+                (seconds).
+        """
+        user = self.user_rows(split, column_of(frame, "user").cast(pl.String))
+        parts = []
+        for place in ("history", "candidates"):
+            values, lengths = list_parts(column_of(frame, place))
+            rows = self.item_rows(split, values, f"item ids in {place}")
+            parts.append((Ragged.from_lengths(rows, lengths), rows >= 0))
+        (history, known), (candidates, offered) = parts
+        labels = None
+        if "labels" in frame.columns:
+            flat, lengths = list_parts(frame["labels"])
+            if not np.array_equal(lengths, candidates.lengths):
+                raise StoreError(f"split '{split}': every impression needs one label per candidate")
+            labels = flat.cast(pl.UInt8).to_numpy()[offered]
+        candidates = candidates.keep(offered)
+        pieces = self._pool.add(np.maximum(user, 0), history.keep(known))
+        stops = history.keep(known).lengths
+        ids, time = (frame[name] if name in frame.columns else None for name in ("id", "time"))
+        zeros = np.zeros(len(frame), dtype=np.int64)
+        self._append(split, user, (pieces, zeros, stops), candidates, labels, ids, time)
+
+    def sequences(self, clicks: Ragged) -> None:
+        """The clicks of every user in order, as item rows, one row per user; ``windows`` look into them."""
+        if len(clicks) != len(self._table(self._users, "users")):
+            raise StoreError("`sequences` needs one row per user")
+        self._sequence_pieces = self._pool.add(np.arange(len(clicks)), clicks)
+
+    def windows(
+        self,
+        split: str,
+        user: np.ndarray,
+        start: np.ndarray,
+        stop: np.ndarray,
+        candidates: Ragged,
+        labels: np.ndarray,
+        time: np.ndarray | None = None,
+    ) -> None:
+        """Add impressions in rows, whose histories are from ``start`` to ``stop`` in the user's sequence."""
+        if self._sequence_pieces is None:
+            raise StoreError("`windows` needs `sequences` first")
+        spans = (self._sequence_pieces[user], start, stop)
+        self._append(split, user, spans, candidates, labels, None, None if time is None else pl.Series(time))
+
+    def _append(
+        self,
+        split: str,
+        user: np.ndarray,
+        spans: tuple[np.ndarray, np.ndarray, np.ndarray],
+        candidates: Ragged,
+        labels: np.ndarray | None,
+        ids: pl.Series | None,
+        time: pl.Series | None,
+    ) -> None:
+        if labels is not None and (len(labels) != len(candidates.values) or (labels > 1).any()):
+            raise StoreError(f"split '{split}': labels must be 0 or 1, one per candidate")
+        parts = self._splits.setdefault(check_name(split, "split"), SplitParts())
+        known = user >= 0
+        kept = known & (candidates.lengths > 0)
+        parts.without_candidates += int((known & ~kept).sum())
+        rows = np.flatnonzero(kept)
+        parts.labelled &= labels is not None
+        if labels is None:
+            labels = np.zeros(len(candidates.values), dtype=np.uint8)
+        parts.labels.append(labels[np.repeat(kept, candidates.lengths)].astype(np.uint8))
+        parts.user.append(user[rows])
+        for name, array in zip(("piece", "start", "stop"), spans, strict=True):
+            getattr(parts, name).append(array[rows])
+        parts.candidates.append(candidates.take(rows))
+        if ids is not None:
+            parts.ids.append(ids.cast(pl.String).filter(kept))
+        if time is not None:
+            parts.time.append(time.cast(pl.Int64).to_numpy()[rows])
+
+    def finish(self) -> None:
+        """Tokenize, write everything, the manifest last, and put the folder in its place."""
+        self.missing.check()
+        items = self._table(self._items, "items")
+        users = self._users or TableWriter("users", pl.DataFrame({"id": []}), (), "id")
+        folder = self._folder.temporary
+        visible = self._write_interactions(folder, len(items))
+        vocabularies = Vocabularies()
+        facts = {
+            "items": items.write(folder, vocabularies, self.tokenizers, visible, self.progress),
+            "users": users.write(folder, vocabularies, self.tokenizers, None, self.progress),
+        }
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "made_with": self.made_with,
+            **facts,
+            **vocabularies.write(folder),
+            "histories": self._history_facts,
+            "interactions": self._split_facts,
+            "dropped": {"ids": self.missing.manifest(), "rows": dict(sorted(self._dropped.items()))},
+        }
+        self.progress.say("writing the manifest")
+        digests = write_manifest(folder, manifest)
+        self._folder.commit()
+        remember({self._folder.path / name: digest for name, digest in digests.items()})
+
+    def _write_interactions(self, folder: Path, num_items: int) -> np.ndarray | None:
+        """Histories and splits; returns what the train split shows, or None without one."""
+        splits = self._splits
+        joined = [
+            np.concatenate([part.joined(name) for part in splits.values()] or [np.empty(0, np.int64)])
+            for name in ("piece", "start", "stop")
+        ]
+        clicks, spans, span = self._pool.pack(*joined)
+        self._history_facts = {"clicks": len(clicks), "spans": len(spans)}
+        save_arrays(folder / "histories.safetensors", {"clicks": clicks, "spans": spans})
+        self._split_facts, visible, begin = {}, None, 0
+        for name, parts in splits.items():
+            end = begin + len(parts.joined("user"))
+            candidates = parts.all_candidates()
+            arrays = parts.arrays(span[begin:end], candidates)
+            save_arrays(folder / "interactions" / f"{name}.safetensors", arrays)
+            self._split_facts[name] = {
+                "count": end - begin,
+                "candidates": len(candidates.values),
+                "positives": int(arrays["labels"].sum()),
+                "labelled": parts.labelled,
+            }
+            self.dropped(f"impressions without known candidates ({name})", parts.without_candidates)
+            if name == TRAIN:
+                visible = np.zeros(num_items, dtype=bool)
+                visible[candidates.values] = True
+                _mark(visible, clicks, spans[np.unique(span[begin:end])])
+            begin = end
+        return visible
+
+    @staticmethod
+    def _table(table: TableWriter | None, name: str) -> TableWriter:
+        if table is None:
+            raise StoreError(f"`{name}` must be given to the writer first")
+        return table
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Write the manifest with size and digest of every other file; returns the digests."""
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path != folder / MANIFEST
+    )
+    digests = {name: digest_file(folder / name) for name in names}
+    facts = {name: {"bytes": (folder / name).stat().st_size, "blake2b": digests[name]} for name in names}
+    save_json(folder / MANIFEST, seal({**manifest, "files": facts}))
+    return digests
+
+
+def _mark(visible: np.ndarray, clicks: np.ndarray, spans: np.ndarray) -> None:
+    """Mark the items in some spans."""
+    depth = np.zeros(len(clicks) + 1, dtype=np.int64)
+    np.add.at(depth, spans[:, 0], 1)
+    np.add.at(depth, spans[:, 1], -1)
+    visible[clicks[np.cumsum(depth[:-1]) > 0]] = True

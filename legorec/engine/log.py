@@ -1,0 +1,25 @@
+"""The one place that calls Pigmento: it inspects every global of the calling module at each line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pigmento import LogPlugin, Pigmento, Prefix
+from pigmento.time_prefix import TimePrefix
+from pigmento.utils import Bracket, Color
+
+
+class RunLog:
+    """Lines with the time since the start, on the terminal and, once opened, in a file."""
+
+    def __init__(self) -> None:
+        self._print = Pigmento()
+        self._print.add_prefix(Prefix(TimePrefix(), Bracket.DEFAULT, Color.GREEN))
+        self._print.set_display_mode(display_method_name=False, display_class_name=False)
+
+    def open(self, file: Path) -> None:
+        """Write every further line to ``file`` too."""
+        self._print.add_plugin(LogPlugin(str(file)))
+
+    def __call__(self, *parts: object) -> None:
+        self._print(*parts)

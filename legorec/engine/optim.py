@@ -1,0 +1,85 @@
+"""Optimizer, its groups and its learning rate at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that training changes, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def pretrained(model: nn.Module) -> set[int]:
+    """Identities of parameters inside modules that say ``pretrained = True``."""
+    return {
+        id(parameter)
+        for module in model.modules()
+        if getattr(module, "pretrained", False)
+        for parameter in module.parameters()
+    }
+
+
+def make_optimizer(
+    model: nn.Module, *, lr: float, item_lr: float | None = None, weight_decay: float = 0.0
+) -> torch.optim.AdamW:
+    """AdamW (Adam when ``weight_decay`` is 0); ``item_lr`` is for pretrained weights, ``lr`` for the rest.
+
+    Raises:
+        ValueError: ``item_lr`` is given and nothing pretrained is trained, or nothing is trained at all.
+    """
+    parameters = trainable(model)
+    if not parameters:
+        raise ValueError("the model has no trainable parameter; use mode `test` for a model that is not trained")
+    given = pretrained(model)
+    tuned = [value for value in parameters.values() if id(value) in given]
+    fresh = [value for value in parameters.values() if id(value) not in given]
+    if item_lr is not None and not tuned:
+        raise ValueError(
+            f"`item_lr` ({item_lr:g}) has nothing to act on: no pretrained item weights (given token vectors that are "
+            "not frozen, a language model) are trained; remove it or use `lr`"
+        )
+    groups = [
+        {"params": fresh, "lr": lr, "base_lr": lr},
+        {"params": tuned, "lr": item_lr or lr, "base_lr": item_lr or lr},
+    ]
+    fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
+    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=weight_decay, fused=fused)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, warmup: int) -> None:
+    """Linear warm-up over the first ``warmup`` optimizer steps, then constant; ``step`` counts from 0."""
+    share = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * share
+
+
+def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors, ``parameter/entry``."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    return {
+        f"{names[id(parameter)]}/{entry}": value
+        for parameter, state in optimizer.state.items()
+        for entry, value in state.items()
+    }
+
+
+def load_state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put saved state back, on the devices of the parameters."""
+    parameters = dict(model.named_parameters())
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, entry = key.rsplit("/", 1)
+        states.setdefault(name, {})[entry] = value
+    for name, state in states.items():
+        parameter = parameters[name]
+        # The fused optimizer wants its step counts beside the weights, in float32.
+        optimizer.state[parameter] = {entry: value.to(parameter.device) for entry, value in state.items()}
+
+
+def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients there are."""
+    return [value.grad for value in parameters if value.grad is not None]

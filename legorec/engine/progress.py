@@ -1,0 +1,22 @@
+"""Progress bars that vanish without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A function (done, total) that moves a bar; it does nothing when the output is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task(title, total=total)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -1,0 +1,121 @@
+"""The folder of one run: settings, log, epochs, metrics, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from legorec.engine import checkpoint
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system; two runs in one folder are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+
+class RunFolder:
+    """Files of one run. A finished folder is not written again unless ``overwrite`` says so.
+
+    Args:
+        path: where the run lives; its name holds the digest of its settings.
+        resume: go on from the last checkpoint.
+        overwrite: remove what is there and start anew.
+
+    Raises:
+        ValueError: the folder is finished, or unfinished and neither ``resume`` nor ``overwrite`` was asked for, or
+            another process is writing into it.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+        if resume and overwrite:
+            raise ValueError("`resume` and `overwrite` exclude each other: one goes on, the other starts anew")
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        if overwrite:
+            self._clear()
+        elif self.metrics_file.exists():
+            raise ValueError(
+                f"{path} is finished (see {self.metrics_file}); use --overwrite true to run it again, or another --seed"
+            )
+        elif checkpoint.complete(self.checkpoints) and not resume:
+            raise ValueError(f"{path} was stopped before its end; use --resume true to go on or --overwrite true")
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "run.log"
+
+    def _lock(self) -> None:
+        self._lock_handle = open(self.path / ".lock", "w")
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is running in {self.path}; wait for it or stop it") from None
+
+    def _clear(self) -> None:
+        for part in self.path.iterdir():
+            if part.name == ".lock":
+                continue
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            else:
+                part.unlink()
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        self._lock_handle.close()
+
+    def write_settings(self, text: str) -> None:
+        """The resolved settings as YAML, from which the run can be started again."""
+        replace_text(self.path / "settings.yaml", text)
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """``metrics.json``; its presence says that the run is finished."""
+        replace_text(self.metrics_file, json.dumps(metrics, indent=2) + "\n")
+
+    def write_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """``epochs.csv``, the table of epochs, written whole each time."""
+        rows = list(rows)
+        partial = self.path / "epochs.csv.tmp"
+        with open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, self.path / "epochs.csv")
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a small file so that readers see the old or the new one, never a part."""
+    partial = file.with_name(f"{file.name}.tmp-{os.getpid()}")
+    with open(partial, "w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(partial, file)
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The checkpoint of a run's best epoch.
+
+    Raises:
+        ValueError: the folder is no run or has no complete checkpoint of a finished epoch.
+    """
+    done = checkpoint.complete(run / "checkpoints")
+    if not done:
+        raise ValueError(f"{run} holds no complete checkpoint; name the folder of a trained run")
+    best = checkpoint.read_state(done[-1]).get("best")
+    if best is None:
+        raise ValueError(f"{run} was stopped before its first epoch was measured; resume it first")
+    return run / "checkpoints" / str(best["checkpoint"])

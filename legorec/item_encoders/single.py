@@ -1,0 +1,34 @@
+"""Item encoder for items that are one vector already."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.nn.fused import gather_rows
+
+
+class SingleItemEncoder(nn.Module):
+    """The item's first token vector, projected where the widths differ.
+
+    Goes with the sources ``ids`` and ``vectors``, whose items are one vector each.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int = 64) -> None:
+        super().__init__()
+        self.output_dim = hidden_dim
+        self.project = nn.Identity() if input_dim == hidden_dim else nn.Linear(input_dim, hidden_dim)
+
+    def forward(self, states: TokenStates) -> Tensor:
+        """(N, D); an item without a token is zero."""
+        rows = states.by_item
+        if (rows.lengths.numpy() == 1).all():
+            return self.project(states.values)
+        if rows.total == 0:
+            return states.values.new_zeros(rows.num_rows, self.output_dim)
+        device = states.values.device
+        first_N = rows.offsets()[:-1].clamp(max=rows.total - 1)
+        present_N = (rows.lengths > 0).to(device, non_blocking=True)
+        vectors_ND = self.project(gather_rows(states.values, first_N.to(device, non_blocking=True)))
+        return torch.where(present_N.unsqueeze(1), vectors_ND, 0.0)

@@ -1,0 +1,129 @@
+"""Attention that never looks at padding, over padded rows and over packed ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from legorec.nn.fused import AdditiveLogits, PermuteRows, ShortAttention
+from legorec.nn.segments import Segments
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Softmax over the places where the mask is True, exactly zero elsewhere; in float32 at least.
+
+    A row without any True place is all zeros, and so are its gradients, where a plain softmax would give NaN.
+    """
+    if logits.dtype in HALF:
+        logits = logits.float()
+    weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim)
+    return weights.masked_fill(~mask, 0.0)
+
+
+class AdditiveAttention(nn.Module):
+    """Weighted mean of a row's vectors, with weights ``softmax(q . tanh(W v + b))``.
+
+    The attention of NAML and NRMS over words, views and clicks (Wu et al., 2019a, section 3.1; Wu et al.,
+    2019b, section 2.1), for padded rows (call it) or packed ones (``packed``). Both papers use 200 for
+    ``attention_dim``; Legommenders uses 256 and normalises ``exp`` without taking off the largest, which
+    overflows.
+    """
+
+    def __init__(self, input_dim: int, attention_dim: int = 200) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(input_dim, attention_dim)
+        self.query = nn.Parameter(torch.empty(attention_dim))
+        nn.init.uniform_(self.query, -(attention_dim**-0.5), attention_dim**-0.5)
+
+    def forward(self, values_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
+        """(B, D) of padded rows, zero for one that is masked all over. Without a mask every place counts."""
+        logits_BL = self._logits(values_BLD.flatten(0, 1)).view(values_BLD.shape[:2])
+        weights_BL = logits_BL.softmax(1) if mask_BL is None else masked_softmax(logits_BL, mask_BL, 1)
+        return (weights_BL.to(values_BLD.dtype).unsqueeze(1) @ values_BLD).squeeze(1)
+
+    def packed(self, values_TD: Tensor, rows: Segments) -> Tensor:
+        """(R, D) of packed rows; an empty row gives zero."""
+        return rows.weighted_sum(values_TD, rows.softmax(self._logits(values_TD)))
+
+    def _logits(self, values_TD: Tensor) -> Tensor:
+        # In half precision the sigmoid form would lose what cancels in it.
+        if values_TD.dtype in HALF or torch.is_autocast_enabled(values_TD.device.type):
+            return (torch.tanh(self.hidden(values_TD)) @ self.query).float()
+        return AdditiveLogits.apply(values_TD, self.hidden.weight, self.hidden.bias, self.query)
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Each vector of a row as a mixture of the row's vectors, head by head (NRMS; Wu et al., 2019, eq. 1-2).
+
+    The paper's bilinear form ``e_i Q_k e_j`` is factored into queries and keys of the head's width and
+    divided by its square root, as in the authors' code; there are no biases, and no projection behind the
+    joined heads. With an identity for that projection it equals ``nn.MultiheadAttention(bias=False)``.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, heads: int = 8) -> None:
+        super().__init__()
+        if heads < 1 or hidden_dim % heads:
+            raise ValueError(f"`heads` must divide `hidden_dim` ({hidden_dim}), got {heads}")
+        self.heads = heads
+        self.hidden_dim = hidden_dim
+        self.qkv = nn.Linear(input_dim, 3 * hidden_dim, bias=False)
+        for part in self.qkv.weight.detach().split(hidden_dim):
+            nn.init.xavier_uniform_(part)
+
+    def forward(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """(B, L, hidden_dim). Masked places are not looked at; what comes out there is finite, no more."""
+        B, L, _ = values_BLD.shape
+        qkv = self.qkv(values_BLD)
+        if qkv.device.type != "cpu":
+            return self._on_device(qkv, mask_BL)
+        bias_BL = torch.zeros(B, L, dtype=_wide(qkv)).masked_fill_(~mask_BL, torch.finfo(_wide(qkv)).min)
+        return self._short(qkv.flatten(0, 1), [(B, L)], bias_BL).view(B, L, self.hidden_dim)
+
+    def packed(self, values_TD: Tensor, rows: Segments) -> Tensor:
+        """(T, hidden_dim) of packed rows.
+
+        On the CPU rows of one length are taken together, so that nothing is padded or masked.
+        """
+        if values_TD.device.type != "cpu":
+            padded, mask_RL = rows.pad(self.qkv(values_TD))
+            return rows.unpad(self._on_device(padded, mask_RL))
+        order, inverse, groups = _by_length(rows)
+        qkv_TX = self.qkv(PermuteRows.apply(values_TD, order, inverse))
+        return PermuteRows.apply(self._short(qkv_TX, groups, None), inverse, order)
+
+    def _short(self, qkv_TX: Tensor, groups: list[tuple[int, int]], bias_BL: Tensor | None) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return ShortAttention.apply(qkv_TX.to(_wide(qkv_TX)), groups, self.heads, bias_BL).to(
+                qkv_TX.dtype
+            )
+
+    def _on_device(self, qkv_BLX: Tensor, mask_BL: Tensor) -> Tensor:
+        B, L, _ = qkv_BLX.shape
+        query, key, value = qkv_BLX.view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        # A row without any True place looks everywhere: some kernels give NaN when there is nothing to look
+        # at.
+        seen = (mask_BL | ~mask_BL.any(1, keepdim=True))[:, None, None, :]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        return out.transpose(1, 2).reshape(B, L, self.hidden_dim)
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    return torch.float32 if values.dtype in HALF else values.dtype
+
+
+def _by_length(rows: Segments) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    """The tokens ordered by the length of their row, the way back, and (rows, length) of each group."""
+    lengths = rows.lengths.numpy()
+    by_length = np.argsort(lengths, kind="stable")
+    ordered = lengths[by_length]
+    starts = (rows.offsets().numpy()[:-1])[by_length]
+    order = np.repeat(starts - (ordered.cumsum() - ordered), ordered) + np.arange(rows.total)
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(rows.total)
+    sizes, counts = np.unique(ordered[ordered > 0], return_counts=True)
+    groups = list(zip(counts.tolist(), sizes.tolist(), strict=True))
+    return torch.from_numpy(order), torch.from_numpy(inverse), groups

@@ -1,0 +1,39 @@
+"""Dropout at the price of its random bits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """Zero a share ``rate`` of the values in training and scale up the rest.
+
+    As ``nn.Dropout``, but on the CPU from 16 random bits per value: a sixth of the time, where dropout took a
+    tenth of a training step. The rate is then rounded to a multiple of 2^-16, and the scale goes by the
+    rounded one.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"`dropout` must be at least 0 and below 1, got {rate}")
+        self.rate = rate
+
+    def extra_repr(self) -> str:
+        return str(self.rate)
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return values
+        if values.device.type != "cpu":
+            return F.dropout(values, self.rate)
+        kept = max(1, round((1.0 - self.rate) * 65536))
+        # All 64 bits: the default range leaves out the sign, and one value of four would never be dropped.
+        words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+        ranks = words.view(torch.int16)[: values.numel()].view(values.shape).float()
+        # Ranks are whole numbers from -32768: what is left is at least 1 where a value is kept, else at most
+        # 0.
+        scale = ranks.neg_().add_(kept - 32768).clamp_(0.0, 1.0).mul_(65536 / kept)
+        return values * scale.to(values.dtype)

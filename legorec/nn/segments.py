@@ -1,0 +1,112 @@
+"""Ragged rows packed end to end: softmax, sums and padding without work on empty places."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from legorec.nn.fused import SegmentSoftmax, SegmentSum
+
+
+class Segments:
+    """``R`` rows of different lengths, packed end to end into ``T`` values.
+
+    ``lengths`` is a host tensor: every size is then known without waiting for the device, and all index
+    tensors are built on the host (with numpy, twice as fast as torch at these sizes) and sent over. Rows may
+    be empty.
+    """
+
+    def __init__(self, lengths: Tensor) -> None:
+        if lengths.device.type != "cpu" or lengths.dtype != torch.int64 or lengths.dim() != 1:
+            raise ValueError(
+                f"`lengths` must be a (R,) int64 tensor on the host, got "
+                f"{tuple(lengths.shape)} {lengths.dtype} on {lengths.device}"
+            )
+        self.lengths = lengths
+        self._lengths = lengths.numpy()
+        self.num_rows = len(lengths)
+        self.total = int(self._lengths.sum())
+        self.max_length = int(self._lengths.max()) if self.num_rows else 0
+        self._made: dict[tuple[str, torch.device], Tensor] = {}
+
+    def offsets(self, device: torch.device | str = "cpu") -> Tensor:
+        """(R + 1,) where each row begins, and the end of the last."""
+        return self._place("offsets", device)
+
+    def rows(self, device: torch.device | str = "cpu") -> Tensor:
+        """(T,) the row of each packed value."""
+        return self._place("rows", device)
+
+    def slots(self, device: torch.device | str = "cpu") -> Tensor:
+        """(T,) the place of each packed value in the flattened padded form (R * L)."""
+        return self._place("slots", device)
+
+    def mask(self, device: torch.device | str = "cpu") -> Tensor:
+        """(R, L) True where the padded form holds a value."""
+        return self._place("mask", device)
+
+    def heads(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """The first ``count`` values of each row, all of a row that is shorter."""
+        return self._place(f"heads {count}", device)
+
+    def tails(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """The last ``count`` values of each row, all of a row that is shorter."""
+        return self._place(f"tails {count}", device)
+
+    def _place(self, name: str, device: torch.device | str) -> Tensor:
+        key = (name, torch.device(device))
+        if key not in self._made:
+            self._made[key] = torch.from_numpy(self._make(name)).to(device, non_blocking=True)
+        return self._made[key]
+
+    def _make(self, name: str) -> np.ndarray:
+        lengths = self._lengths
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        if name == "offsets":
+            return np.append(0, ends)
+        if name == "rows":
+            return np.repeat(np.arange(self.num_rows), lengths)
+        if name == "mask":
+            return np.arange(self.max_length) < lengths[:, None]
+        if name == "slots":
+            return np.arange(self.total) + np.repeat(
+                np.arange(self.num_rows) * self.max_length - starts, lengths
+            )
+        side, count = name.split()
+        steps = np.arange(int(count))
+        places = starts[:, None] + steps if side == "heads" else ends[:, None] - 1 - steps
+        return places[steps < lengths[:, None]]
+
+    def softmax(self, logits_T: Tensor) -> Tensor:
+        """(T,) softmax within each row, in float32 at least."""
+        if logits_T.dtype in (torch.float16, torch.bfloat16):
+            logits_T = logits_T.float()
+        device = logits_T.device
+        shape = (self.num_rows, self.max_length)
+        return SegmentSoftmax.apply(logits_T, self.slots(device), self.rows(device), shape)
+
+    def weighted_sum(self, values_TD: Tensor, weights_T: Tensor) -> Tensor:
+        """(R, D) weighted sum of each row; an empty row gives zero."""
+        device = values_TD.device
+        weights_T = weights_T.to(values_TD.dtype)
+        return SegmentSum.apply(values_TD, weights_T, self.offsets(device), self.rows(device))
+
+    def mean(self, values_TD: Tensor) -> Tensor:
+        """(R, D) mean of each row; an empty row gives zero."""
+        shares_T = np.repeat(1.0 / np.maximum(self._lengths, 1), self._lengths)
+        weights_T = torch.from_numpy(shares_T).to(values_TD.device, values_TD.dtype, non_blocking=True)
+        return self.weighted_sum(values_TD, weights_T)
+
+    def pad(self, values_TD: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, L, D) with zeros behind each row, and the mask (R, L)."""
+        device = values_TD.device
+        width = values_TD.shape[1]
+        padded = values_TD.new_zeros(self.num_rows * self.max_length, width)
+        padded = padded.index_copy(0, self.slots(device), values_TD)
+        return padded.view(self.num_rows, self.max_length, width), self.mask(device)
+
+    def unpad(self, padded_RLD: Tensor) -> Tensor:
+        """(T, D) the packed values of a padded tensor."""
+        return padded_RLD.flatten(0, 1).index_select(0, self.slots(padded_RLD.device))

@@ -1,0 +1,30 @@
+"""A table of vectors that was given."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from legorec.nn.fused import gather_rows
+
+
+class GivenTable(nn.Module):
+    """Rows of a given table (V, E'), projected to ``dim`` where asked.
+
+    A frozen table keeps its dtype and its memory (a mapped file stays one) and a tuned one is a float32
+    copy. Rows come out in float32 at least.
+    """
+
+    def __init__(self, weight: np.ndarray | Tensor, frozen: bool, dim: int, projected: bool) -> None:
+        super().__init__()
+        if isinstance(weight, np.ndarray):
+            weight = torch.from_numpy(weight if weight.flags.writeable else weight.copy())
+        weight = weight.detach() if frozen else weight.detach().float().clone()
+        self.weight = nn.Parameter(weight, requires_grad=not frozen)
+        self.project = nn.Linear(weight.shape[1], dim) if projected else nn.Identity()
+
+    def forward(self, index: Tensor) -> Tensor:
+        """(..., dim)"""
+        rows = gather_rows(self.weight, index)
+        return self.project(rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows)

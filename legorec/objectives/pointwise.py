@@ -1,0 +1,32 @@
+"""Binary cross entropy of every candidate for itself."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from legorec.batch import ClickBatch, Loss
+
+
+class PointwiseObjective:
+    """Binary cross entropy with logits, one term for every candidate.
+
+    Training examples are all candidates with their labels; ``num_negatives`` sampled items with label 0 are added to
+    each click (needed where the data holds clicks alone).
+
+    Relations: ``sampled_softmax`` compares a click with its negatives, so that only differences of scores matter.
+    """
+
+    positives_only = False
+
+    def __init__(self, num_negatives: int = 0) -> None:
+        if num_negatives < 0:
+            raise ValueError(f"`num_negatives` must not be negative, got {num_negatives}")
+        self.num_negatives = num_negatives
+
+    def count(self, batch: ClickBatch) -> int:
+        """Examples in the batch, what the sum is divided by: sampled negatives share their click's term."""
+        return len(batch.labels)
+
+    def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
+        losses = nn.functional.binary_cross_entropy_with_logits(model(batch), batch.labels, reduction="none")
+        return Loss(total=losses.masked_fill(~batch.candidate_mask, 0.0).sum(), count=self.count(batch))

@@ -1,0 +1,168 @@
+"""A trained run as an object that scores and recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from legorec.data.catalog import CatalogField
+from legorec.data.ragged import Ragged
+from legorec.data.text import encode
+from legorec.engine import checkpoint
+from legorec.engine.run import best_checkpoint
+from legorec.recipes.assemble import Data, build_model, open_data
+from legorec.recipes.run import choose_device
+from legorec.recipes.train import load_weights
+from legorec.recommender import Recommender
+
+Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
+
+
+class Recommended(NamedTuple):
+    """One recommended item."""
+
+    item: str
+    score: float
+
+
+def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
+    """The best epoch of a run, on the store that it was trained on.
+
+    Raises:
+        ValueError: the folder is no finished run, or its store or weights do not belong to its settings.
+    """
+    from legorec.settings import read_command_line
+
+    folder = Path(run_folder)
+    if not (folder / "settings.yaml").is_file():
+        raise ValueError(f"{folder} is not the folder of a run: it has no settings.yaml")
+    settings = read_command_line(["--settings", str(folder / "settings.yaml")])
+    data = open_data(settings.data)
+    model = build_model(settings, data, choose_device(device))
+    path = best_checkpoint(folder)
+    load_weights(model, checkpoint.load(path), path)
+    return TrainedRecommender(model.eval(), data)
+
+
+class TrainedRecommender:
+    """Scores candidates for a history; items are raw ids, or the fields of new ones.
+
+    Args:
+        model: the recommender, with its weights.
+        data: the store's items, as the model was trained on them.
+    """
+
+    def __init__(self, model: Recommender, data: Data) -> None:
+        self.model = model
+        self.data = data
+
+    @cached_property
+    def item_vectors(self) -> Tensor:
+        """(num_items, D), every item of the store encoded once."""
+        with torch.inference_mode():
+            pages = torch.arange(self.data.num_items).split(1024)
+            return torch.cat([self.model.encode_items(page) for page in pages])
+
+    def score(self, history: Sequence[Item], candidates: Sequence[Item]) -> np.ndarray:
+        """One score a candidate, higher is better.
+
+        Args:
+            history: clicked items, oldest first; may be empty.
+
+        Raises:
+            ValueError: a raw id is not in the store, or a new item has a field that the model does not read.
+        """
+        limit = self.data.settings.history.max_length
+        clicked = self._vectors(history[-limit:] if limit else history)
+        return self._scores(clicked, self._vectors(candidates)).cpu().numpy()
+
+    def recommend(
+        self, history: Sequence[Item], k: int = 10, *, include_history: bool = False
+    ) -> list[Recommended]:
+        """The ``k`` best items of the store, best first; clicked ones are left out unless asked for."""
+        if k < 1:
+            raise ValueError(f"`k` must be at least 1, got {k}")
+        limit = self.data.settings.history.max_length
+        clicked = self._vectors(history[-limit:] if limit else history)
+        scores = self._scores(clicked, self.item_vectors).clone()
+        known = [item for item in history if isinstance(item, str)]
+        if known and not include_history:
+            scores[torch.from_numpy(self._rows(known)).to(scores.device)] = -torch.inf
+        best = torch.topk(scores, min(k, len(scores)))
+        ids = self.data.store.items.ids
+        return [
+            Recommended(ids[row], score)
+            for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            if score != -torch.inf
+        ]
+
+    def _scores(self, clicked: Tensor, candidates: Tensor) -> Tensor:
+        with torch.inference_mode():
+            device = candidates.device
+            mask = torch.ones(1, max(1, len(clicked)), dtype=torch.bool, device=device)
+            if not len(clicked):  # one place that is masked, as a batch of empty histories has it
+                clicked, mask = candidates.new_zeros(1, candidates.shape[1]), ~mask
+            user = torch.zeros(1, dtype=torch.int64, device=device)
+            encoded = self.model.encode_users(clicked[None], mask, user)
+            return self.model.score(encoded, candidates[None], clicked[None], mask)[0]
+
+    def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:
+        rows = self.data.store.items.index(raw_ids)
+        unknown = [raw for raw, row in zip(raw_ids, rows, strict=True) if row < 0]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(raw_ids)} items are not in {self.data.store.path}, first '{unknown[0]}'; "
+                "give an item that is new as its fields, {'title': ...}"
+            )
+        return rows
+
+    def _vectors(self, items: Sequence[Item]) -> Tensor:
+        """(n, D): known items by gather, new ones encoded from their fields."""
+        table = self.item_vectors
+        known = [place for place, item in enumerate(items) if isinstance(item, str)]
+        new = [place for place, item in enumerate(items) if not isinstance(item, str)]
+        vectors = table.new_zeros(len(items), table.shape[1])
+        with torch.inference_mode():
+            if known:
+                rows = self._rows([str(items[place]) for place in known])
+                vectors[known] = table[torch.from_numpy(rows).to(table.device)]
+            if new:
+                vectors[new] = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+        return vectors
+
+    def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
+        catalog = self.data.catalog
+        if not hasattr(self.model.source, "embed"):
+            raise ValueError(f"{type(self.model.source).__name__} reads item ids alone; it cannot encode a new item")
+        names = [part.name.partition("@")[0] for part in catalog.fields]
+        for item in items:
+            for name in item:
+                if name not in names:
+                    raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(names)}")
+        rows = [
+            self._tokenize(part, [item.get(name) for item in items])
+            for part, name in zip(catalog.fields, names, strict=True)
+        ]
+        fresh = catalog.with_items(rows).to(catalog.values.device)
+        return self.model.item_encoder(self.model.source.embed(fresh.tokens(torch.arange(len(items)))))
+
+    def _tokenize(self, part: CatalogField, values: Sequence[Any]) -> Ragged:
+        """The tokens of one field of new items, cut as the model's settings cut it; unknown categories are empty."""
+        if part.kind == "text":
+            row = encode(self.data.store.tokenizer(part.vocabulary), [value or "" for value in values])
+        else:
+            place = {value: row for row, value in enumerate(self.data.store.vocabulary(part.vocabulary))}
+            lists = [[value] if isinstance(value, str) else list(value or ()) for value in values]
+            found = [[place[value] for value in each if value in place] for each in lists]
+            flat = np.array([value for each in found for value in each], dtype=np.int32)
+            row = Ragged.from_lengths(flat, [len(each) for each in found])
+        cut = self.data.settings.fields[part.name]
+        if cut.max_length is None:
+            return row
+        return row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)

@@ -1,0 +1,202 @@
+"""Which bricks there are and what their constructors take, read from source without importing it.
+
+A brick is found by its file name in the package of its kind (``user_encoders/nrms.py`` is the user encoder
+``nrms``) or by the dotted path of a class that lies elsewhere (``my_lab.encoders.Hyper``). Reading goes
+through ``ast``, so a misspelt key is answered before torch is imported; ``load`` and ``construct`` import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from legorec.registry.signatures import (
+    Parameter,
+    SignatureError,
+    Source,
+    find_class,
+    parameters_of,
+    parse_source,
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A family of interchangeable bricks: where their files lie and how their classes are called."""
+
+    name: str
+    folder: str
+    suffix: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("source", "sources", "Source"),
+        Kind("item_encoder", "item_encoders", "ItemEncoder"),
+        Kind("user_encoder", "user_encoders", "UserEncoder"),
+        Kind("predictor", "predictors", "Predictor"),
+        Kind("objective", "objectives", "Objective"),
+    )
+}
+
+# What only the program knows. A constructor that names one of these is given it; YAML may not set it.
+OFFERED = {
+    "catalog": "the items' fields and tokens, from the store and `data.fields`",
+    "input_dim": "the width of what the brick before this one gives",
+    "output_dim": "the width that the next brick expects",
+    "depth": "how many language model layers are already applied to the states",
+    "fields": "the fields of `data.fields`, in order",
+    "num_fields": "how many fields `data.fields` names",
+    "field_kinds": "the kind of each field (text, category, ...), in order",
+    "num_items": "how many items the store holds",
+    "num_users": "how many users the store holds",
+    "vectors": "the given vectors of `embed.tables`",
+}
+
+
+class RegistryError(ValueError):
+    """A brick that is not there, or whose constructor cannot be read."""
+
+
+@dataclass(frozen=True)
+class Brick:
+    """One brick as its source tells it."""
+
+    kind: str
+    name: str
+    module: str
+    class_name: str
+    file: Path
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The parameters that the program fills in."""
+        return tuple(each.name for each in self.parameters if each.name in OFFERED)
+
+    @property
+    def settable(self) -> tuple[Parameter, ...]:
+        """The parameters that YAML may set."""
+        return tuple(each for each in self.parameters if each.name not in OFFERED)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that ``name`` was probably meant to be, or None."""
+    by_folded = {choice.lower().replace("-", "_"): choice for choice in choices}
+    folded = str(name).lower().replace("-", "_")
+    found = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.6)
+    if not found:  # `lr` for `item_lr`, `bert` for `bert-token`: too short for the ratio, plain to a reader
+        found = [each for each in sorted(by_folded) if len(folded) > 2 and (folded in each)][:1]
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where something is near, else nothing."""
+    found = nearest(name, choices)
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The bricks of a kind that lie in the package, sorted."""
+    return tuple(sorted(path.stem for path in _folder(kind).glob("*.py") if not path.stem.startswith("_")))
+
+
+def find(kind: str, name: str) -> Brick:
+    """The brick of that name, or at that dotted path.
+
+    Raises:
+        RegistryError: there is none, or its constructor is not flat and typed.
+    """
+    try:
+        return _find(kind, name)
+    except SignatureError as error:
+        raise RegistryError(str(error)) from error
+
+
+def load(brick: Brick) -> type:
+    """Import the brick's class."""
+    return getattr(importlib.import_module(brick.module), brick.class_name)
+
+
+def construct(brick: Brick, arguments: Mapping[str, Any]) -> Any:
+    """Import the class and call it; a nested block, plain until now, becomes its dataclass."""
+    arguments = dict(arguments)
+    for each in brick.parameters:
+        value = arguments.get(each.name)
+        if each.type is not None and each.type.form == "block" and isinstance(value, Mapping):
+            block = getattr(importlib.import_module(each.type.block_module), each.type.block_name)
+            arguments[each.name] = block(**value)
+    return load(brick)(**arguments)
+
+
+def _kind(kind: str) -> Kind:
+    if kind not in KINDS:
+        raise RegistryError(
+            f"no kind of brick {kind!r}; there are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
+        )
+    return KINDS[kind]
+
+
+def _folder(kind: str) -> Path:
+    return Path(__file__).parents[1] / _kind(kind).folder
+
+
+@cache
+def _find(kind: str, name: str) -> Brick:
+    if "." in name:
+        module, _, class_name = name.rpartition(".")
+        file = _locate(module)
+        if file is None:
+            raise RegistryError(f"no module {module!r} on the Python path, wanted for {name!r}")
+        source = parse_source(module, file)
+    else:
+        if name not in names(kind):
+            raise RegistryError(
+                f"no {kind} {name!r}; there are {', '.join(names(kind))}{did_you_mean(name, names(kind))}"
+            )
+        package = f"legorec.{_kind(kind).folder}"
+        source = parse_source(f"{package}.{name}", _folder(kind) / f"{name}.py")
+        class_name = _class_of(source, _kind(kind))
+    owner, node = find_class(class_name, source, _locate)
+    if node is None:
+        public = [each for each in source.classes if not each.startswith("_")]
+        raise RegistryError(
+            f"no class {class_name!r} in {source.file}; there are {', '.join(public) or 'none'}"
+            f"{did_you_mean(class_name, public)}"
+        )
+    parameters = parameters_of(node, owner, _locate)
+    return Brick(kind, name, source.module, class_name, source.file, parameters)
+
+
+def _class_of(source: Source, kind: Kind) -> str:
+    found = [each for each in source.classes if each.endswith(kind.suffix) and not each.startswith("_")]
+    if len(found) != 1:
+        raise RegistryError(
+            f"{source.file} must hold one class whose name ends in {kind.suffix!r}, "
+            f"found {', '.join(found) or 'none'}"
+        )
+    return found[0]
+
+
+def _locate(module: str) -> Path | None:
+    """The file of a module, found part by part: ``importlib.util.find_spec`` would import the parents."""
+    parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(parts[0])
+    except (ImportError, ValueError, AttributeError):
+        return None
+    for length in range(2, len(parts) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[:length]), list(spec.submodule_search_locations))
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin)

@@ -1,0 +1,39 @@
+"""Typed settings of a run: ``read_command_line(sys.argv[1:])`` gives them or says all that is wrong."""
+
+from legorec.compose import Problem, SettingsError, wants_help
+from legorec.settings.reading import help_text, read_command_line
+from legorec.settings.resolved import Settings, describe
+from legorec.settings.schema import (
+    BrickSettings,
+    DataSettings,
+    EmbedSettings,
+    EvaluationSettings,
+    ExpSettings,
+    FieldSettings,
+    HistorySettings,
+    ModelSettings,
+    PolicySettings,
+    SplitSettings,
+    TokenTableSettings,
+)
+
+__all__ = [
+    "BrickSettings",
+    "DataSettings",
+    "EmbedSettings",
+    "EvaluationSettings",
+    "ExpSettings",
+    "FieldSettings",
+    "HistorySettings",
+    "ModelSettings",
+    "PolicySettings",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "SplitSettings",
+    "TokenTableSettings",
+    "describe",
+    "help_text",
+    "read_command_line",
+    "wants_help",
+]

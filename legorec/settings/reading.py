@@ -1,0 +1,161 @@
+"""Command line -> ``Settings``, or every problem at once; and the text of ``--help``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from legorec.compose import LAYERS, MASK, WORKER_FLAGS, Composition, Problem, Read, SettingsError, compose
+from legorec.compose.files import missing_file
+from legorec.registry import KINDS
+from legorec.settings.checks import checked, checked_brick
+from legorec.settings.resolved import Settings, leaves
+from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
+
+NEEDED_SPLITS = {
+    "train": ("train", "dev"),
+    "dev": ("dev",),
+    "test": ("test",),
+    "train_test": ("train", "dev", "test"),
+}
+
+
+def read_command_line(argv: list[str]) -> Settings:
+    """The settings that a command line asks for.
+
+    Raises:
+        SettingsError: with everything that is wrong, each with its place, file and line.
+    """
+    composition = compose(argv)
+    settings = _checked_settings(composition)
+    if composition.problems or settings is None:
+        raise SettingsError(composition.problems)
+    return settings
+
+
+def _checked_settings(composition: Composition) -> Settings | None:
+    layers = composition.layers
+    _refuse_masked(composition)
+    worker = checked(WorkerSettings, composition.flags, "", composition)
+    data = checked(DataSettings, layers["data"], "data", composition) if "data" in layers else None
+    embed = checked(EmbedSettings, layers.get("embed", {}), "embed", composition)
+    model = _checked_model(layers["model"], composition) if "model" in layers else None
+    exp = checked(ExpSettings, layers["exp"], "exp", composition) if "exp" in layers else None
+    if data:
+        _judge_plain(data.made_with, "data.made_with", composition)
+    if embed:
+        _judge_tables(embed, composition)
+        _judge_repeats([each.vocabulary for each in embed.tables], "embed.tables", composition)
+    if exp:
+        _judge_load(exp, composition)
+        _judge_repeats(exp.metrics, "exp.metrics", composition)
+        _judge_repeats(exp.baselines, "exp.baselines", composition)
+    if data and exp:
+        _judge_splits(data, exp, composition)
+    if worker is None or data is None or embed is None or model is None or exp is None:
+        return None
+    return Settings(
+        data,
+        embed,
+        model,
+        exp,
+        **worker.model_dump(),
+        origins=composition.origins,
+        did_nothing=composition.did_nothing,
+    )
+
+
+def _checked_model(tree: Any, composition: Composition) -> ModelSettings | None:
+    if not isinstance(tree, dict):
+        return checked(ModelSettings, tree, "model", composition)
+    bricks = {kind: checked_brick(kind, tree[kind], composition) for kind in KINDS if kind in tree}
+    return checked(ModelSettings, {**tree, **bricks}, "model", composition)
+
+
+def _refuse_masked(composition: Composition) -> None:
+    for place, value in leaves(composition.layers):
+        if value == MASK:
+            message = f"was masked when the settings were saved; give it again, as in `--{place} ...`"
+            composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_plain(tree: dict[str, Any], place: str, composition: Composition) -> None:
+    for inner, value in leaves(tree, place):
+        if isinstance(value, float) and value - value != 0:
+            composition.problems.append(
+                Problem(composition.where(inner), inner, f"must be finite, got {value!r}")
+            )
+
+
+def _judge_splits(data: DataSettings, exp: ExpSettings, composition: Composition) -> None:
+    for part in NEEDED_SPLITS[exp.mode]:
+        if getattr(data.splits, part) is None:
+            place = f"data.splits.{part}"
+            message = f"is needed where exp.mode is {exp.mode!r}; name a split of the store"
+            composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_load(exp: ExpSettings, composition: Composition) -> None:
+    place, message = "exp.load", ""
+    if exp.mode in ("dev", "test"):
+        if exp.load is None:
+            message = f"is needed where exp.mode is {exp.mode!r}: the folder of a trained run"
+        elif not os.path.isdir(exp.load):
+            message = f"no folder {exp.load}; it is the folder of a trained run"
+    elif exp.load is not None:
+        message = f"is read in the modes dev and test only, got {exp.load!r} where exp.mode is {exp.mode!r}"
+    if message and not composition.is_unresolved(place):
+        composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_tables(embed: EmbedSettings, composition: Composition) -> None:
+    for index, table in enumerate(embed.tables):
+        place, suffixes = f"embed.tables.{index}.path", (".npy", ".safetensors")
+        message = ""
+        if not table.path.endswith(suffixes):
+            message = f"must be a file that ends in {' or '.join(suffixes)}, got {table.path!r}"
+        elif not os.path.isfile(table.path):
+            message = missing_file(table.path, suffixes)
+        if message and not composition.is_unresolved(place):
+            composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_repeats(values: list[Any], place: str, composition: Composition) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            where = f"{place}.{index}"
+            composition.problems.append(Problem(composition.where(where), where, f"{value!r} is named twice"))
+
+
+def help_text(argv: list[str]) -> str:
+    """How the worker is called, and the keys that the named files read."""
+    lines = [
+        "usage: python worker.py --data FILE --model FILE --exp FILE [--embed FILE] [--key value ...]",
+        "       python worker.py --settings RUN_FOLDER/settings.yaml [--key value ...]",
+        "",
+        "layers",
+        *(f"  --{name:<18} {text}" for name, text in LAYERS.items()),
+        f"  --{'settings':<18} settings saved by a run, in place of the layers",
+        "",
+        "worker",
+        *(f"  --{name:<18} {text} ({_default(value)})" for name, (value, text) in WORKER_FLAGS.items()),
+        f"  --{'help':<18} this text; with layers named, also the keys that they read",
+        "",
+        "single values",
+        f"  --{'exp.policy.lr 1e-4':<18} any setting by its dotted place",
+    ]
+    composition = compose([each for each in argv if each not in ("--help", "-h")])
+    reads: dict[str, Read] = {}
+    for read in composition.reads:
+        if read.key not in WORKER_FLAGS and read.key not in LAYERS:
+            reads.setdefault(read.key, read)
+    if reads:
+        lines += ["", "keys that these files read"]
+    for read in reads.values():
+        default = "required" if read.default is None else read.default
+        lines.append(f"  --{read.key:<18} {read.place} ({default})")
+    return "\n".join(lines)
+
+
+def _default(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

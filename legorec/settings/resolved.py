@@ -1,0 +1,93 @@
+"""Everything a run is decided by, with the origin of each value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from legorec.compose import MASK, is_secret, to_yaml
+from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings
+
+LAYERS = ("data", "embed", "model", "exp")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The resolved settings of one run. ``origins`` maps each dotted place to where its value came from."""
+
+    data: DataSettings
+    embed: EmbedSettings
+    model: ModelSettings
+    exp: ExpSettings
+    seed: int = 2023
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    runs: str = "runs"
+    origins: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    did_nothing: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # flags taken (exp.accepts) that nothing read
+
+    def dump(self) -> dict[str, Any]:
+        """The layers and the seed as a plain tree, secrets masked: what ``--settings`` runs again."""
+        layers = {name: getattr(self, name).model_dump() for name in LAYERS}
+        return masked({**layers, "seed": self.seed})
+
+    def to_yaml(self) -> str:
+        """``dump`` as YAML text that reads back the same: text that looks like a number is quoted."""
+        return to_yaml(self.dump())
+
+    def save(self, path: str | Path) -> None:
+        """Write the tree to a YAML file that ``--settings`` takes."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def digest(self) -> str:
+        """Twelve hex digits of all that can change the result: not the device, nor where the run is kept."""
+        tree = self.dump()
+        del tree["exp"]["accepts"]
+        text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def masked(tree: Any, key: str = "") -> Any:
+    """The tree with the text of every key like ``*_key`` or ``token`` hidden."""
+    if isinstance(tree, dict):
+        return {name: masked(value, str(name)) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [masked(value, key) for value in tree]
+    return MASK if isinstance(tree, str) and is_secret(key) else tree
+
+
+def describe(settings: Settings) -> str:
+    """One line for each setting: its dotted place, its value, where it came from."""
+    tree = settings.dump()
+    tree |= {name: getattr(settings, name) for name in ("device", "resume", "overwrite", "dry_run", "runs")}
+    rows = [(place, _shown(value), _origin(settings.origins, place)) for place, value in leaves(tree)]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{place:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for place, value, origin in rows)
+
+
+def leaves(tree: Any, place: str = "") -> list[tuple[str, Any]]:
+    """Dotted places and values; lists of plain values count as one."""
+    if isinstance(tree, dict) and tree:
+        return [
+            leaf for key, value in tree.items() for leaf in leaves(value, f"{place}.{key}" if place else key)
+        ]
+    if isinstance(tree, list) and any(isinstance(each, dict | list) for each in tree):
+        return [leaf for index, value in enumerate(tree) for leaf in leaves(value, f"{place}.{index}")]
+    return [(place, tree)]
+
+
+def _shown(value: Any) -> str:
+    return (
+        json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool | None) else str(value)
+    )
+
+
+def _origin(origins: dict[str, str], place: str) -> str:
+    return origins.get(place, "default")

@@ -1,0 +1,185 @@
+"""The settings of the four layers and the worker, typed and strict: a key that is not here is an error."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no conversions: ``'64'`` is not a number."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def _flag(value: Any) -> Any:
+    """The published commands write 0 and 1."""
+    return bool(value) if type(value) is int and value in (0, 1) else value
+
+
+def _safe_name(value: str) -> str:
+    """A name becomes part of a folder's name."""
+    if not re.fullmatch(r"[\w@+=.,-]+", value) or value.startswith("."):
+        raise ValueError("must be letters, digits and -_.@+=, and not begin with a dot: it names a folder")
+    return value
+
+
+def _field_name(value: str) -> str:
+    if not re.fullmatch(r"[\w-]+(@[\w-]+)?", value):
+        raise ValueError("a field is named like `category`, or `title@words` for one of its tokenizations")
+    return value
+
+
+def _metric(value: str) -> str:
+    from legorec.metrics import parse_metric  # numpy is not needed to refuse a misspelt flag
+
+    return parse_metric(value).name
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value):
+        raise ValueError("must be auto, cpu, mps, cuda or cuda:N")
+    return value
+
+
+def empty_block(value: Any) -> Any:
+    """``category:`` with nothing after it is an empty block."""
+    return {} if value is None else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+SafeName = Annotated[str, AfterValidator(_safe_name)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
+Device = Annotated[str, AfterValidator(_device)]
+Plain = None | bool | int | float | str
+
+
+class FieldSettings(Strict):
+    """How one field of the items is read: at most ``max_length`` tokens, the first or the last ones."""
+
+    max_length: Positive | None = None
+    keep: Literal["first", "last"] = "first"
+
+
+class HistorySettings(Strict):
+    """At most ``max_length`` clicks, the latest ones; null keeps all."""
+
+    max_length: Positive | None = 50
+
+
+class SplitSettings(Strict):
+    """Which split of the store plays which part; null where the store has none for it."""
+
+    train: Text | None = "train"
+    dev: Text | None = "dev"
+    test: Text | None = "test"
+
+
+class DataSettings(Strict):
+    """The ``data`` layer."""
+
+    name: SafeName
+    store: Text
+    fields: dict[FieldName, Annotated[FieldSettings, BeforeValidator(empty_block)]] = Field(min_length=1)
+    history: HistorySettings = HistorySettings()
+    splits: SplitSettings = SplitSettings()
+    group_by: Literal["impression", "user"] = "impression"
+    made_with: dict[str, Any] = {}
+
+
+class TokenTableSettings(Strict):
+    """Given vectors of one vocabulary, from a .npy or .safetensors file."""
+
+    vocabulary: Text
+    path: Text
+    frozen: Flag = True
+    transform: Literal["auto", "linear", "none"] = "auto"
+
+
+class EmbedSettings(Strict):
+    """The ``embed`` layer."""
+
+    name: SafeName = "random"
+    tables: list[TokenTableSettings] = []
+
+
+class BrickSettings(Strict):
+    """The name of a brick and the keywords of its constructor, with its own defaults for those left out."""
+
+    name: Text
+    arguments: dict[str, Any] = {}
+
+
+class ModelSettings(Strict):
+    """The ``model`` layer."""
+
+    name: SafeName
+    source: BrickSettings
+    item_encoder: BrickSettings
+    user_encoder: BrickSettings
+    predictor: BrickSettings
+    objective: BrickSettings
+
+    @field_serializer("source", "item_encoder", "user_encoder", "predictor", "objective")
+    def _flat(self, brick: BrickSettings) -> dict[str, Any]:
+        return {"name": brick.name, **brick.arguments}
+
+
+class PolicySettings(Strict):
+    """How the model is trained."""
+
+    epoch: Positive = 50
+    lr: float = Field(default=1e-3, gt=0)
+    item_lr: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Positive = 64
+    acc_batch: Positive = 1
+    epoch_batch: int = 0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
+    warmup: Count = 0  # optimizer steps
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: float = Field(default=0.0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    patience: Count = 2
+    simple_dev: Flag = False
+    save_every: Count = 0  # optimizer steps between checkpoints inside an epoch; 0: at its end only
+
+
+class EvaluationSettings(Strict):
+    """How candidates are ranked; ``metric`` chooses the best epoch."""
+
+    fast: Flag = True
+    batch_size: Positive = 256
+    item_page_size: Positive = 512
+    metric: MetricName = "gauc"
+    save_ranking: Flag = False
+
+
+class ExpSettings(Strict):
+    """The ``exp`` layer."""
+
+    name: SafeName
+    mode: Literal["train", "dev", "test", "train_test"]
+    accepts: list[Text] = []
+    load: Text | None = None
+    policy: PolicySettings = PolicySettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
+    baselines: list[Literal["random", "popularity"]] = ["random", "popularity"]
+
+
+class WorkerSettings(Strict):
+    """The worker's own flags."""
+
+    seed: int = Field(default=2023, ge=0, lt=2**63)
+    device: Device = "auto"
+    resume: Flag = False
+    overwrite: Flag = False
+    dry_run: Flag = False
+    runs: Text = "runs"

@@ -1,0 +1,29 @@
+"""An item is its id."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.nn.dropout import Dropout
+from legorec.nn.fused import gather_rows
+
+
+class IdsSource(nn.Module):
+    """Item -> one learned vector of its own, without content.
+
+    Drawn from N(0, 0.1). An item that training never saw keeps its random vector. Goes with the item encoder
+    ``single``.
+    """
+
+    def __init__(self, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dim = embed_dim
+        self.learned = nn.Parameter(torch.empty(num_items, embed_dim).normal_(std=0.1))
+        self.dropout = Dropout(dropout)
+
+    def forward(self, items: Tensor) -> TokenStates:
+        """One state for each of ``items`` (N,), rows of the catalogue on the host."""
+        rows = gather_rows(self.learned, items.to(self.learned.device, non_blocking=True))
+        return TokenStates(self.dropout(rows), torch.ones(len(items), 1, dtype=torch.int64))

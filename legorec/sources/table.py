@@ -1,0 +1,108 @@
+"""Tokens of an item, looked up in tables of vectors: learned ones, or given ones that stay or are tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates, TokenVectors
+from legorec.nn.dropout import Dropout
+from legorec.nn.fused import PermuteRows, gather_rows
+from legorec.nn.table import GivenTable
+
+if TYPE_CHECKING:
+    from legorec.data.catalog import Catalog
+
+
+class TableSource(nn.Module):
+    """Item -> the table vectors of its tokens, field by field.
+
+    Vocabularies without given vectors share one learned table, drawn from N(0, 0.1): Legommenders draws from
+    N(0, 1), where scores start so large that training begins in the flat part of the softmax.
+
+    Args:
+        catalog: the items; it is referred to, not owned, and is no part of the state.
+        vectors: given tables by vocabulary, see ``TokenVectors``. Every table ends up ``embed_dim`` wide.
+        dropout: share of values set to zero in training (both papers: 0.2 of the word vectors).
+    Raises:
+        ValueError: vectors for a vocabulary that no field uses, or of the wrong shape.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        embed_dim: int = 64,
+        vectors: Mapping[str, TokenVectors] | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dim = embed_dim
+        self.catalog = catalog
+        vectors = vectors or {}
+        unknown = sorted(set(vectors) - set(catalog.vocabularies))
+        if unknown:
+            known = ", ".join(sorted(catalog.vocabularies))
+            raise ValueError(
+                f"vectors are given for '{unknown[0]}', but the fields in use have only: {known}"
+            )
+        self.given = nn.ModuleDict()
+        self._shift: dict[str, int] = {}  # from an id of the catalogue to a row of its table
+        learned = 0
+        for name, size in catalog.vocabularies.items():
+            if name in vectors:
+                self.given[name] = _given(name, vectors[name], size, embed_dim)
+                self._shift[name] = -catalog.base[name]
+            else:
+                self._shift[name] = learned - catalog.base[name]
+                learned += size
+        self.learned = nn.Parameter(torch.empty(learned, embed_dim).normal_(std=0.1)) if learned else None
+        self.dropout = Dropout(dropout)
+
+    def forward(self, items: Tensor) -> TokenStates:
+        """Token states of ``items`` (N,), rows of the catalogue on the host."""
+        tokens = self.catalog.tokens(items)
+        if self.learned is not None and not self.given:
+            values_TE = gather_rows(self.learned, tokens.ids)
+        else:
+            values_TE = self._from_several(tokens.ids, tokens.lengths)
+        return TokenStates(self.dropout(values_TE), tokens.lengths)
+
+    def _from_several(self, ids_T: Tensor, lengths_NF: Tensor) -> Tensor:
+        """Look up field by field, as each may have a table of its own, and put the vectors back in order."""
+        lengths = lengths_NF.numpy()
+        field_T = np.repeat(np.tile(np.arange(lengths.shape[1]), len(lengths)), lengths.reshape(-1))
+        order = np.argsort(field_T, kind="stable")
+        inverse = np.empty_like(order)
+        inverse[order] = np.arange(len(order))
+        device = ids_T.device
+        order_T = torch.from_numpy(order).to(device, non_blocking=True)
+        inverse_T = torch.from_numpy(inverse).to(device, non_blocking=True)
+        parts = []
+        by_field = ids_T.index_select(0, order_T).split(lengths.sum(0).tolist())
+        for part, ids in zip(self.catalog.fields, by_field, strict=True):
+            rows = ids + self._shift[part.vocabulary]
+            if part.vocabulary in self.given:
+                parts.append(self.given[part.vocabulary](rows))
+            else:
+                assert self.learned is not None
+                parts.append(gather_rows(self.learned, rows))
+        return PermuteRows.apply(torch.cat(parts), inverse_T, order_T)
+
+
+def _given(name: str, vectors: TokenVectors, num_rows: int, dim: int) -> GivenTable:
+    shape = tuple(vectors.weight.shape)
+    if len(shape) != 2 or shape[0] != num_rows:
+        raise ValueError(
+            f"the vectors of '{name}' must have one row for each of its {num_rows} tokens, got {shape}"
+        )
+    if vectors.transform == "none" and shape[1] != dim:
+        raise ValueError(
+            f"the vectors of '{name}' must be `embed_dim` ({dim}) wide, got {shape[1]}; "
+            f"`transform: auto` puts a projection behind them"
+        )
+    projected = vectors.transform == "linear" or shape[1] != dim
+    return GivenTable(vectors.weight, vectors.frozen, dim, projected)

@@ -1,0 +1,51 @@
+"""An item is a vector that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates, TokenVectors
+from legorec.nn.table import GivenTable
+
+ITEMS = "items"
+
+
+class VectorsSource(nn.Module):
+    """Item -> its row of a given table, such as vectors of a language model or of images.
+
+    Args:
+        vectors: given tables by name; the one named ``items`` has a row per item. Its width is the source's,
+            unless ``embed_dim`` asks for another or its ``transform`` is ``linear``.
+    Raises:
+        ValueError: no such table, or not one row per item.
+    """
+
+    def __init__(
+        self, num_items: int, vectors: Mapping[str, TokenVectors] | None, embed_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        if not vectors or ITEMS not in vectors:
+            named = ", ".join(vectors or ()) or "none"
+            raise ValueError(f"the source `vectors` needs a table named '{ITEMS}', got {named}")
+        given = vectors[ITEMS]
+        shape = tuple(given.weight.shape)
+        if len(shape) != 2 or shape[0] != num_items:
+            raise ValueError(
+                f"the vectors of '{ITEMS}' must have one row for each of the {num_items} items, got {shape}"
+            )
+        self.dim = embed_dim or shape[1]
+        if given.transform == "none" and self.dim != shape[1]:
+            raise ValueError(
+                f"the vectors of '{ITEMS}' must be `embed_dim` ({embed_dim}) wide, got {shape[1]}; "
+                f"`transform: auto` puts a projection behind them"
+            )
+        projected = given.transform == "linear" or self.dim != shape[1]
+        self.table = GivenTable(given.weight, given.frozen, self.dim, projected)
+
+    def forward(self, items: Tensor) -> TokenStates:
+        """One state for each of ``items`` (N,), rows of the catalogue on the host."""
+        values = self.table(items.to(self.table.weight.device, non_blocking=True))
+        return TokenStates(values, torch.ones(len(items), 1, dtype=torch.int64))

@@ -1,0 +1,154 @@
+"""MIND (and what has its layout, as xMIND) to a data store.
+
+    python process/mind.py --train MINDsmall_train --dev MINDsmall_dev --split once --out data/MIND-small
+
+Each folder or zip holds news.tsv and behaviors.tsv. Every impression keeps its own history.
+--split given: train, dev and (with --test) test are the folders, as they are.
+--split once: the impressions of --dev are drawn half for dev and half for test, as in ONCE.
+--split time: the impressions of --train alone are divided by time, with --shares.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from legorec.data.columns import Column
+from legorec.data.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.holdout import SPLITS, split_times
+from legorec.data.readers import BadLines, InputError, RawFile, find_file, read_frame, read_rows
+from legorec.data.writer import StoreWriter
+
+NEWS = ("id", "category", "subcategory", "title", "abstract")
+BEHAVIORS = ("id", "user", "time", "history", "shown")
+CLOCK = "%m/%d/%Y %I:%M:%S %p"
+FIELDS = (
+    Column("title", "text"),
+    Column("abstract", "text"),
+    Column("category", "category"),
+    Column("subcategory", "category"),
+)
+
+
+def read_news(sources: Sequence[Path]) -> tuple[pl.DataFrame, int]:
+    """The news of all folders, each once, as it stood first; and how often one came again with other
+    content."""
+    frames = [read_frame(find_file(source, "news.tsv"), NEWS, more_columns=True) for source in sources]
+    news = pl.concat(frames).select(NEWS)
+    first = news.unique("id", keep="first", maintain_order=True)
+    return first, news.unique().height - first.height
+
+
+def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
+    """Impressions block by block: id, user, time, history, candidates and, where the file has them,
+    labels."""
+    bad = BadLines(file.label)
+    labelled: bool | None = None
+    for frame in read_rows(file, BEHAVIORS):
+        time = frame["time"].str.to_datetime(CLOCK, strict=False)
+        bad.add(
+            frame.filter(time.is_null())["line"], "the third column must be a time as 11/13/2019 8:36:57 AM"
+        )
+        shown = frame["shown"].str.strip_chars().str.split(" ")
+        flat = pl.DataFrame({"line": frame["line"], "shown": shown}).explode("shown")
+        marked = flat["shown"].str.contains(r".-[01]$")
+        if labelled is None and len(flat):
+            labelled = bool(marked.any())
+        if labelled:
+            bad.add(
+                flat.filter(~marked)["line"].unique(maintain_order=True), "a candidate must end in -0 or -1"
+            )
+        else:
+            wrong = flat.filter((flat["shown"] == "") | marked)["line"].unique(maintain_order=True)
+            bad.add(wrong, "all candidates or none must end in -0 or -1")
+        if bad.count:
+            continue
+        history = frame["history"].str.strip_chars().str.split(" ")
+        columns = {
+            "id": frame["id"],
+            "user": frame["user"],
+            "time": time.dt.epoch("s"),
+            "history": history.list.eval(pl.element().filter(pl.element() != "")),
+            "candidates": shown,
+        }
+        if labelled:
+            flat = flat.select(
+                "line", pl.col("shown").str.head(-2), label=pl.col("shown").str.tail(1).cast(pl.UInt8)
+            )
+            lists = flat.group_by("line", maintain_order=True).agg("shown", "label")
+            columns |= {"candidates": lists["shown"], "labels": lists["label"]}
+        yield pl.DataFrame(columns)
+    bad.raise_any()
+
+
+def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
+    """The impressions, in the splits that --split asks for."""
+    if args.split == "time":
+        frame = pl.concat(list(read_behaviors(find_file(args.train, "behaviors.tsv"))))
+        part = split_times(frame["time"].to_numpy(), args.shares)
+        add_parts(writer, frame, part, SPLITS)
+        return
+    add_whole(writer, "train", args.train)
+    if args.split == "once":
+        frame = pl.concat(list(read_behaviors(find_file(args.dev, "behaviors.tsv"))))
+        order = np.random.default_rng(args.seed).permutation(len(frame))
+        part = np.empty(len(frame), dtype=np.int64)
+        part[order] = np.arange(len(frame)) >= len(frame) // 2
+        add_parts(writer, frame, part, ("dev", "test"))
+        return
+    for split, source in (("dev", args.dev), ("test", args.test)):
+        if source is not None:
+            add_whole(writer, split, source)
+
+
+def add_whole(writer: StoreWriter, split: str, source: Path) -> None:
+    """A folder as a split, block by block."""
+    frames = read_behaviors(find_file(source, "behaviors.tsv"))
+    for frame in writer.progress.track(frames, f"{split}: behaviors.tsv"):
+        writer.impressions(split, frame)
+
+
+def add_parts(writer: StoreWriter, frame: pl.DataFrame, part: np.ndarray, names: Sequence[str]) -> None:
+    """One frame as several splits; every split keeps the order of the file."""
+    for number, split in enumerate(names):
+        if (part == number).any():
+            writer.progress.say(f"{split}: behaviors.tsv")
+            writer.impressions(split, frame.filter(pl.Series(part == number)))
+
+
+def check(args: argparse.Namespace) -> None:
+    """Which folders go with which split."""
+    if args.split == "time" and (args.dev or args.test):
+        raise InputError("--split time divides --train alone; leave --dev and --test out")
+    if args.split != "time" and not args.dev:
+        raise InputError(f"--split {args.split} needs --dev; with one folder alone there is --split time")
+    if args.split == "once" and args.test:
+        raise InputError("--split once makes dev and test of --dev; leave --test out")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = store_arguments(__doc__)
+    for name in ("train", "dev", "test"):
+        parser.add_argument(f"--{name}", type=Path, metavar="SOURCE", required=name == "train")
+    parser.add_argument("--split", choices=("given", "once", "time"), default="given")
+    parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
+    args = parser.parse_args(arguments)
+    check(args)
+    settings = ("split", "shares") if args.split == "time" else ("split",)
+    with open_writer(args, "mind", *settings) as writer:
+        sources = [source for source in (args.train, args.dev, args.test) if source is not None]
+        writer.progress.say("reading news.tsv")
+        news, changed = read_news(sources)
+        writer.dropped("news that came again with other content (the first is kept)", changed)
+        writer.items(news, FIELDS)
+        write_splits(writer, args)
+    print_counts(args.out)
+
+
+if __name__ == "__main__":
+    run(main)
