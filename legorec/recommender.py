@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import ClickBatch
+from legorec.nn.fused import gather_rows
 
 # What a brick may name in its forward beyond its tensors, and who can ask for it.
 USER_EXTRAS = {"user": "(B,) rows of the user table"}
@@ -78,15 +79,9 @@ class Recommender(nn.Module):
             items = self.encode_items(batch.items)
         else:
             items = item_table.index_select(0, batch.items.to(item_table.device))
-        clicks = gather(items, batch.history)
+        clicks = gather_rows(items, batch.history)
         user = self.encode_users(clicks, batch.history_mask, batch.user)
-        return self.score(user, gather(items, batch.candidates), clicks, batch.history_mask)
-
-
-def gather(items_ND: Tensor, index: Tensor) -> Tensor:
-    """Item vectors by position, (B, H) -> (B, H, D), with a gradient that sums in a fixed order."""
-    # Plain items[index] sums its backward in an order that changes between runs on two CPU threads.
-    return nn.functional.embedding(index, items_ND)
+        return self.score(user, gather_rows(items, batch.candidates), clicks, batch.history_mask)
 
 
 def module_device(module: nn.Module) -> torch.device:

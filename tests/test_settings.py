@@ -66,8 +66,10 @@ def test_r10_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     write_files(tmp_path)
     (tmp_path / "embed.yaml").unlink()
     for file, old, new in (
-        ("data.yaml", "max_length", "max_len"), ("model.yaml", "dot", "dott"), ("exp.yaml", "train_test", "tt"),
-    ):  # fmt: skip
+        ("data.yaml", "max_length", "max_len"),
+        ("model.yaml", "dot", "dott"),
+        ("exp.yaml", "train_test", "tt"),
+    ):
         (tmp_path / file).write_text(FILES[file].replace(old, new))
     more = ["--lr", "x", "--data.storee", "x", "--seed", "x"]
     places = [each[1] for each in problems_of(arguments(tmp_path, *more))]
@@ -112,8 +114,8 @@ def test_embed_may_be_left_out(tmp_path: Path) -> None:
 
 def test_published_values_are_taken(tmp_path: Path) -> None:
     write_files(tmp_path)
-    settings = settings_of(tmp_path, "--fast_eval", "0", "--lr", "1e-4", "--item_lr=0.00001", "--llm_ver", "7b",
-                           "--exp.policy.epoch_batch", "-4", "--hidden_size", "32")  # fmt: skip
+    more = ["--fast_eval", "0", "--lr", "1e-4", "--item_lr=0.00001", "--llm_ver", "7b", "--hidden_size", "32"]
+    settings = settings_of(tmp_path, *more, "--exp.policy.epoch_batch", "-4")
     assert settings.exp.evaluation.fast is False
     assert settings.exp.policy.lr == 1e-4 and settings.exp.policy.item_lr == 1e-5
     assert settings.exp.policy.epoch_batch == -4
@@ -148,8 +150,8 @@ def test_saved_settings_run_again(tmp_path: Path) -> None:
 def test_the_digest_is_of_what_changes_the_result(tmp_path: Path) -> None:
     write_files(tmp_path)
     plain = settings_of(tmp_path).digest()
-    for more in (["--device", "cpu"], ["--runs", "x"], ["--resume", "1"], ["--dry_run", "1"], ["--llm_ver", "7b"],
-                 ["--lr", "0.001"], ["--overwrite", "true"], ["--exp.accepts", "[a]"]):  # fmt: skip
+    for more in (["--device", "cpu"], ["--runs", "x"], ["--resume", "1"], ["--dry_run", "1"],
+                 ["--llm_ver", "7b"], ["--lr", "0.001"], ["--overwrite", "true"], ["--exp.accepts", "[a]"]):  # fmt: skip
         assert settings_of(tmp_path, *more).digest() == plain, more
     for more in (["--seed", "1"], ["--lr", "0.002"], ["--version", "large"], ["--model.name", "x"],
                  ["--data.fields", "{category: {}}"], ["--exp.metrics", "[gauc]"]):  # fmt: skip
@@ -222,7 +224,8 @@ def test_r10_exit_status_2_within_a_second_before_torch(tmp_path: Path, more: li
     write_files(tmp_path)
     code = (
         "import sys, worker\nstatus = worker.main(sys.argv[1:])\n"
-        "assert not {'torch', 'transformers', 'polars', 'tokenizers'} & set(sys.modules), 'imported'\nsys.exit(status)"
+        "assert not {'torch', 'transformers', 'polars', 'tokenizers'} & set(sys.modules), 'imported'\n"
+        "sys.exit(status)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(

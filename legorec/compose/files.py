@@ -60,11 +60,11 @@ def read_document(path: str, problems: list[Problem], chain: tuple[str, ...] = (
     chain = (*chain, os.path.realpath(path))
     for each in imported:
         target = os.path.normpath(os.path.join(os.path.dirname(path), each))
-        if os.path.realpath(target) in chain:
-            problems.append(Problem(at, IMPORT, f"{each!r} imports itself in a circle"))
-            merged.failed = True
-        elif not os.path.isfile(target):
+        if not os.path.isfile(target):
             problems.append(Problem(at, IMPORT, missing_file(target)))
+            merged.failed = True
+        elif os.path.realpath(target) in chain:
+            problems.append(Problem(at, IMPORT, f"{each!r} imports itself in a circle"))
             merged.failed = True
         else:
             _merge(merged, read_document(target, problems, chain))
@@ -77,7 +77,7 @@ def missing_file(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> str:
     if os.path.isdir(path):
         return f"{path} is a folder, a file is wanted"
     folder = Path(path).parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return f"no file {path}: the folder {folder} does not exist"
     there = sorted(each.name for each in folder.iterdir() if each.suffix in suffixes)
     stems = {Path(each).stem: each for each in there}

@@ -89,6 +89,8 @@ class References:
             reduced = {}
             for key, inner in value.items():
                 new_key = self._key(key, join(place, key))
+                if new_key is None:  # what is wrong with it was told
+                    continue
                 if new_key in reduced:
                     self._problem(join(place, key), f"is the second key that becomes {new_key!r}")
                 reduced[new_key] = self._reduce(inner, join(place, key))
@@ -168,10 +170,12 @@ class References:
             value = value.get(part) if isinstance(value, dict) else None
         return value if isinstance(value, dict) else ()
 
-    def _key(self, key: str, place: str) -> str:
+    def _key(self, key: str, place: str) -> str | None:
         if "${" not in key:
             return key
         leaf = self._leaf(key, place)
+        if leaf == UNRESOLVED:
+            return None
         pieces = leaf[1:] if isinstance(leaf, list) else [leaf]
         # Keys are needed before the tree is resolved, so a key may refer to what is written plainly only.
         held = [
@@ -180,6 +184,7 @@ class References:
         ]
         if any(isinstance(each, dict | list | None) or "${" in str(each) for each in held):
             self._problem(place, "a reference in a key must lead to a plain value")
+            return None
         text = "".join(map(spell, held))
         self.renamed[place] = join(place.removesuffix(key).rstrip("."), text)
         return text

@@ -81,7 +81,7 @@ class MultiHeadSelfAttention(nn.Module):
         if qkv.device.type != "cpu":
             return self._on_device(qkv, mask_BL)
         bias_BL = torch.zeros(B, L, dtype=_wide(qkv)).masked_fill_(~mask_BL, torch.finfo(_wide(qkv)).min)
-        return self._short(qkv.flatten(0, 1), [(B, L)], bias_BL).view(B, L, self.hidden_dim)
+        return self._short(qkv.flatten(0, 1), [(B, L)] if B * L else [], bias_BL).view(B, L, self.hidden_dim)
 
     def packed(self, values_TD: Tensor, rows: Segments) -> Tensor:
         """(T, hidden_dim) of packed rows.

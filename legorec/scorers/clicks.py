@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from legorec.batch import Ranking
 from legorec.data.evaluation import Impressions
-from legorec.recommender import Recommender, gather, module_device
+from legorec.nn.fused import gather_rows
+from legorec.recommender import Recommender, module_device
 
 Advance = Callable[[int], None]
 Page = tuple[np.ndarray, Tensor, int]  # places in stored order, scores, impressions
@@ -91,14 +92,14 @@ def _fast(
     for page, start in enumerate(range(0, len(spans), batch_size)):
         chosen = order[start : start + batch_size]
         history, mask = data.histories.padded(spans[chosen])
-        clicks = gather(table, torch.from_numpy(position[history]).to(device))
+        clicks = gather_rows(table, torch.from_numpy(position[history]).to(device))
         mask_BH = torch.from_numpy(mask).to(device)
         users = model.encode_users(clicks, mask_BH, torch.from_numpy(owners[chosen]).to(device))
         members = impressions[bounds[page] : bounds[page + 1]]
         for rows in data.pages(members, max_cells=64 * batch_size):
             shown, place, candidate_mask = data.candidates(rows)
             own = torch.from_numpy(rank_of_impression[rows] - start).to(device)
-            candidates = gather(table, torch.from_numpy(position[shown]).to(device))
+            candidates = gather_rows(table, torch.from_numpy(position[shown]).to(device))
             scores = model.score(
                 users.index_select(0, own), candidates, clicks.index_select(0, own), mask_BH.index_select(0, own)
             )
