@@ -8,6 +8,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+DEMO_EPOCHS ?= 5
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet --progress-bar off
 READY := .venv/.ready
@@ -25,6 +26,19 @@ $(READY): setup.cfg constraints.txt pyproject.toml
 	@$(PIP) -c $(CONSTRAINTS) torch || { echo "make: installing torch failed, see the lines above"; exit 1; }
 	@$(PIP) -c $(CONSTRAINTS) -e '.[lm,unitok,test]' || { echo "make: installing legorec and its dependencies failed, see the lines above"; exit 1; }
 	@touch $@
+
+# Exit status 3 says that the data set is out of reach; everything else but 0 is an error.
+demo: $(READY)
+	@status=0; $(PY) process/fetch_ml100k.py --out data/raw/ml-100k || status=$$?; \
+	if [ $$status -eq 0 ]; then \
+		data=config/data/movielens.yaml; \
+		$(PY) process/movielens.py --source data/raw/ml-100k --out data/ML-100K --overwrite; \
+	elif [ $$status -eq 3 ]; then \
+		echo "Going on with generated data."; data=config/data/synthetic.yaml; \
+		$(PY) process/synthetic.py --out data/synthetic --overwrite; \
+	else exit $$status; fi && \
+	exec $(PY) worker.py --data $$data --model config/model/lego_nrms.yaml --exp config/exp/tt-nrms.yaml \
+		--epoch $(DEMO_EPOCHS) --overwrite true
 
 # Two workers with one torch thread each.
 test: $(READY)

@@ -18,6 +18,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import memory, metrics, report, subject, testing, training
+from benchmarks import store as stores
 from benchmarks.plain import PaddedItems, TrainingRows
 from legorec.batch import Ranking
 from legorec.data.store import Store
@@ -33,7 +34,8 @@ class Sizes:
 
     items: int = 20_000
     users: int = 50_000
-    impressions: int = 50_000  # of training, and of testing
+    impressions: int = 150_000  # of training, as many as MIND-small has
+    held_out: int = 50_000  # impressions of dev, and of testing
     candidates: int = 20
     rounds: int = 5
     plain_steps: int = 6
@@ -41,17 +43,26 @@ class Sizes:
     sample: int = 1000  # impressions that the baseline is tested on
     metric_impressions: int = metrics.NUM_IMPRESSIONS
     metric_rows: int = metrics.NUM_ROWS
+    store_items: int = 50_000
+    store_users: int = 50_000
+    store_rows: int = 2_000_000
+    store_sample: int = 20_000  # rows that UniTok is timed on
 
 
 QUICK = Sizes(
     users=5_000,
     impressions=2_000,
+    held_out=2_000,
     rounds=1,
     plain_steps=1,
     our_steps=5,
     sample=50,
     metric_impressions=500,
     metric_rows=20_000,
+    store_items=1_000,
+    store_users=1_000,
+    store_rows=20_000,
+    store_sample=200,
 )
 
 
@@ -62,9 +73,8 @@ def say(line: str) -> None:
 def make_store(folder: Path, sizes: Sizes) -> None:
     """Generated data in MIND's shape."""
     command = [sys.executable, str(ROOT / "process" / "synthetic.py"), "--out", str(folder)]
-    for name in ("items", "users", "impressions", "candidates"):
+    for name in ("items", "users", "impressions", "held_out", "candidates"):
         command += [f"--{name}", str(getattr(sizes, name))]
-    command += ["--held_out", str(sizes.impressions)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
@@ -110,6 +120,11 @@ def measure_metrics(sizes: Sizes) -> report.MetricFigures:
     )
 
 
+def measure_store(sizes: Sizes) -> dict[str, float]:
+    say("store ...")
+    return stores.measure(sizes.store_items, sizes.store_users, sizes.store_rows, sizes.store_sample)
+
+
 def measure_memory(folder: Path, sizes: Sizes) -> dict[str, dict[str, float] | None]:
     say("memory ...")
     steps = sizes.our_steps
@@ -138,6 +153,7 @@ def main() -> None:
             report.testing(measure_testing(folder, items, sizes)),
             report.metrics(measure_metrics(sizes)),
             report.memory(measure_memory(folder, sizes)),
+            report.store(sizes.store_items, sizes.store_users, sizes.store_rows, measure_store(sizes)),
         ]
     text = report.page(parts)
     print(text)

@@ -155,3 +155,25 @@ def memory(figures: Mapping[str, Mapping[str, float] | None]) -> str:
 
 def _value(part: str) -> Callable[[Mapping[str, float]], str]:
     return lambda each: f"{each[part]:.1f}"
+
+
+STORE_ASKED = {
+    "ratio to UniTok": "at least 100",
+    "ratio to the bare words tokenizer": "at most 1.2",
+    "ratio to the bare wordpiece tokenizer": "at most 1.2",
+    "opening, digests remembered, s": "under 0.5",
+}
+
+
+def store(items: int, users: int, rows: int, figures: Mapping[str, float]) -> str:
+    """Writing and opening a store."""
+    lines = [f"| {name} | {value:.3g} | {STORE_ASKED.get(name, '')} |" for name, value in figures.items()]
+    return paragraphs(
+        "## The data store",
+        f"{items:,} items, {users:,} users, {rows:,} candidate rows; UniTok's own `tokenize` is timed on a sample",
+        "and extrapolated.",
+        "",
+        "| | measured | asked |",
+        "|---|---|---|",
+        *lines,
+    )

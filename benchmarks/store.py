@@ -126,7 +126,9 @@ def text_ratios(folder: Path, column: pl.Series, rounds: int = 5) -> dict[str, f
             )
             ours.append(
                 seconds(
-                    lambda key=name, one=tokenizer: write_text(folder, "title", column, {key: one}, Progress())  # type: ignore[misc]
+                    lambda key=name, one=tokenizer: write_text(
+                        folder, "title", column, {key: one}, Progress()
+                    )  # type: ignore[misc]
                 )
             )
         result[f"bare {name} tokenizer, s"] = float(np.median(bare))

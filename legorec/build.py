@@ -38,6 +38,6 @@ def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any
         )
     given = {name: offered[name] for name in asked if name in offered}
     try:
-        return registry.load(brick)(**settings.arguments, **given)
+        return registry.construct(brick, {**settings.arguments, **given})
     except ValueError as error:
         raise ValueError(f"model.{kind} '{settings.name}': {error}") from error

@@ -40,6 +40,9 @@ class Recommender(nn.Module):
         item_encoder: TokenStates -> (N, D).
         user_encoder: clicks (B, H, D), mask (B, H) -> user, (B, D) or (B, M, D).
         predictor: user, candidates (B, K, D) -> scores (B, K).
+
+    Raises:
+        ValueError: a brick asks for more than ``USER_EXTRAS`` or ``PREDICTOR_EXTRAS`` offer.
     """
 
     def __init__(
@@ -58,22 +61,39 @@ class Recommender(nn.Module):
         return self.item_encoder(self.source(items))
 
     def encode_users(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
-        """User vectors from the vectors of clicked items, oldest first."""
+        """User vectors (B, D) or (B, M, D) from the vectors of clicked items, oldest first.
+
+        Args:
+            user: (B,) rows of the user table.
+        """
         offered = {"user": user}
         return self.user_encoder(clicks_BHD, mask_BH, **{name: offered[name] for name in self._user_extras})
 
-    def score(self, user: Tensor, candidates_BKD: Tensor, clicks: Tensor, mask: Tensor) -> Tensor:
-        """Scores (B, K), float32 whatever the precision of the encoders."""
+    @property
+    def reads_history(self) -> bool:
+        """Whether the predictor looks at the clicks or their mask, beyond the user vector."""
+        return bool(self._predictor_extras)
+
+    def score(
+        self, user: Tensor, candidates_BKD: Tensor, clicks: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Scores (B, K), float32 at least, whatever the precision of the encoders.
+
+        Args:
+            user: (B, D) or (B, M, D), what ``encode_users`` gives.
+            clicks: (B, H, D) and ``mask`` (B, H); may be left out unless ``reads_history``.
+        """
         offered = {"clicks": clicks, "mask": mask}
         extras = {name: offered[name] for name in self._predictor_extras}
-        return self.predictor(user, candidates_BKD, **extras).float()
+        scores = self.predictor(user, candidates_BKD, **extras)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def forward(self, batch: ClickBatch, item_table: Tensor | None = None) -> Tensor:
         """Scores (B, K) of a batch's candidates.
 
         Args:
-            item_table: vectors of every catalogue row, when they are at hand; otherwise the batch's distinct items
-                are encoded.
+            item_table: (num_items, D), vectors of every catalogue row, when they are at hand; otherwise the
+                batch's distinct items are encoded.
         """
         if item_table is None:
             items = self.encode_items(batch.items)

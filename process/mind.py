@@ -20,7 +20,7 @@ import polars as pl
 from legorec.data.columns import Column
 from legorec.data.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.holdout import SPLITS, split_times
-from legorec.data.readers import BadLines, InputError, RawFile, find_file, read_frame, read_rows
+from legorec.data.readers import LINE, BadLines, InputError, RawFile, find_file, read_frame, read_rows
 from legorec.data.writer import StoreWriter
 
 NEWS = ("id", "category", "subcategory", "title", "abstract")
@@ -51,19 +51,19 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
     for frame in read_rows(file, BEHAVIORS):
         time = frame["time"].str.to_datetime(CLOCK, strict=False)
         bad.add(
-            frame.filter(time.is_null())["line"], "the third column must be a time as 11/13/2019 8:36:57 AM"
+            frame.filter(time.is_null())[LINE], "the third column must be a time as 11/13/2019 8:36:57 AM"
         )
         shown = frame["shown"].str.strip_chars().str.split(" ")
-        flat = pl.DataFrame({"line": frame["line"], "shown": shown}).explode("shown")
+        flat = pl.DataFrame({LINE: frame[LINE], "shown": shown}).explode("shown")
         marked = flat["shown"].str.contains(r".-[01]$")
         if labelled is None and len(flat):
             labelled = bool(marked.any())
         if labelled:
             bad.add(
-                flat.filter(~marked)["line"].unique(maintain_order=True), "a candidate must end in -0 or -1"
+                flat.filter(~marked)[LINE].unique(maintain_order=True), "a candidate must end in -0 or -1"
             )
         else:
-            wrong = flat.filter((flat["shown"] == "") | marked)["line"].unique(maintain_order=True)
+            wrong = flat.filter((flat["shown"] == "") | marked)[LINE].unique(maintain_order=True)
             bad.add(wrong, "all candidates or none must end in -0 or -1")
         if bad.count:
             continue
@@ -77,9 +77,9 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
         }
         if labelled:
             flat = flat.select(
-                "line", pl.col("shown").str.head(-2), label=pl.col("shown").str.tail(1).cast(pl.UInt8)
+                LINE, pl.col("shown").str.head(-2), label=pl.col("shown").str.tail(1).cast(pl.UInt8)
             )
-            lists = flat.group_by("line", maintain_order=True).agg("shown", "label")
+            lists = flat.group_by(LINE, maintain_order=True).agg("shown", "label")
             columns |= {"candidates": lists["shown"], "labels": lists["label"]}
         yield pl.DataFrame(columns)
     bad.raise_any()
@@ -88,13 +88,13 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
 def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
     """The impressions, in the splits that --split asks for."""
     if args.split == "time":
-        frame = pl.concat(list(read_behaviors(find_file(args.train, "behaviors.tsv"))))
+        frame = read_whole(args.train)
         part = split_times(frame["time"].to_numpy(), args.shares)
         add_parts(writer, frame, part, SPLITS)
         return
     add_whole(writer, "train", args.train)
     if args.split == "once":
-        frame = pl.concat(list(read_behaviors(find_file(args.dev, "behaviors.tsv"))))
+        frame = read_whole(args.dev)
         order = np.random.default_rng(args.seed).permutation(len(frame))
         part = np.empty(len(frame), dtype=np.int64)
         part[order] = np.arange(len(frame)) >= len(frame) // 2
@@ -105,11 +105,21 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
             add_whole(writer, split, source)
 
 
+def read_whole(source: Path) -> pl.DataFrame:
+    """All impressions of a folder in one frame."""
+    frames = list(read_behaviors(find_file(source, "behaviors.tsv")))
+    if not frames:
+        raise InputError(f"{source}: behaviors.tsv holds no impressions")
+    return pl.concat(frames)
+
+
 def add_whole(writer: StoreWriter, split: str, source: Path) -> None:
     """A folder as a split, block by block."""
     frames = read_behaviors(find_file(source, "behaviors.tsv"))
     for frame in writer.progress.track(frames, f"{split}: behaviors.tsv"):
         writer.impressions(split, frame)
+    if split not in writer.splits:
+        raise InputError(f"{source}: behaviors.tsv holds no impressions")
 
 
 def add_parts(writer: StoreWriter, frame: pl.DataFrame, part: np.ndarray, names: Sequence[str]) -> None:

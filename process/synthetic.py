@@ -24,10 +24,12 @@ from legorec.data.ragged import Ragged
 from legorec.data.writer import StoreWriter
 
 NUM_TOPICS, NUM_CATEGORIES, TOPICS_OF_USER = 40, 10, 3
-TOPIC_WORDS = 0.6  # share of a title's words that belong to its topic
+TOPIC_WORDS = 0.7  # share of a title's words that belong to its topic
 TASTE = 5.0  # weight of interest against popularity and chance in a click
 START, HOUR = 1_573_000_000, 3_600  # the days of MIND
 CHUNK = 100_000
+SMALLEST = dict.fromkeys(("items", "users", "candidates", "max_history", "vocabulary"), 1)
+SMALLEST |= {"impressions": 0, "held_out": 0}
 SYLLABLES = [first + second for first in "bdfghklmnprstvz" for second in "aeiou"]
 
 
@@ -71,7 +73,7 @@ class World:
         first = np.searchsorted(self.item_topic, topic)
         last = np.searchsorted(self.item_topic, topic, side="right") - 1
         low, high = ends[first] - self.popularity[first], ends[last]
-        anything = rng.random(len(users)) < 0.15
+        anything = rng.random(len(users)) < 0.1
         low, high = np.where(anything, 0.0, low), np.where(anything, ends[-1], high)
         return np.minimum(np.searchsorted(ends, low + rng.random(len(users)) * (high - low)), len(ends) - 1)
 
@@ -204,9 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max_history", type=int, default=400)
     parser.add_argument("--vocabulary", type=int, default=20_000, help="number of different words")
     args = parser.parse_args(arguments)
-    for name in ("items", "users", "candidates", "max_history", "vocabulary"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
+    for name, least in SMALLEST.items():
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f"--{name} must be at least {least}, got {value}")
     settings = ("items", "users", "impressions", "held_out", "candidates", "max_history", "vocabulary")
     with open_writer(args, "synthetic", *settings) as writer:
         write(writer, args)

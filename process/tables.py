@@ -101,7 +101,9 @@ def read_liked(frame: pl.DataFrame, args: argparse.Namespace, label: str) -> np.
 def read_part(frame: pl.DataFrame, args: argparse.Namespace, label: str) -> np.ndarray:
     """0, 1, 2 for what --split_column calls train, dev, test."""
     column = frame[args.split_column].cast(pl.String).replace("valid", "dev")
-    part = column.replace_strict(SPLITS, range(3), default=-1, return_dtype=pl.Int64).to_numpy()
+    part = column.replace_strict(
+        dict(zip(SPLITS, range(3), strict=True)), default=-1, return_dtype=pl.Int64
+    ).to_numpy()
     if (part < 0).any():
         wrong = column.filter(pl.Series(part < 0))
         raise InputError(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from legorec.batch import ClickBatch
 from legorec.data.catalog import Catalog, CatalogField
-from legorec.data.histories import Histories
+from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
+from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
 from legorec.item_encoders.naml import NAMLItemEncoder
@@ -81,3 +83,43 @@ def recommender(name: str = "nrms", seed: int = 0, dropout: float = 0.1, dim: in
         item_encoder = NAMLItemEncoder(input_dim=dim, field_kinds=kinds, hidden_dim=dim, dropout=dropout)
         user_encoder = NAMLUserEncoder(input_dim=dim)
     return Recommender(source, item_encoder, user_encoder, DotPredictor())
+
+
+def training_clicks(seed: int = 0, count: int = 80) -> TrainingClicks:
+    found, stored = interactions(seed, count)
+    return TrainingClicks(found, stored, NUM_ITEMS)
+
+
+def stream(
+    batch_size: int = 8,
+    num_negatives: int = 3,
+    positives_only: bool = True,
+    epoch_batch: int = 0,
+    seed: int = 5,
+    count: int = 80,
+) -> ClickStream:
+    return ClickStream(
+        training_clicks(count=count),
+        batch_size=batch_size,
+        num_negatives=num_negatives,
+        positives_only=positives_only,
+        epoch_batch=epoch_batch,
+        seed=seed,
+    )
+
+
+def examples(batch: ClickBatch, start: int, stop: int, number: int = -1) -> ClickBatch:
+    """Some rows of a batch, over the same distinct items."""
+    cut = slice(start, stop)
+    return ClickBatch(
+        items=batch.items,
+        history=batch.history[cut],
+        history_mask=batch.history_mask[cut],
+        candidates=batch.candidates[cut],
+        candidate_mask=batch.candidate_mask[cut],
+        labels=batch.labels[cut],
+        user=batch.user[cut],
+        group=batch.group[cut],
+        span=batch.span[cut],
+        number=number,
+    )

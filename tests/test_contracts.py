@@ -54,9 +54,7 @@ def construct(kind: str, name: str, seed: int = 0, **changes: Any) -> nn.Module:
         "output_dim": DIM,
         "num_items": NUM_ITEMS,
         "num_users": 9,
-        "num_fields": len(kinds_of(name)),
         "field_kinds": kinds_of(name),
-        "fields": [field.name for field in catalog().fields],
         "vectors": {"items": TokenVectors(np.ones((NUM_ITEMS, DIM), dtype=np.float32), frozen=False)}
         if name == "vectors"
         else {},
@@ -69,7 +67,9 @@ def construct(kind: str, name: str, seed: int = 0, **changes: Any) -> nn.Module:
 def states(name: str, seed: int = 0) -> TokenStates:
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.ones(NUM_ITEMS, 1, dtype=torch.int64) if name == "single" else catalog().lengths
-    return TokenStates(torch.randn(int(lengths.sum()), DIM, generator=generator).requires_grad_(), lengths)
+    return TokenStates(
+        torch.randn(int(lengths.numpy().sum()), DIM, generator=generator).requires_grad_(), lengths
+    )
 
 
 def clicks(seed: int = 0) -> tuple[Tensor, Tensor]:

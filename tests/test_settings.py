@@ -150,12 +150,12 @@ def test_saved_settings_run_again(tmp_path: Path) -> None:
 def test_the_digest_is_of_what_changes_the_result(tmp_path: Path) -> None:
     write_files(tmp_path)
     plain = settings_of(tmp_path).digest()
-    for more in (["--device", "cpu"], ["--runs", "x"], ["--resume", "1"], ["--dry_run", "1"],
-                 ["--llm_ver", "7b"], ["--lr", "0.001"], ["--overwrite", "true"], ["--exp.accepts", "[a]"]):  # fmt: skip
-        assert settings_of(tmp_path, *more).digest() == plain, more
-    for more in (["--seed", "1"], ["--lr", "0.002"], ["--version", "large"], ["--model.name", "x"],
-                 ["--data.fields", "{category: {}}"], ["--exp.metrics", "[gauc]"]):  # fmt: skip
-        assert settings_of(tmp_path, *more).digest() != plain, more
+    same = ["--device=cpu", "--runs=x", "--resume=1", "--dry_run=1", "--overwrite=true", "--llm_ver=7b"]
+    for flag in (*same, "--lr=0.001", "--exp.accepts=[a]"):
+        assert settings_of(tmp_path, flag).digest() == plain, flag
+    other = ["--seed=1", "--lr=0.002", "--version=large", "--model.name=x", "--exp.metrics=[gauc]"]
+    for flag in (*other, "--data.fields={category: {}}"):
+        assert settings_of(tmp_path, flag).digest() != plain, flag
     assert len(plain) == 12 and int(plain, 16) >= 0
 
 

@@ -41,7 +41,7 @@ WRONG_FILES = [
     ("exp.yaml", "mode: train_test", "mode: test", "exp.yaml", "exp.load", "is needed where exp.mode is 'test'"),
     ("exp.yaml", "accepts", "load: runs/x\naccepts", "exp.yaml:4", "exp.load", "is read in the modes dev and test only"),
     ("exp.yaml", "tt-${model.name}", "../../x", "exp.yaml:2", "exp.name", "it names a folder, got '../../x'"),
-    ("data.yaml", "train: train", "dev:", "data.yaml:7", "data.splits.dev", "is needed where exp.mode is 'train_test'"),
+    ("data.yaml", "train: train", "dev:", "data.yaml:7", "data.splits.dev", "must be text, got None"),
     ("data.yaml", "title@words", "a/b", "data.yaml:4", "data.fields.a/b", "a field is named like"),
     ("parts/clicks.yaml", "impression", "imp", "clicks.yaml:4", "data.group_by", "'impression' or 'user', got 'imp'"),
     ("embed.yaml", "[]", "[{vocabulary: bert, path: x.npy}]", "embed.yaml:2", "embed.tables.0.path", "no file x.npy"),

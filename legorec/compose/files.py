@@ -59,6 +59,9 @@ def read_document(path: str, problems: list[Problem], chain: tuple[str, ...] = (
     merged = Document()
     chain = (*chain, os.path.realpath(path))
     for each in imported:
+        if each == UNRESOLVED:
+            merged.failed = True
+            continue
         target = os.path.normpath(os.path.join(os.path.dirname(path), each))
         if not os.path.isfile(target):
             problems.append(Problem(at, IMPORT, missing_file(target)))
@@ -176,8 +179,8 @@ class _Builder:
         }:
             try:
                 return scalar(node.tag, node.value)
-            except ValueError:
-                self.problems.append(Problem(origin, place, f"{node.value!r} is not what its tag says"))
+            except ValueError as error:
+                self.problems.append(Problem(origin, place, str(error)))
                 return UNRESOLVED
         self.problems.append(
             Problem(origin, place, f"the YAML tag {node.tag!r} is refused: config is plain data")

@@ -50,9 +50,11 @@ def scalar(tag: str, text: str) -> Any:
     Raises:
         ValueError: the text is not of that tag, as in ``!!bool maybe``.
     """
+    if "\0" in text:  # marks what is told elsewhere (`UNRESOLVED`)
+        raise ValueError("a text may not hold a NUL character")
     pattern = _PATTERNS.get(tag.removeprefix(TAG))
     if pattern is not None and not pattern.fullmatch(text):
-        raise ValueError(f"{text!r} is not of {tag}")
+        raise ValueError(f"{text[:40]!r} is not what its tag says ({tag.removeprefix(TAG)})")
     if tag == TAG + "null":
         return None
     if tag == TAG + "bool":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TrainingClicks:
-    """What training may know: the impressions of its split, the clicks in them and the items that they show."""
+    """What training may know: the impressions of its split, their clicks and the items that they show."""
 
     def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
         self.interactions = interactions
@@ -33,12 +33,16 @@ class TrainingClicks:
 class ClickStream:
     """Batches of ``batch_size`` training examples, numbered through the whole run.
 
-    An example is a clicked candidate (``positives_only``) or any candidate with its label; ``num_negatives`` more
-    items follow a clicked one. One pass over the data is ``num_batches`` batches in an order of its own.
+    An example is a clicked candidate (``positives_only``) or any candidate with its label; ``num_negatives``
+    more items follow a clicked one. One pass over the data is ``num_batches`` batches, the last perhaps
+    short, in an order of its own.
 
     Args:
-        epoch_batch: 0: an epoch is a pass. n > 0: an epoch is n batches. n < 0: an epoch is one n-th of a pass, so
-            that n epochs see every example once.
+        epoch_batch: 0: an epoch is a pass. n > 0: an epoch is n batches. -n: an epoch is one n-th of a pass,
+            so that n epochs see every example once.
+
+    Raises:
+        ValueError: there is no click to learn from, or an epoch would have less than one batch.
     """
 
     def __init__(
@@ -53,14 +57,17 @@ class ClickStream:
     ) -> None:
         self.interactions, self.histories = clicks.interactions, clicks.histories
         self.batch_size, self.epoch_batch, self.seed = batch_size, epoch_batch, seed
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
         labels = self.interactions.labels
-        self.examples = np.flatnonzero(labels) if positives_only else np.arange(len(labels))
-        if not len(self.examples):
+        if not labels.any():
             raise ValueError("the training split holds no click; nothing can be learned from it")
+        self.examples = np.flatnonzero(labels) if positives_only else np.arange(len(labels))
         self.num_batches = -(-len(self.examples) // batch_size)
         if epoch_batch < 0 and -epoch_batch > self.num_batches:
             raise ValueError(
-                f"`epoch_batch` {epoch_batch} asks for less than one batch an epoch: a pass has {self.num_batches}"
+                f"`epoch_batch` ({epoch_batch}) asks for less than one batch an epoch: "
+                f"a pass has {self.num_batches}"
             )
         self._sampler = NegativeSampler(self.interactions, clicks.known, clicks.eligible, num_negatives)
         self._order: tuple[int, np.ndarray] | None = None
@@ -79,7 +86,11 @@ class ClickStream:
         return self._order[1]
 
     def batch(self, number: int) -> ClickBatch:
-        """Batch ``number`` of the run."""
+        """Batch ``number`` of the run: (B, 1 + num_negatives) candidates, the example's own first.
+
+        Raises:
+            ValueError: a user has clicked too much for that many negatives.
+        """
         turn, place = divmod(number, self.num_batches)
         chosen = self._order_of(turn)[place * self.batch_size : (place + 1) * self.batch_size]
         flat = self.examples[chosen]
@@ -89,10 +100,12 @@ class ClickStream:
         history, history_mask = self.histories.padded(span)
         item, label = candidates.values[flat], self.interactions.labels[flat]
         rng = generator(self.seed, Purpose.NEGATIVES, number)
-        negatives = self._sampler.sample(impression, user, rng)
-        shown = np.concatenate([item[:, None], negatives], axis=1)
+        clicked = label == 1
+        shown = np.zeros((len(flat), 1 + self._sampler.num_negatives), dtype=np.int64)
+        shown[:, 0] = item
+        shown[clicked, 1:] = self._sampler.sample(impression[clicked], user[clicked], rng)
         mask = np.ones(shown.shape, dtype=bool)
-        mask[:, 1:] = label[:, None] == 1
+        mask[:, 1:] = clicked[:, None]
         labels = np.zeros(shown.shape, dtype=np.float32)
         labels[:, 0] = label
         return collate(

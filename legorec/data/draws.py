@@ -1,7 +1,8 @@
 """Random draws that are a pure function of (seed, purpose, place).
 
-A generator with a state would have to be saved and restored; a counter-based one (Philox) is just asked for the
-place. So batch i of a run is the same whether the run came to it at once, after a crash, or on another rank.
+A generator with a state would have to be saved and restored; a counter-based one (Philox) is just asked for
+the place. So batch i of a run is the same whether the run came to it at once, after a crash, or on another
+rank.
 """
 
 from __future__ import annotations

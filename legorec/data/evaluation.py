@@ -20,6 +20,9 @@ class Impressions:
 
     Args:
         group_by: ``impression`` (MIND's reports) or ``user`` (data with one candidate a row).
+
+    Raises:
+        ValueError: ``group_by`` is neither.
     """
 
     def __init__(
@@ -52,7 +55,10 @@ class Impressions:
         return (values[place] if len(values) else np.zeros(mask.shape, dtype=np.int64)), place, mask
 
     def pages(self, rows: np.ndarray, max_cells: int) -> Iterator[np.ndarray]:
-        """Rows in pages of similar length, each of at most ``max_cells`` padded candidates."""
+        """Rows in pages of similar length, each row once.
+
+        A page has at most ``max_cells`` padded candidates, or is one row that alone has more.
+        """
         lengths = self.interactions.candidates.lengths[rows]
         order = np.argsort(lengths, kind="stable")
         rows, lengths = rows[order], lengths[order]

@@ -61,7 +61,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays into one file and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    try:
+        save_file(whole, path)
+    except SafetensorError as problem:
+        size = sum(array.nbytes for array in whole.values())
+        raise OSError(f"{path}: could not be written, it needs {size:,} bytes ({problem})") from None
     path.chmod(path.parent.stat().st_mode & 0o666)  # the library keeps its files to their owner
     flush(path)
 

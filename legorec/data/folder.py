@@ -23,19 +23,26 @@ class NewFolder:
             raise StoreError(f"{path}: the name of a store may not hold '..'")
         if path.is_symlink():
             raise StoreError(f"{path}: a symbolic link; name the folder itself")
-        if path.exists():
-            empty = path.is_dir() and not any(path.iterdir())
-            if not empty and not (path / MANIFEST).is_file():
-                raise StoreError(f"{path}: it exists and is not a data store; it is left as it is")
-            if not empty and not overwrite:
-                raise StoreError(f"{path}: it exists; give another name, or --overwrite to replace it")
         self.path = path
+        self.overwrite = overwrite
+        self._check()
         self.temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir()
 
+    def _check(self) -> None:
+        """Refuse to take the place of something that must stay."""
+        path = self.path
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        if not (path / MANIFEST).is_file():
+            raise StoreError(f"{path}: it exists and is not a data store; it is left as it is")
+        if not self.overwrite:
+            raise StoreError(f"{path}: it exists; give another name, or --overwrite to replace it")
+
     def commit(self) -> None:
         """Put the folder in its place."""
+        self._check()  # again: another process may have been faster
         for folder, _, _ in os.walk(self.temporary):
             flush(Path(folder))
         old = self.path.with_name(self.temporary.name.replace(".tmp-", ".old-"))

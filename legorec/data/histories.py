@@ -12,6 +12,9 @@ class Histories:
         clicks: item rows, oldest first, all users end to end.
         spans: (S, 2) start and stop into ``clicks``.
         max_length: how many of the most recent clicks are kept; None keeps all.
+
+    Raises:
+        ValueError: ``max_length`` is below 1.
     """
 
     def __init__(self, clicks: np.ndarray, spans: np.ndarray, max_length: int | None = None) -> None:
@@ -55,4 +58,3 @@ class Histories:
         used = np.zeros(num_items, dtype=bool)
         used[self.clicks[np.cumsum(inside[:-1]) > 0]] = True
         return used
-

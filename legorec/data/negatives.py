@@ -37,8 +37,9 @@ class KnownClicks:
         size = len(histories.clicks)
         starts, stops = histories.starts[spans], histories.stops[spans]
         filled = stops > starts
-        opened = np.bincount(starts[filled], minlength=size + 1) - np.bincount(stops[filled], minlength=size + 1)
-        inside = np.flatnonzero(np.cumsum(opened[:-1]) > 0)
+        opened = np.bincount(starts[filled], minlength=size + 1)
+        closed = np.bincount(stops[filled], minlength=size + 1)
+        inside = np.flatnonzero(np.cumsum(opened - closed)[:-1] > 0)
         owner_start = np.unique(starts[filled], return_index=True)
         owners = np.asarray(interactions.user)[first][filled][owner_start[1]]
         owner = owners[np.searchsorted(owner_start[0], inside, side="right") - 1]
@@ -65,11 +66,14 @@ class KnownClicks:
 class NegativeSampler:
     """Draws ``num_negatives`` items a row that the row's user is not known to have clicked.
 
-    Items skipped in the same impression come first, without replacement; what is missing is drawn uniformly from
-    ``eligible``, the items that the training data shows, so that nothing of later splits is learned as unwanted.
+    Items skipped in the same impression come first, without replacement; what is missing is drawn uniformly
+    from ``eligible``, the items that the training data shows, so that nothing of later splits is learned as
+    unwanted.
     """
 
-    def __init__(self, interactions: Interactions, known: KnownClicks, eligible: np.ndarray, num_negatives: int):
+    def __init__(
+        self, interactions: Interactions, known: KnownClicks, eligible: np.ndarray, num_negatives: int
+    ) -> None:
         self.candidates: Ragged = interactions.candidates
         self.labels = interactions.labels
         self.known = known
@@ -77,7 +81,7 @@ class NegativeSampler:
         self.num_negatives = num_negatives
 
     def sample(self, impressions: np.ndarray, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(B, num_negatives) item rows, no item twice in a row.
+        """(B, num_negatives) item rows for (B,) impressions and their users, no item twice in a row.
 
         Raises:
             ValueError: a user has clicked so much of the catalogue that too few items are left.
@@ -87,13 +91,19 @@ class NegativeSampler:
             self._fill(drawn, filled, users, rng)
         return drawn
 
-    def _skipped(self, impressions: np.ndarray, users: np.ndarray, rng: np.random.Generator):
+    def _skipped(
+        self, impressions: np.ndarray, users: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Skipped items (B, num_negatives), -1 where there are too few, and how many each row has."""
         rows = self.candidates.take(impressions)
         row = np.repeat(np.arange(len(impressions)), rows.lengths)
         flat = np.repeat(self.candidates.offsets[impressions] - rows.offsets[:-1], rows.lengths)
         flat += np.arange(len(flat))
         wanted = (self.labels[flat] == 0) & ~self.known.contains(users[row], rows.values)
         row, items = row[wanted], rows.values[wanted]
+        # An impression may show an item twice.
+        first = np.sort(np.unique(row * self.known.num_items + items, return_index=True)[1])
+        row, items = row[first], items[first]
         order = np.lexsort((rng.random(len(row)), row))
         row, items = row[order], items[order]
         counts = np.bincount(row, minlength=len(impressions))
@@ -103,13 +113,15 @@ class NegativeSampler:
         drawn[row[kept], rank[kept]] = items[kept]
         return drawn, np.minimum(counts, self.num_negatives)
 
-    def _fill(self, drawn: np.ndarray, filled: np.ndarray, users: np.ndarray, rng: np.random.Generator) -> None:
+    def _fill(
+        self, drawn: np.ndarray, filled: np.ndarray, users: np.ndarray, rng: np.random.Generator
+    ) -> None:
         rows = np.flatnonzero(filled < self.num_negatives)
         missing = np.arange(self.num_negatives) >= filled[rows, None]
         earlier = np.tri(self.num_negatives, k=-1, dtype=bool)
         part, owners = drawn[rows], np.broadcast_to(users[rows, None], missing.shape)
         redraw = missing.copy()
-        for _ in range(_MAX_ROUNDS):
+        for _ in range(_MAX_ROUNDS if len(self.eligible) else 0):
             part[redraw] = self.eligible[rng.integers(len(self.eligible), size=int(redraw.sum()))]
             twice = ((part[:, :, None] == part[:, None, :]) & earlier).any(2)
             redraw = missing & (twice | self.known.contains(owners, part))
@@ -119,15 +131,17 @@ class NegativeSampler:
             self._fill_exactly(part, redraw, users[rows], rng)
         drawn[rows] = part
 
-    def _fill_exactly(self, part: np.ndarray, redraw: np.ndarray, users: np.ndarray, rng: np.random.Generator):
+    def _fill_exactly(
+        self, part: np.ndarray, redraw: np.ndarray, users: np.ndarray, rng: np.random.Generator
+    ) -> None:
         for row in np.flatnonzero(redraw.any(1)):
-            taken = np.concatenate([self.known.of_user(int(users[row])), part[row][~redraw[row]]])
-            left = np.setdiff1d(self.eligible, taken)
+            unclicked = np.setdiff1d(self.eligible, self.known.of_user(int(users[row])))
+            left = np.setdiff1d(unclicked, part[row][~redraw[row]])
             wanted = int(redraw[row].sum())
             if len(left) < wanted:
                 raise ValueError(
-                    f"`num_negatives` ({self.num_negatives}) cannot be drawn for user row {users[row]}: of the "
-                    f"{len(self.eligible)} items seen in training only {len(left)} are left that the user did not "
-                    "click; set a lower `num_negatives`"
+                    f"`num_negatives` ({self.num_negatives}) cannot be drawn for user row {users[row]}: of "
+                    f"the {len(self.eligible)} items seen in training, {len(unclicked)} are left that the "
+                    "user did not click; set a lower `num_negatives`"
                 )
             part[row, redraw[row]] = rng.choice(left, size=wanted, replace=False)

@@ -21,6 +21,7 @@ import polars as pl
 from legorec.data.files import nearest
 
 BLOCK = 1 << 26
+LINE = "#line"  # the column of line numbers
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
@@ -54,8 +55,8 @@ class BadLines:
         """Stop, when there were any."""
         if self._first is not None:
             number, rule = self._first
-            lines = "1 malformed line" if self.count == 1 else f"{self.count:,} malformed lines, the first is"
-            raise InputError(f"{self.label}: {lines}, line {number}: {rule}")
+            lines = "malformed line" if self.count == 1 else "malformed lines"
+            raise InputError(f"{self.label}: line {number}: {rule}; {self.count:,} {lines} in all")
 
 
 def raw_file(path: Path) -> RawFile:
@@ -120,7 +121,7 @@ def read_rows(
     more_columns: bool = False,
     skip_lines: int = 0,
 ) -> Iterator[pl.DataFrame]:
-    """Frames of String columns and the line number ``line``; no quoting; blank lines are passed over.
+    """Frames of String columns and the line number (``LINE``); no quoting; blank lines are passed over.
 
     Args:
         more_columns: a line may have columns after the named ones.
@@ -129,26 +130,26 @@ def read_rows(
     wanted = len(columns)
     for number, text in blocks(file, encoding):
         lines = pl.Series("text", [text]).str.split("\n").explode()
-        frame = pl.DataFrame({"text": lines.str.strip_suffix("\r"), "line": _numbers(number, len(lines))})
-        frame = frame.filter((pl.col("text") != "") & (pl.col("line") > skip_lines))
+        frame = pl.DataFrame({"text": lines.str.strip_suffix("\r"), LINE: _numbers(number, len(lines))})
+        frame = frame.filter((pl.col("text") != "") & (pl.col(LINE) > skip_lines))
         found = frame["text"].str.count_matches(separator, literal=True) + 1
         wrong = frame.filter(found < wanted if more_columns else found != wanted)
         if len(wrong):
             first = wrong["text"].str.count_matches(separator, literal=True)[0] + 1
             least = "at least " if more_columns else ""
-            bad.add(wrong["line"], f"it must have {least}{wanted} columns, got {first}")
-        if bad.count:
-            continue  # nothing will come of it: only count the rest
+            bad.add(wrong[LINE], f"it must have {least}{wanted} columns, got {first}")
+        if bad.count or not len(frame):
+            continue  # once a line is bad nothing will come of it: only count the rest
         parts = frame["text"].str.split_exact(separator, wanted).struct.unnest()
         parts = parts.select(pl.nth(place).alias(name) for place, name in enumerate(columns))
-        yield parts.with_columns(frame["line"])
+        yield parts.with_columns(frame[LINE])
     bad.raise_any()
 
 
 def read_frame(file: RawFile, columns: Sequence[str], separator: str = "\t", **how: object) -> pl.DataFrame:
     """All of ``read_rows`` in one frame."""
     frames = list(read_rows(file, columns, separator, **how))  # type: ignore[arg-type]
-    empty = pl.DataFrame(schema={name: pl.String for name in columns} | {"line": pl.Int64})
+    empty = pl.DataFrame(schema={name: pl.String for name in columns} | {LINE: pl.Int64})
     return pl.concat([empty, *frames])
 
 
@@ -161,8 +162,8 @@ def first_line(file: RawFile, encoding: str = "utf-8") -> str:
 def read_table(path: Path, header: bool = True, separator: str | None = None) -> pl.DataFrame:
     """A table in CSV, TSV, JSONL or Parquet, by the ending of its name.
 
-    Delimited files give String columns; without a header these are called 1, 2, 3 and so on. In CSV a value
-    may be quoted with ``"``; in TSV a quote is a character like any other.
+    Delimited files give String columns and ``LINE``; without a header these are called 1, 2, 3 and so on. In
+    CSV a value may be quoted with ``"``; in TSV a quote is a character like any other.
 
     Raises:
         InputError: the file is missing or malformed, or its format is not known.
@@ -187,7 +188,7 @@ def read_table(path: Path, header: bool = True, separator: str | None = None) ->
         raise InputError(f"{path}: its first line is empty")
     cells = line.split(separator)
     names = _header(file, cells) if header else [str(place + 1) for place in range(len(cells))]
-    return read_frame(file, names, separator, skip_lines=int(header)).drop("line")
+    return read_frame(file, names, separator, skip_lines=int(header))
 
 
 def _header(file: RawFile, cells: list[str]) -> list[str]:
@@ -214,14 +215,18 @@ def _read_quoted(file: RawFile, header: bool) -> pl.DataFrame:
                     rule = f"it must have {len(names)} columns, got {len(row)}"
                     bad.add(pl.Series([lines.line_num]), rule)
                 elif not bad.count:
-                    rows.append(row)
+                    rows.append([*row, lines.line_num])
                 if len(rows) == 100_000:
-                    frames.append(pl.DataFrame(rows, schema=names, orient="row"))
+                    frames.append(_strings(rows, names))
                     rows = []
         except (csv.Error, UnicodeDecodeError) as problem:
             raise InputError(f"{file.label}: line {lines.line_num}: {problem}") from None
     bad.raise_any()
-    return pl.concat([*frames, pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")])
+    return pl.concat([*frames, _strings(rows, names)])
+
+
+def _strings(rows: list[list], names: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String) | {LINE: pl.Int64}, orient="row")
 
 
 def _read_jsonl(path: Path) -> pl.DataFrame:
@@ -243,9 +248,10 @@ def _read_jsonl(path: Path) -> pl.DataFrame:
 
 def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:
     """Refuse a table that lacks a column, with the nearest name."""
+    known = [name for name in frame.columns if name != LINE]
     for name in names:
-        if name not in frame.columns:
-            raise InputError(f"{label}: there is no column '{name}'; {nearest(name, frame.columns)}")
+        if name not in known:
+            raise InputError(f"{label}: there is no column '{name}'; {nearest(name, known)}")
 
 
 def numbers_of(frame: pl.DataFrame, name: str, label: str) -> pl.Series:
@@ -257,9 +263,9 @@ def numbers_of(frame: pl.DataFrame, name: str, label: str) -> pl.Series:
     values = frame[name].cast(pl.Float64, strict=False)
     wrong = frame.filter(values.is_null() | ~values.is_finite())
     if len(wrong):
-        if "line" in frame.columns:
+        if LINE in frame.columns:
             bad = BadLines(label)
-            bad.add(wrong["line"], f"{name} must be a number, got {wrong[name][0]!r}")
+            bad.add(wrong[LINE], f"{name} must be a number, got {wrong[name][0]!r}")
             bad.raise_any()
         raise InputError(
             f"{label}: column '{name}' must hold numbers; {len(wrong):,} of {len(frame):,} values are none, "

@@ -164,7 +164,7 @@ def save_tokenizer(folder: Path, name: str, tokenizer: Tokenizer) -> None:
     """Write a tokenizer into a store."""
     path = folder / "tokenizers" / name / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(path))
+    path.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     flush(path)
 
 

@@ -14,6 +14,7 @@ from legorec.data.columns import Column, column_of, list_parts
 from legorec.data.digest import digest_file, remember
 from legorec.data.files import FORMAT, MANIFEST, VERSION, StoreError, check_name, save_arrays, save_json, seal
 from legorec.data.folder import NewFolder
+from legorec.data.histories import Histories
 from legorec.data.missing import MissingIds
 from legorec.data.progress import Progress
 from legorec.data.ragged import Ragged
@@ -89,6 +90,11 @@ class StoreWriter:
     def users(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
         """The user table; without one it is made of the users of the impressions, in order of appearance."""
         self._users = TableWriter("users", frame, columns, id_column)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have impressions so far."""
+        return tuple(self._splits)
 
     @property
     def num_items(self) -> int:
@@ -252,9 +258,8 @@ class StoreWriter:
             }
             self.dropped(f"impressions without known candidates ({name})", parts.without_candidates)
             if name == TRAIN:
-                visible = np.zeros(num_items, dtype=bool)
+                visible = Histories(clicks, spans).used_items(np.unique(span[begin:end]), num_items)
                 visible[candidates.values] = True
-                _mark(visible, clicks, spans[np.unique(span[begin:end])])
             begin = end
         return visible
 
@@ -276,11 +281,3 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     facts = {name: {"bytes": (folder / name).stat().st_size, "blake2b": digests[name]} for name in names}
     save_json(folder / MANIFEST, seal({**manifest, "files": facts}))
     return digests
-
-
-def _mark(visible: np.ndarray, clicks: np.ndarray, spans: np.ndarray) -> None:
-    """Mark the items in some spans."""
-    depth = np.zeros(len(clicks) + 1, dtype=np.int64)
-    np.add.at(depth, spans[:, 0], 1)
-    np.add.at(depth, spans[:, 1], -1)
-    visible[clicks[np.cumsum(depth[:-1]) > 0]] = True

@@ -1,4 +1,4 @@
-"""The training loop: a generator that hands control back after every epoch, and when asked to save or stop."""
+"""The training loop: a generator that hands control back after every epoch, and to save or to stop."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Objective(Protocol):
 
 
 class NonFiniteError(ValueError):
-    """A loss or gradient that is not a number: training stops before it reaches the weights it can still save."""
+    """A loss or gradient that is not finite: training stops before anything that holds it can be saved."""
 
 
 @dataclass
 class Progress:
-    """Where training is. ``next_batch`` and ``step`` say it all: batches are pure functions of their number."""
+    """Where training is. ``next_batch`` and ``step`` say it all: a batch is a function of its number."""
 
     epoch: int = 0
     next_batch: int = 0
@@ -65,6 +65,10 @@ class FitOptions:
     bf16: bool = False
     save_every: int = 0  # optimizer steps between hand-backs inside an epoch, 0: none
     check_every: int = 50  # steps between checks for non-finite values on a device that runs ahead (CUDA)
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"`acc_batch` must be at least 1, got {self.accumulate}")
 
 
 @dataclass
@@ -96,8 +100,9 @@ def _describe(what: str, values: Tensor, batches: Sequence[ClickBatch]) -> str:
     groups = sorted({int(group) for batch in batches for group in batch.group.tolist()})
     shown = ", ".join(map(str, groups[:10])) + (f" and {len(groups) - 10} more" if len(groups) > 10 else "")
     return (
-        f"the {what} is not finite (loss {float(values[0]):g}, gradient norm {float(values[1]):g}) at batch {numbers}, "
-        f"impressions {shown}; the last checkpoint is untouched. A lower `lr` or `clip_norm` may help"
+        f"the {what} is not finite (loss {float(values[0]):g}, gradient norm {float(values[1]):g}) "
+        f"at batch {numbers}, impressions {shown}; the last checkpoint is untouched. "
+        "A lower `lr` or `clip_norm` may help"
     )
 
 
@@ -115,11 +120,16 @@ def fit(
     """Train from where ``progress`` stands, for as long as the caller asks for more.
 
     Yields ``progress`` (the same object, updated) at the end of every epoch (``epoch_done``), after every
-    ``save_every`` optimizer steps, and once when ``stop()`` turns true. Gradients are those of the mean loss over all
-    examples of a step, however many batches it is cut into.
+    ``save_every`` optimizer steps, and after every step while ``stop()`` is true. Gradients are those of the
+    mean loss over all examples of a step, however many batches it is cut into; the last step of an epoch may
+    have fewer.
+
+    Args:
+        advanced: called after each step with the batches done and the batches of the epoch.
 
     Raises:
-        NonFiniteError: naming the batch; weights are those before its step on CPU.
+        NonFiniteError: naming the batch. On the CPU the weights are those before its step; a device that runs
+            ahead is asked every ``check_every`` steps and before control is handed back.
     """
     device = module_device(model)
     step = _Step(model, objective, optimizer, options, stream.seed, device)

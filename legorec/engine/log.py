@@ -13,13 +13,22 @@ class RunLog:
     """Lines with the time since the start, on the terminal and, once opened, in a file."""
 
     def __init__(self) -> None:
+        self._file: Path | None = None
+        self._time = Prefix(TimePrefix(), Bracket.DEFAULT, Color.GREEN)
         self._print = Pigmento()
-        self._print.add_prefix(Prefix(TimePrefix(), Bracket.DEFAULT, Color.GREEN))
+        self._print.add_prefix(self._time)
         self._print.set_display_mode(display_method_name=False, display_class_name=False)
 
     def open(self, file: Path) -> None:
         """Write every further line to ``file`` too."""
+        self._file = file
         self._print.add_plugin(LogPlugin(str(file)))
 
     def __call__(self, *parts: object) -> None:
-        self._print(*parts)
+        self._print(*parts, flush=True)  # a pipe or a file shows the line when it is written
+
+    def note(self, text: str) -> None:
+        """A line for the file alone, where the terminal is told in another way."""
+        if self._file is not None:
+            with open(self._file, "a", encoding="utf-8") as file:
+                file.write(f"{self._time} {text}\n")

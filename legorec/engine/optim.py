@@ -33,21 +33,25 @@ def make_optimizer(
     """
     parameters = trainable(model)
     if not parameters:
-        raise ValueError("the model has no trainable parameter; use mode `test` for a model that is not trained")
+        raise ValueError(
+            "the model has no trainable parameter; use mode `test` for a model that is not trained"
+        )
     given = pretrained(model)
     tuned = [value for value in parameters.values() if id(value) in given]
     fresh = [value for value in parameters.values() if id(value) not in given]
     if item_lr is not None and not tuned:
         raise ValueError(
-            f"`item_lr` ({item_lr:g}) has nothing to act on: no pretrained item weights (given token vectors that are "
-            "not frozen, a language model) are trained; remove it or use `lr`"
+            f"`item_lr` ({item_lr:g}) has nothing to act on: no pretrained item weights (given token vectors "
+            "that are not frozen, a language model) are trained; remove it or use `lr`"
         )
+    tuned_lr = lr if item_lr is None else item_lr
     groups = [
         {"params": fresh, "lr": lr, "base_lr": lr},
-        {"params": tuned, "lr": item_lr or lr, "base_lr": item_lr or lr},
+        {"params": tuned, "lr": tuned_lr, "base_lr": tuned_lr},
     ]
     fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=weight_decay, fused=fused)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, warmup: int) -> None:
@@ -67,15 +71,29 @@ def state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[st
     }
 
 
-def load_state_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put saved state back, on the devices of the parameters."""
-    parameters = dict(model.named_parameters())
+def load_state_tensors(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put saved state back, on the devices of the parameters.
+
+    Raises:
+        ValueError: it holds state of a parameter that is not trained here, or of another shape.
+    """
+    parameters = trainable(model)
     states: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, entry = key.rsplit("/", 1)
         states.setdefault(name, {})[entry] = value
     for name, state in states.items():
+        if name not in parameters:
+            raise ValueError(f"the saved optimizer state is of '{name}', which is not trained in this model")
         parameter = parameters[name]
+        for entry, value in state.items():
+            if value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"the saved optimizer state '{name}/{entry}' is {tuple(value.shape)}, the parameter is "
+                    f"{tuple(parameter.shape)}"
+                )
         # The fused optimizer wants its step counts beside the weights, in float32.
         optimizer.state[parameter] = {entry: value.to(parameter.device) for entry, value in state.items()}
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """A function (done, total) that moves a bar; it does nothing when the output is no terminal."""
     console = Console()
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield lambda done, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,51 @@ class RunFolder:
         overwrite: remove what is there and start anew.
 
     Raises:
-        ValueError: the folder is finished, or unfinished and neither ``resume`` nor ``overwrite`` was asked for, or
-            another process is writing into it.
+        ValueError: the folder is finished, or unfinished and neither ``resume`` nor ``overwrite`` was asked
+            for, or another process is writing into it, or it cannot be written.
     """
 
     def __init__(self, path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
         if resume and overwrite:
-            raise ValueError("`resume` and `overwrite` exclude each other: one goes on, the other starts anew")
+            raise ValueError(
+                "`resume` and `overwrite` exclude each other: one goes on, the other starts anew"
+            )
         self.path = path
         self.checkpoints = path / "checkpoints"
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock()
-        if overwrite:
-            self._clear()
-        elif self.metrics_file.exists():
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock_handle = open(path / ".lock", "w")
+        except OSError as error:
             raise ValueError(
-                f"{path} is finished (see {self.metrics_file}); use --overwrite true to run it again, or another --seed"
+                f"{path} cannot be written: {error.strerror}; name another folder with --runs"
+            ) from None
+        try:
+            self._lock()
+            if overwrite:
+                self._clear()
+            else:
+                self._refuse_used(resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _refuse_used(self, resume: bool) -> None:
+        if self.metrics_file.exists():
+            raise ValueError(
+                f"{self.path} is finished (see {self.metrics_file.name} there); use --overwrite true to run "
+                "it again, or another --seed"
             )
-        elif checkpoint.complete(self.checkpoints) and not resume:
-            raise ValueError(f"{path} was stopped before its end; use --resume true to go on or --overwrite true")
+        if checkpoint.complete(self.checkpoints) and not resume:
+            raise ValueError(
+                f"{self.path} was stopped before its end; use --resume true to go on, or --overwrite true to "
+                "start anew"
+            )
 
     @property
     def metrics_file(self) -> Path:
@@ -56,7 +83,6 @@ class RunFolder:
         return self.path / "run.log"
 
     def _lock(self) -> None:
-        self._lock_handle = open(self.path / ".lock", "w")
         if fcntl is None:
             return
         try:
@@ -83,27 +109,29 @@ class RunFolder:
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """``metrics.json``; its presence says that the run is finished."""
-        replace_text(self.metrics_file, json.dumps(metrics, indent=2) + "\n")
+        replace_text(self.metrics_file, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
-    def write_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_epochs(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """``epochs.csv``, the table of epochs, written whole each time."""
-        rows = list(rows)
-        partial = self.path / "epochs.csv.tmp"
-        with open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(partial, self.path / "epochs.csv")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_text(self.path / "epochs.csv", text.getvalue())
 
 
 def replace_text(file: Path, text: str) -> None:
     """Write a small file so that readers see the old or the new one, never a part."""
     partial = file.with_name(f"{file.name}.tmp-{os.getpid()}")
-    with open(partial, "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(partial, file)
+    try:
+        with open(partial, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def best_checkpoint(run: Path) -> Path:

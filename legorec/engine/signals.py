@@ -1,8 +1,10 @@
-"""Ctrl-C and SIGTERM as a question the training loop asks between two batches."""
+"""Ctrl-C and SIGTERM as a question that long work asks between two batches."""
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM)
@@ -10,6 +12,10 @@ _CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
 class Interrupted(Exception):
     """The work was asked to stop and did so at a place from which it can go on."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"asked to by signal {signal_number}")
+        self.exit_status = 128 + signal_number  # as shells have it
 
 
 class StopRequest:
@@ -25,10 +31,10 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    @property
-    def exit_status(self) -> int:
-        """128 + the number of the signal, as shells have it."""
-        return 128 + (self.signal or 0)
+    def check(self) -> None:
+        """Raise ``Interrupted`` if the process was asked to stop."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
 
     def __enter__(self) -> StopRequest:
         try:
@@ -44,6 +50,16 @@ class StopRequest:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            if os.isatty(1):
+                _say(1, "\x1b[?25h")  # a progress bar hides the cursor
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = number
+        start = "\n" if os.isatty(2) else ""  # a progress bar may stand there
+        _say(2, f"{start}stopping at the next safe place; once more to stop at once\n")
+
+
+def _say(descriptor: int, text: str) -> None:
+    """Straight to the descriptor: a signal may come in the middle of a print."""
+    with suppress(OSError):
+        os.write(descriptor, text.encode())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from legorec.nn.fused import AdditiveLogits, PermuteRows, ShortAttention
-from legorec.nn.segments import Segments
+from legorec.nn.fused import AdditiveLogits
+from legorec.nn.grouped import GroupedAttention, Spread, plan
+from legorec.nn.segments import Segments, pack, unpack
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -41,6 +41,8 @@ class AdditiveAttention(nn.Module):
 
     def forward(self, values_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
         """(B, D) of padded rows, zero for one that is masked all over. Without a mask every place counts."""
+        if mask_BL is not None and values_BLD.device.type == "cpu":
+            return self.packed(*pack(values_BLD, mask_BL))
         logits_BL = self._logits(values_BLD.flatten(0, 1)).view(values_BLD.shape[:2])
         weights_BL = logits_BL.softmax(1) if mask_BL is None else masked_softmax(logits_BL, mask_BL, 1)
         return (weights_BL.to(values_BLD.dtype).unsqueeze(1) @ values_BLD).squeeze(1)
@@ -76,32 +78,24 @@ class MultiHeadSelfAttention(nn.Module):
 
     def forward(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """(B, L, hidden_dim). Masked places are not looked at; what comes out there is finite, no more."""
-        B, L, _ = values_BLD.shape
-        qkv = self.qkv(values_BLD)
-        if qkv.device.type != "cpu":
-            return self._on_device(qkv, mask_BL)
-        bias_BL = torch.zeros(B, L, dtype=_wide(qkv)).masked_fill_(~mask_BL, torch.finfo(_wide(qkv)).min)
-        return self._short(qkv.flatten(0, 1), [(B, L)] if B * L else [], bias_BL).view(B, L, self.hidden_dim)
+        if values_BLD.device.type != "cpu":
+            return self._padded(self.qkv(values_BLD), mask_BL)
+        values_TD, rows = pack(values_BLD, mask_BL)
+        return unpack(self.packed(values_TD, rows), mask_BL)
 
     def packed(self, values_TD: Tensor, rows: Segments) -> Tensor:
-        """(T, hidden_dim) of packed rows.
-
-        On the CPU rows of one length are taken together, so that nothing is padded or masked.
-        """
+        """(T, hidden_dim) of packed rows. On the CPU rows of like length go together, see ``grouped``."""
         if values_TD.device.type != "cpu":
             padded, mask_RL = rows.pad(self.qkv(values_TD))
-            return rows.unpad(self._on_device(padded, mask_RL))
-        order, inverse, groups = _by_length(rows)
-        qkv_TX = self.qkv(PermuteRows.apply(values_TD, order, inverse))
-        return PermuteRows.apply(self._short(qkv_TX, groups, None), inverse, order)
-
-    def _short(self, qkv_TX: Tensor, groups: list[tuple[int, int]], bias_BL: Tensor | None) -> Tensor:
+            return rows.unpad(self._padded(padded, mask_RL))
+        wide = torch.float32 if values_TD.dtype in HALF else values_TD.dtype
+        grouped = plan(rows.lengths.numpy(), self.heads, wide)
+        qkv_SX = self.qkv(Spread.apply(values_TD, grouped.spread, grouped.places))
         with torch.autocast("cpu", enabled=False):
-            return ShortAttention.apply(qkv_TX.to(_wide(qkv_TX)), groups, self.heads, bias_BL).to(
-                qkv_TX.dtype
-            )
+            out_SD = GroupedAttention.apply(qkv_SX.to(wide), grouped.groups, self.heads)
+        return out_SD.index_select(0, grouped.places).to(qkv_SX.dtype)
 
-    def _on_device(self, qkv_BLX: Tensor, mask_BL: Tensor) -> Tensor:
+    def _padded(self, qkv_BLX: Tensor, mask_BL: Tensor) -> Tensor:
         B, L, _ = qkv_BLX.shape
         query, key, value = qkv_BLX.view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         # A row without any True place looks everywhere: some kernels give NaN when there is nothing to look
@@ -109,21 +103,3 @@ class MultiHeadSelfAttention(nn.Module):
         seen = (mask_BL | ~mask_BL.any(1, keepdim=True))[:, None, None, :]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return out.transpose(1, 2).reshape(B, L, self.hidden_dim)
-
-
-def _wide(values: Tensor) -> torch.dtype:
-    return torch.float32 if values.dtype in HALF else values.dtype
-
-
-def _by_length(rows: Segments) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-    """The tokens ordered by the length of their row, the way back, and (rows, length) of each group."""
-    lengths = rows.lengths.numpy()
-    by_length = np.argsort(lengths, kind="stable")
-    ordered = lengths[by_length]
-    starts = (rows.offsets().numpy()[:-1])[by_length]
-    order = np.repeat(starts - (ordered.cumsum() - ordered), ordered) + np.arange(rows.total)
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(rows.total)
-    sizes, counts = np.unique(ordered[ordered > 0], return_counts=True)
-    groups = list(zip(counts.tolist(), sizes.tolist(), strict=True))
-    return torch.from_numpy(order), torch.from_numpy(inverse), groups

@@ -1,8 +1,8 @@
 """Operations with a backward pass written by hand, where autograd's own costs more than the result.
 
 Measured on two cores with 15,000 tokens of width 64 (torch 2.13): ``tanh`` takes 4.0 ms where ``sigmoid``
-takes 0.8; softmax over rows shorter than a vector register 13.5 ms where its four steps take 2.4. None of
-these functions can be differentiated twice.
+takes 0.8, and blocks that fit the cache save a fifth of the additive attention. None of these functions can
+be differentiated twice.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+BLOCK = 2048  # rows of a block: with 200 columns of float32 they fill the cache of one core
 
 
 def gather_rows(table_RD: Tensor, index: Tensor) -> Tensor:
@@ -62,26 +64,47 @@ class AdditiveLogits(Function):
 
     Written as ``2 s - 1`` with ``s = sigmoid(2 (V W' + b))``, the same function. The gradient never forms the
     (T, A) product of the outer gradient and the query: both are moved to the small sides of the matrix
-    products.
+    products. On the CPU it goes block by block, so that a block's (T, A) values stay in the cache.
     """
 
     @staticmethod
     def forward(ctx: Any, values_TD: Tensor, weight_AD: Tensor, bias_A: Tensor, query_A: Tensor) -> Tensor:
-        gate_TA = torch.addmm(bias_A, values_TD, weight_AD.t()).mul_(2.0).sigmoid_()
+        logits_T = values_TD.new_empty(len(values_TD))
+        gate_TA = values_TD.new_empty(len(values_TD), len(weight_AD))
+        weight_DA, bias_A = weight_AD.t() * 2.0, bias_A * 2.0
+        for block in _blocks(values_TD):
+            torch.addmm(bias_A, values_TD[block], weight_DA, out=gate_TA[block]).sigmoid_()
+            torch.mv(gate_TA[block], query_A, out=logits_T[block])
         ctx.save_for_backward(values_TD, weight_AD, query_A, gate_TA)
-        return (gate_TA @ query_A).mul_(2.0).sub_(query_A.sum())
+        return logits_T.mul_(2.0).sub_(query_A.sum())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_T: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         values_TD, weight_AD, query_A, gate_TA = ctx.saved_tensors
-        grad_query_A = (grad_T @ gate_TA).mul_(2.0).sub_(grad_T.sum())
-        slope_TA = torch.addcmul(gate_TA, gate_TA, gate_TA, value=-1.0)  # a quarter of the derivative of tanh
-        query_A = query_A * 4.0
-        grad_values_TD = (slope_TA @ (weight_AD * query_A.unsqueeze(1))).mul_(grad_T.unsqueeze(1))
-        grad_weight_AD = (slope_TA.t() @ (values_TD * grad_T.unsqueeze(1))).mul_(query_A.unsqueeze(1))
-        grad_bias_A = (grad_T @ slope_TA).mul_(query_A)
-        return grad_values_TD, grad_weight_AD, grad_bias_A, grad_query_A
+        scaled_TD = values_TD * grad_T.unsqueeze(1)
+        steep_A = query_A * 4.0
+        steep_AD = weight_AD * steep_A.unsqueeze(1)
+        grad_values_TD, grad_weight_AD = torch.empty_like(values_TD), torch.zeros_like(weight_AD)
+        grad_bias_A, grad_query_A = torch.zeros_like(query_A), torch.zeros_like(query_A)
+        for block in _blocks(values_TD):
+            gate = gate_TA[block]
+            slope = torch.addcmul(gate, gate, gate, value=-1.0)  # a quarter of the derivative of tanh
+            torch.mm(slope, steep_AD, out=grad_values_TD[block])
+            grad_weight_AD.addmm_(slope.t(), scaled_TD[block])
+            grad_bias_A.addmv_(slope.t(), grad_T[block])
+            grad_query_A.addmv_(gate.t(), grad_T[block])
+        return (
+            grad_values_TD.mul_(grad_T.unsqueeze(1)),
+            grad_weight_AD.mul_(steep_A.unsqueeze(1)),
+            grad_bias_A.mul_(steep_A),
+            grad_query_A.mul_(2.0).sub_(grad_T.sum()),
+        )
+
+
+def _blocks(values: Tensor) -> list[slice]:
+    step = BLOCK if values.device.type == "cpu" else max(1, len(values))
+    return [slice(start, start + step) for start in range(0, len(values), step)]
 
 
 class SegmentSoftmax(Function):
@@ -174,64 +197,3 @@ class ShiftedProducts(Function):
             if grad_TE is not None:
                 grad_TE[shift:].addmm_(reached_TD[:-shift], weight_KED[middle + shift].t())
         return grad_TE, grad_weight_KED, grad_TD.sum(0), None, None
-
-
-class ShortAttention(Function):
-    """Scaled dot-product self-attention within rows of equal length, group by group.
-
-    ``qkv`` (T, 3 * heads * width) holds the groups end to end; ``groups`` gives each as (rows, length).
-    ``bias`` (B, L) is added to the logits of one group's keys.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, qkv_TX: Tensor, groups: list[tuple[int, int]], heads: int, bias_BL: Tensor | None
-    ) -> Tensor:
-        width = qkv_TX.shape[1] // (3 * heads)
-        out_TD = qkv_TX.new_empty(len(qkv_TX), heads * width)
-        saved = []
-        start = 0
-        for rows, length in groups:
-            stop = start + rows * length
-            source = qkv_TX[start:stop].view(rows, length, 3, heads, width).permute(2, 0, 3, 1, 4)
-            parts = qkv_TX.new_empty(3, rows, heads, length, width)
-            torch.mul(source[0], width**-0.5, out=parts[0])
-            parts[1:].copy_(source[1:])
-            query, key, value = parts.view(3, rows * heads, length, width)
-            weights = torch.bmm(query, key.transpose(1, 2))
-            if bias_BL is not None:
-                weights.view(rows, heads, length, length).add_(bias_BL[:, None, None, :])
-            weights.sub_(weights.amax(2, keepdim=True)).exp_()
-            weights.div_(weights.sum(2, keepdim=True))
-            out = torch.bmm(weights, value)
-            out_TD[start:stop].view(rows, length, heads, width).copy_(
-                out.view(rows, heads, length, width).transpose(1, 2)
-            )
-            saved += [parts, weights, out]
-            start = stop
-        ctx.save_for_backward(*saved)
-        ctx.groups, ctx.heads, ctx.width = groups, heads, width
-        return out_TD
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, None, None, None]:
-        heads, width = ctx.heads, ctx.width
-        grad_qkv_TX = grad_TD.new_empty(len(grad_TD), 3 * heads * width)
-        start = 0
-        for number, (rows, length) in enumerate(ctx.groups):
-            parts, weights, out = ctx.saved_tensors[3 * number : 3 * number + 3]
-            stop = start + rows * length
-            query, key, value = parts.view(3, rows * heads, length, width)
-            grad = grad_TD[start:stop].view(rows, length, heads, width).transpose(1, 2)
-            grad = grad.reshape(rows * heads, length, width)
-            grads = torch.empty_like(parts)
-            grad_query, grad_key, grad_value = grads.view(3, rows * heads, length, width)
-            torch.bmm(weights.transpose(1, 2), grad, out=grad_value)
-            inner = torch.bmm(grad, value.transpose(1, 2))
-            inner.sub_((grad * out).sum(2, keepdim=True)).mul_(weights)
-            torch.bmm(inner, key, out=grad_query).mul_(width**-0.5)
-            torch.bmm(inner.transpose(1, 2), query, out=grad_key)
-            grad_qkv_TX[start:stop].view(rows, length, 3, heads, width).copy_(grads.permute(1, 3, 0, 2, 4))
-            start = stop
-        return grad_qkv_TX, None, None, None

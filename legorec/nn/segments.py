@@ -110,3 +110,21 @@ class Segments:
     def unpad(self, padded_RLD: Tensor) -> Tensor:
         """(T, D) the packed values of a padded tensor."""
         return padded_RLD.flatten(0, 1).index_select(0, self.slots(padded_RLD.device))
+
+
+def pack(values_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Segments]:
+    """The values of a padded tensor where the mask is True, row by row.
+
+    For the host only: elsewhere the lengths would have to be waited for.
+    """
+    mask = mask_BL.numpy()
+    places = torch.from_numpy(np.flatnonzero(mask))
+    lengths = torch.from_numpy(mask.sum(1, dtype=np.int64))
+    return values_BLD.flatten(0, 1).index_select(0, places), Segments(lengths)
+
+
+def unpack(values_TD: Tensor, mask_BL: Tensor) -> Tensor:
+    """(B, L, D) the packed values where the mask is True and zero elsewhere; the way back from ``pack``."""
+    places = torch.from_numpy(np.flatnonzero(mask_BL.numpy()))
+    padded = values_TD.new_zeros(mask_BL.numel(), values_TD.shape[1]).index_copy(0, places, values_TD)
+    return padded.view(*mask_BL.shape, values_TD.shape[1])

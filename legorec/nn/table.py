@@ -21,8 +21,14 @@ class GivenTable(nn.Module):
         if isinstance(weight, np.ndarray):
             weight = torch.from_numpy(weight if weight.flags.writeable else weight.copy())
         weight = weight.detach() if frozen else weight.detach().float().clone()
-        self.weight = nn.Parameter(weight, requires_grad=not frozen)
+        self.rows = nn.Embedding.from_pretrained(weight, freeze=frozen)
+        self.rows.pretrained = True  # what `item_lr` acts on; the projection is new
         self.project = nn.Linear(weight.shape[1], dim) if projected else nn.Identity()
+
+    @property
+    def weight(self) -> Tensor:
+        """(V, E') the table itself."""
+        return self.rows.weight
 
     def forward(self, index: Tensor) -> Tensor:
         """(..., dim)"""

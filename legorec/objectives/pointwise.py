@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from legorec.batch import ClickBatch, Loss
@@ -10,10 +11,15 @@ from legorec.batch import ClickBatch, Loss
 class PointwiseObjective:
     """Binary cross entropy with logits, one term for every candidate.
 
-    Training examples are all candidates with their labels; ``num_negatives`` sampled items with label 0 are added to
-    each click (needed where the data holds clicks alone).
+    Training examples are all candidates with their labels; ``num_negatives`` sampled items with label 0 are
+    added to each click (needed where the data holds clicks alone). An example and its sampled negatives count
+    as one, so the terms of the negatives are added, not averaged.
 
-    Relations: ``sampled_softmax`` compares a click with its negatives, so that only differences of scores matter.
+    Raises:
+        ValueError: ``num_negatives`` is negative.
+
+    Relations: ``sampled_softmax`` compares a click with its negatives, so that only differences of scores
+    matter.
     """
 
     positives_only = False
@@ -24,9 +30,13 @@ class PointwiseObjective:
         self.num_negatives = num_negatives
 
     def count(self, batch: ClickBatch) -> int:
-        """Examples in the batch, what the sum is divided by: sampled negatives share their click's term."""
+        """Examples in the batch, what the sum is divided by."""
         return len(batch.labels)
 
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
-        losses = nn.functional.binary_cross_entropy_with_logits(model(batch), batch.labels, reduction="none")
+        scores = model(batch)
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            scores.to(wide), batch.labels.to(wide), reduction="none"
+        )
         return Loss(total=losses.masked_fill(~batch.candidate_mask, 0.0).sum(), count=self.count(batch))

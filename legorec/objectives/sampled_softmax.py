@@ -13,7 +13,11 @@ class SampledSoftmaxObjective:
 
     Training examples are clicks alone; the click is the first candidate.
 
-    Relations: ``pointwise`` judges every candidate for itself and also learns from impressions without a click.
+    Raises:
+        ValueError: ``num_negatives`` is below 1.
+
+    Relations: ``pointwise`` judges every candidate for itself and also learns from impressions without a
+    click.
     """
 
     positives_only = True
@@ -29,5 +33,6 @@ class SampledSoftmaxObjective:
 
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
         scores = model(batch).masked_fill(~batch.candidate_mask, -torch.inf)
-        total = -nn.functional.log_softmax(scores.float(), dim=1)[:, 0].sum()
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        total = -nn.functional.log_softmax(scores.to(wide), dim=1)[:, 0].sum()
         return Loss(total=total, count=self.count(batch))

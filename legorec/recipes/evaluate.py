@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 from torch import nn
 
 from legorec.batch import Ranking
 from legorec.data.evaluation import Impressions
 from legorec.engine.progress import bar
-from legorec.engine.signals import Interrupted, StopRequest
+from legorec.engine.signals import StopRequest
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 from legorec.recipes.assemble import Data
 from legorec.scorers.clicks import rank
@@ -21,13 +24,9 @@ if TYPE_CHECKING:
     from legorec.settings import Settings
 
 
-def rank_split(model: nn.Module, data: Impressions, settings: Settings, title: str, stop: StopRequest) -> Ranking:
-    """Scores of every candidate of a split, with a progress bar.
-
-    Raises:
-        Interrupted: ``stop`` was set meanwhile.
-    """
-    evaluation = settings.exp.evaluation
+@contextmanager
+def watched(title: str, data: Impressions, stop: StopRequest) -> Iterator[Callable[[int], None]]:
+    """A progress bar for ``rank``, which raises ``Interrupted`` when ``stop`` was set."""
     with bar(title, len(data)) as show:
         done = 0
 
@@ -35,41 +34,80 @@ def rank_split(model: nn.Module, data: Impressions, settings: Settings, title: s
             nonlocal done
             done += impressions
             show(done, len(data))
-            if stop:
-                raise Interrupted
+            stop.check()
 
-        return rank(
+        yield advance
+
+
+def evaluate_split(
+    model: nn.Module,
+    data: Data,
+    split: str,
+    settings: Settings,
+    stop: StopRequest,
+    names: Sequence[str],
+    save_to: Path | None = None,
+) -> MetricReport:
+    """The metrics of one split.
+
+    Args:
+        names: of the metrics.
+        save_to: where the value of each metric for each group is written (Parquet), if anywhere.
+
+    Raises:
+        Interrupted: ``stop`` was set meanwhile.
+    """
+    impressions, evaluation = data.impressions(split), settings.exp.evaluation
+    with watched(split, impressions, stop) as advance:
+        ranking = rank(
             model,
-            data,
+            impressions,
             fast=evaluation.fast,
             batch_size=evaluation.batch_size,
             item_page_size=evaluation.item_page_size,
             bf16=settings.exp.policy.precision == "bf16",
             progress=advance,
         )
-
-
-def evaluate_split(
-    model: nn.Module, data: Data, split: str, settings: Settings, stop: StopRequest, save_to: Path | None = None
-) -> MetricReport:
-    """The metrics of one split.
-
-    Args:
-        save_to: where the value of each metric for each group is written (Parquet), if anywhere.
-    """
-    ranking = rank_split(model, data.impressions(split), settings, split, stop)
     if save_to is not None:
-        save_per_group(ranking, settings.exp.metrics, save_to)
-    return evaluate(ranking, settings.exp.metrics)
+        save_per_group(ranking, names, save_to)
+    return evaluate(ranking, names)
 
 
-def evaluate_baselines(data: Data, split: str, settings: Settings) -> dict[str, MetricReport]:
+def dev_metrics(settings: Settings) -> list[str]:
+    """What is measured after every epoch: ``exp.metrics``, and the one that chooses the best epoch."""
+    return list(dict.fromkeys([*settings.exp.metrics, settings.exp.evaluation.metric]))
+
+
+def check_split(data: Data, split: str, names: Sequence[str]) -> None:
+    """Refuse before training what could not be measured behind it.
+
+    Raises:
+        ValueError: a split whose labels are not known, or where some metric has no group to average.
+    """
+    impressions = data.impressions(split)
+    part = f"{data.store.path}, split '{getattr(data.settings.splits, split)}'"
+    interactions = impressions.interactions
+    if not interactions.labelled:
+        raise ValueError(f"{part}: its labels are not known, so nothing can be measured on it")
+    labels = np.asarray(interactions.labels)
+    constant = Ranking(impressions.group, labels, np.zeros(len(labels), np.float32), impressions.group_by)
+    try:
+        evaluate(constant, names)
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}; see `exp.metrics` and `data.group_by`") from error
+
+
+def evaluate_baselines(
+    data: Data, split: str, settings: Settings, stop: StopRequest
+) -> dict[str, MetricReport]:
     """The untrained baselines that ``exp.baselines`` names, through the same scorer."""
     impressions = data.impressions(split)
     found: dict[str, MetricReport] = {}
     for name in settings.exp.baselines:
         model = RandomBaseline(settings.seed) if name == "random" else PopularityBaseline(data.training())
-        found[name] = evaluate(rank(model, impressions), settings.exp.metrics)
+        with watched(name, impressions, stop) as advance:
+            ranking = rank(model, impressions, progress=advance)
+        found[name] = evaluate(ranking, settings.exp.metrics)
     return found
 
 
@@ -79,14 +117,16 @@ def report_json(report: MetricReport) -> dict[str, Any]:
     return {"metrics": dict(report), **counted, "skipped": report.skipped}
 
 
-def save_per_group(ranking: Ranking, names: list[str], file: Path) -> None:
-    """One row per group and a column per metric that is measured by group; empty where the group was skipped."""
+def save_per_group(ranking: Ranking, names: Sequence[str], file: Path) -> None:
+    """One row per group, a column per metric that is measured by group, empty where one was skipped."""
     table: pl.DataFrame | None = None
     for name in names:
         if parse_metric(name).is_pooled:
             continue
         groups, values = per_group(ranking, name)
         column = pl.DataFrame({ranking.group_by: groups, name: values})
-        table = column if table is None else table.join(column, on=ranking.group_by, how="full", coalesce=True)
+        table = (
+            column if table is None else table.join(column, on=ranking.group_by, how="full", coalesce=True)
+        )
     if table is not None:
         table.sort(ranking.group_by).write_parquet(file)

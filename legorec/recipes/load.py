@@ -14,11 +14,9 @@ from torch import Tensor
 from legorec.data.catalog import CatalogField
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
-from legorec.engine import checkpoint
-from legorec.engine.run import best_checkpoint
 from legorec.recipes.assemble import Data, build_model, open_data
 from legorec.recipes.run import choose_device
-from legorec.recipes.train import load_weights
+from legorec.recipes.trained import load_best
 from legorec.recommender import Recommender
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
@@ -45,8 +43,7 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     settings = read_command_line(["--settings", str(folder / "settings.yaml")])
     data = open_data(settings.data)
     model = build_model(settings, data, choose_device(device))
-    path = best_checkpoint(folder)
-    load_weights(model, checkpoint.load(path), path)
+    load_best(Path(settings.exp.load or folder), model, settings, data)
     return TrainedRecommender(model.eval(), data)
 
 
@@ -78,29 +75,36 @@ class TrainedRecommender:
         Raises:
             ValueError: a raw id is not in the store, or a new item has a field that the model does not read.
         """
-        limit = self.data.settings.history.max_length
-        clicked = self._vectors(history[-limit:] if limit else history)
-        return self._scores(clicked, self._vectors(candidates)).cpu().numpy()
+        clicked = self._history(history)
+        return self._scores(clicked, self._vectors(checked(candidates, "candidates"))).cpu().numpy()
 
     def recommend(
         self, history: Sequence[Item], k: int = 10, *, include_history: bool = False
     ) -> list[Recommended]:
-        """The ``k`` best items of the store, best first; clicked ones are left out unless asked for."""
+        """The ``k`` best items of the store, best first; clicked ones are left out unless asked for.
+
+        Raises:
+            ValueError: as ``score``, or ``k`` is below 1.
+        """
         if k < 1:
             raise ValueError(f"`k` must be at least 1, got {k}")
-        limit = self.data.settings.history.max_length
-        clicked = self._vectors(history[-limit:] if limit else history)
+        clicked = self._history(history)
         scores = self._scores(clicked, self.item_vectors).clone()
         known = [item for item in history if isinstance(item, str)]
         if known and not include_history:
             scores[torch.from_numpy(self._rows(known)).to(scores.device)] = -torch.inf
-        best = torch.topk(scores, min(k, len(scores)))
+        order = torch.argsort(scores, descending=True, stable=True)[:k]  # ties in the order of the store
         ids = self.data.store.items.ids
         return [
             Recommended(ids[row], score)
-            for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            for row, score in zip(order.tolist(), scores[order].tolist(), strict=True)
             if score != -torch.inf
         ]
+
+    def _history(self, items: Sequence[Item]) -> Tensor:
+        limit = self.data.settings.history.max_length
+        items = checked(items, "history")
+        return self._vectors(items[-limit:] if limit else items)
 
     def _scores(self, clicked: Tensor, candidates: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -113,12 +117,12 @@ class TrainedRecommender:
             return self.model.score(encoded, candidates[None], clicked[None], mask)[0]
 
     def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:
-        rows = self.data.store.items.index(raw_ids)
+        rows = np.array(self.data.store.items.index(raw_ids))  # a copy: torch warns of a read-only array
         unknown = [raw for raw, row in zip(raw_ids, rows, strict=True) if row < 0]
         if unknown:
             raise ValueError(
-                f"{len(unknown)} of {len(raw_ids)} items are not in {self.data.store.path}, first '{unknown[0]}'; "
-                "give an item that is new as its fields, {'title': ...}"
+                f"{len(unknown)} of {len(raw_ids)} items are not in {self.data.store.path}, first "
+                f"'{unknown[0]}'; give an item that is new as its fields, {{'title': ...}}"
             )
         return rows
 
@@ -138,8 +142,11 @@ class TrainedRecommender:
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         catalog = self.data.catalog
-        if not hasattr(self.model.source, "embed"):
-            raise ValueError(f"{type(self.model.source).__name__} reads item ids alone; it cannot encode a new item")
+        embed = getattr(self.model.source, "embed", None)
+        if embed is None:
+            raise ValueError(
+                f"{type(self.model.source).__name__} reads item ids alone; it cannot encode a new item"
+            )
         names = [part.name.partition("@")[0] for part in catalog.fields]
         for item in items:
             for name in item:
@@ -150,15 +157,15 @@ class TrainedRecommender:
             for part, name in zip(catalog.fields, names, strict=True)
         ]
         fresh = catalog.with_items(rows).to(catalog.values.device)
-        return self.model.item_encoder(self.model.source.embed(fresh.tokens(torch.arange(len(items)))))
+        return self.model.item_encoder(embed(fresh.tokens(torch.arange(len(items)))))
 
     def _tokenize(self, part: CatalogField, values: Sequence[Any]) -> Ragged:
-        """The tokens of one field of new items, cut as the model's settings cut it; unknown categories are empty."""
+        """The tokens of one field of new items, cut as in training; an unknown category is left out."""
+        lists = [_texts(part, value) for value in values]
         if part.kind == "text":
-            row = encode(self.data.store.tokenizer(part.vocabulary), [value or "" for value in values])
+            row = encode(self.data.store.tokenizer(part.vocabulary), ["".join(each) for each in lists])
         else:
             place = {value: row for row, value in enumerate(self.data.store.vocabulary(part.vocabulary))}
-            lists = [[value] if isinstance(value, str) else list(value or ()) for value in values]
             found = [[place[value] for value in each if value in place] for each in lists]
             flat = np.array([value for each in found for value in each], dtype=np.int32)
             row = Ragged.from_lengths(flat, [len(each) for each in found])
@@ -166,3 +173,30 @@ class TrainedRecommender:
         if cut.max_length is None:
             return row
         return row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
+
+
+def checked(items: Sequence[Item], name: str) -> Sequence[Item]:
+    """The items, where each is a raw id or a mapping of fields.
+
+    Raises:
+        ValueError: naming the first that is neither.
+    """
+    if isinstance(items, str):
+        raise ValueError(f"`{name}` must be a list of items, got the text '{items}'")
+    for item in items:
+        if not isinstance(item, str | Mapping):
+            raise ValueError(f"an item of `{name}` is a raw id (a text) or a mapping of fields, got {item!r}")
+    return items
+
+
+def _texts(part: CatalogField, value: Any) -> list[str]:
+    """What is given for one field as a list of texts; None is empty."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    several = part.kind == "categories" and isinstance(value, Sequence)
+    if several and all(isinstance(each, str) for each in value):
+        return list(value)
+    wanted = "a text or a list of texts" if part.kind == "categories" else "a text"
+    raise ValueError(f"the field '{part.name}' of a new item must be {wanted}, got {value!r}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from legorec.build import build
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.engine import checkpoint
-from legorec.engine.fit import FitOptions, Objective, Progress, fit
+from legorec.engine.fit import FitOptions, NonFiniteError, Objective, Progress, fit
 from legorec.engine.log import RunLog
 from legorec.engine.optim import load_state_tensors, make_optimizer, state_tensors, trainable
 from legorec.engine.progress import bar
@@ -20,7 +21,8 @@ from legorec.engine.run import RunFolder
 from legorec.engine.signals import Interrupted, StopRequest
 from legorec.metrics import parse_metric
 from legorec.recipes.assemble import Data
-from legorec.recipes.evaluate import evaluate_split
+from legorec.recipes.evaluate import dev_metrics, evaluate_split
+from legorec.recipes.trained import check_inputs, input_digests, load_weights
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -34,6 +36,7 @@ class TrainingState:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None  # epoch, value, checkpoint
     without_gain: int = 0
+    inputs: dict[str, str] = field(default_factory=dict)  # what it is learned from, by digest
 
     @property
     def measured(self) -> bool:
@@ -51,17 +54,24 @@ class TrainingState:
 
 
 class Training:
-    """Model, optimizer, data and state of one training run, saved and restored together."""
+    """Model, optimizer, data and state of one training run, saved and restored together.
 
-    def __init__(self, settings: Settings, data: Data, model: nn.Module, folder: RunFolder, log: RunLog) -> None:
+    Raises:
+        ValueError: the settings cannot be trained on this data; nothing is written by then.
+    """
+
+    folder: RunFolder
+    log: RunLog
+
+    def __init__(self, settings: Settings, data: Data, model: nn.Module) -> None:
         policy = settings.exp.policy
-        self.settings, self.data, self.model, self.folder, self.log = settings, data, model, folder, log
+        self.settings, self.data, self.model = settings, data, model
         self.objective: Objective = build("objective", settings.model.objective, {})
         self.optimizer = make_optimizer(
             model, lr=policy.lr, item_lr=policy.item_lr, weight_decay=policy.weight_decay
         )
         self.stream = self._stream(data.training(), policy.epoch_batch)
-        self.state = TrainingState()
+        self.state = TrainingState(inputs=input_digests(settings, data))
         self.options = FitOptions(
             accumulate=policy.acc_batch,
             warmup=policy.warmup,
@@ -81,15 +91,29 @@ class Training:
             seed=self.settings.seed,
         )
 
-    def resume(self) -> None:
-        """Go on from the newest complete checkpoint, if there is one."""
+    @property
+    def columns(self) -> list[str]:
+        """What is noted of every epoch, in order."""
+        simple = self.settings.exp.policy.simple_dev
+        return ["epoch", "loss", *(["dev_loss"] if simple else dev_metrics(self.settings))]
+
+    def begin(self, folder: RunFolder, log: RunLog) -> None:
+        """Write into this folder, and go on from its newest complete checkpoint, if there is one.
+
+        Raises:
+            ValueError: it was altered, or the store or a given table is another one now.
+        """
+        self.folder, self.log = folder, log
         done = checkpoint.complete(self.folder.checkpoints)
         if not done:
             return
         saved = checkpoint.load(done[-1])
+        check_inputs(saved.state, self.state.inputs, done[-1], self.data)
         load_weights(self.model, saved, done[-1])
         load_state_tensors(self.optimizer, self.model, saved.tensors.get("optimizer", {}))
         self.state = TrainingState.from_json(dict(saved.state))
+        if self.state.epochs:  # the run may have been killed between checkpoint and table
+            self.folder.write_epochs(self.columns, self.state.epochs)
         self.log(f"resumed at batch {self.state.progress.next_batch} from {done[-1].name}")
 
     def save(self) -> None:
@@ -99,7 +123,15 @@ class Training:
             "weights": dict(trainable(self.model)) | dict(self.model.named_buffers()),
             "optimizer": state_tensors(self.optimizer, self.model),
         }
-        checkpoint.save(self.folder.checkpoints, name, checkpoint.Checkpoint(tensors, asdict(self.state)))
+        whole = checkpoint.Checkpoint(tensors, asdict(self.state))
+        try:
+            checkpoint.save(self.folder.checkpoints, name, whole)
+        except (OSError, SafetensorError) as error:
+            size = sum(value.nbytes for group in tensors.values() for value in group.values())
+            raise OSError(
+                f"{self.folder.checkpoints / name}, {size:,} bytes, could not be written ({error}); what was "
+                "saved before is untouched"
+            ) from error
         best = {self.state.best["checkpoint"]} if self.state.best else set()
         checkpoint.prune(self.folder.checkpoints, keep={name} | best)
 
@@ -112,10 +144,12 @@ class Training:
         progress, exp = self.state.progress, self.settings.exp
         row: dict[str, Any] = {"epoch": progress.epoch, "loss": progress.loss}
         if exp.policy.simple_dev:
-            row["dev_loss"] = self.dev_loss()
+            row["dev_loss"] = self.dev_loss(stop)
             better = -row["dev_loss"]
         else:
-            report = evaluate_split(self.model, self.data, "dev", self.settings, stop)
+            report = evaluate_split(
+                self.model, self.data, "dev", self.settings, stop, dev_metrics(self.settings)
+            )
             row |= report
             metric = parse_metric(exp.evaluation.metric)
             better = report[metric.name] if metric.higher_is_better else -report[metric.name]
@@ -130,23 +164,50 @@ class Training:
         else:
             self.state.without_gain += 1
         self.save()
-        self.folder.write_epochs(self.state.epochs)
+        self.folder.write_epochs(self.columns, self.state.epochs)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
         mark = "  *" if self.state.best["epoch"] == progress.epoch else ""
         self.log(f"epoch {progress.epoch}  {shown}{mark}")
 
-    def dev_loss(self) -> float:
-        """Mean training loss on the dev split, with the same negatives in every epoch."""
+    def dev_loss(self, stop: StopRequest) -> float:
+        """Mean training loss on the dev split, with the same negatives in every epoch.
+
+        Raises:
+            Interrupted: ``stop`` was set meanwhile.
+            NonFiniteError: it is not a number.
+        """
         interactions = self.data.store.interactions(self.settings.data.splits.dev)
         stream = self._stream(TrainingClicks(interactions, self.data.histories, self.data.num_items))
         device = next(self.model.parameters()).device
         total, count = torch.zeros((), device=device), 0
         self.model.eval()
-        with torch.no_grad():
-            for number in stream.epoch(0):
+        batches = stream.epoch(0)
+        with torch.no_grad(), bar("dev") as show:
+            for number in batches:
                 loss = self.objective(self.model, stream.batch(number).to(device))
                 total, count = total + loss.total, count + loss.count
-        return float(total) / count
+                show(number + 1, len(batches))
+                stop.check()
+        mean = float(total) / count
+        if not math.isfinite(mean):
+            raise NonFiniteError(
+                f"the dev loss of epoch {self.state.progress.epoch} is {mean:g}; the last checkpoint is "
+                "untouched. A lower `lr` or `clip_norm` may help"
+            )
+        return mean
+
+    def require_finite(self) -> None:
+        """Refuse to go on with, or to save, weights that a step has made infinite.
+
+        Raises:
+            NonFiniteError: naming the batch and the first such parameter.
+        """
+        for name, value in trainable(self.model).items():
+            if not value.isfinite().all():
+                raise NonFiniteError(
+                    f"'{name}' is not finite after the step of batch {self.state.progress.next_batch - 1}; "
+                    "the last checkpoint is untouched. A lower `lr` or `clip_norm` may help"
+                )
 
     @property
     def finished(self) -> bool:
@@ -157,22 +218,21 @@ class Training:
         return len(self.state.epochs) >= policy.epoch or self.state.without_gain > policy.patience
 
 
-def train(training: Training, stop: StopRequest) -> None:
-    """Epoch after epoch until ``patience`` or ``epoch`` ends it; the best epoch's weights are then in the model.
+def train(training: Training, folder: RunFolder, log: RunLog, stop: StopRequest) -> None:
+    """Epoch after epoch until ``patience`` or ``epoch`` ends it; the model then has the best one's weights.
 
     Raises:
         Interrupted: ``stop`` was set; a checkpoint says where to go on.
         NonFiniteError: a loss or gradient is not a number; the last good checkpoint stays.
     """
-    training.resume()
+    training.begin(folder, log)
     state = training.state
     while not training.finished:
         if not state.progress.epoch_done or state.measured:
             train_epoch(training, stop)
         if stop or not state.progress.epoch_done:
             training.save()
-        if stop:
-            raise Interrupted
+        stop.check()
         if state.progress.epoch_done:
             try:
                 training.measure_epoch(stop)
@@ -198,24 +258,4 @@ def train_epoch(training: Training, stop: StopRequest) -> None:
             advanced=show,
         )
         next(steps)
-
-
-def load_weights(model: nn.Module, saved: checkpoint.Checkpoint, path: Path) -> None:
-    """Put saved weights into a model, strictly: every trainable one, of the same shape, and no other.
-
-    Raises:
-        ValueError: naming the first that is missing, unexpected or of another shape.
-    """
-    weights = saved.tensors["weights"]
-    wanted = dict(trainable(model)) | dict(model.named_buffers())
-    for name in sorted(set(wanted) ^ set(weights)):
-        where = "does not hold" if name in wanted else "holds, and the model does not,"
-        raise ValueError(f"{path} {where} '{name}'; it was trained with another model or other settings")
-    with torch.no_grad():
-        for name, value in weights.items():
-            if wanted[name].shape != value.shape:
-                raise ValueError(
-                    f"{path}: '{name}' is {tuple(value.shape)}, the model wants {tuple(wanted[name].shape)}; "
-                    "it was trained with other settings or another store"
-                )
-            wanted[name].copy_(value)
+    training.require_finite()

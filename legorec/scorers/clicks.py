@@ -1,4 +1,4 @@
-"""Rank impressions with a recommender: fast (every item and history encoded once) or slow (batch by batch)."""
+"""Rank impressions with a recommender: fast (items and histories encoded once) or slow (batch by batch)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def rank(
 ) -> Ranking:
     """Scores of every candidate of a split, in stored order.
 
-    ``fast`` needs a :class:`Recommender`; it gives the scores of ``fast=False`` to 1e-5 and costs one encoding an
-    item and one a history instead of one a slot.
+    ``fast`` is for a :class:`Recommender`: the scores of ``fast=False`` to 1e-5, at the cost of one encoding
+    an item and one a history instead of one a slot. Any other model is called batch by batch.
 
     Args:
         batch_size: histories (fast) or impressions (slow) at a time.
@@ -80,13 +80,15 @@ def _fast(
 ) -> Iterator[Page]:
     position, table = _item_table(model, data, page_size, progress)
     spans, of_impression = np.unique(data.interactions.span, return_inverse=True)
-    # Histories of like length together, so that little is padded; each is encoded once for all its impressions.
+    # Histories of like length together, so that little is padded; each is encoded once for all impressions.
     order = np.argsort(data.histories.lengths[spans], kind="stable")
     rank_of_span = np.empty(len(spans), dtype=np.int64)
     rank_of_span[order] = np.arange(len(spans))
     rank_of_impression = rank_of_span[of_impression]
     impressions = np.argsort(rank_of_impression, kind="stable")
-    bounds = np.searchsorted(rank_of_impression[impressions], np.arange(0, len(spans) + batch_size, batch_size))
+    bounds = np.searchsorted(
+        rank_of_impression[impressions], np.arange(0, len(spans) + batch_size, batch_size)
+    )
     owners = np.empty(len(spans), dtype=np.int64)
     owners[of_impression] = data.interactions.user
     for page, start in enumerate(range(0, len(spans), batch_size)):
@@ -100,9 +102,10 @@ def _fast(
             shown, place, candidate_mask = data.candidates(rows)
             own = torch.from_numpy(rank_of_impression[rows] - start).to(device)
             candidates = gather_rows(table, torch.from_numpy(position[shown]).to(device))
-            scores = model.score(
-                users.index_select(0, own), candidates, clicks.index_select(0, own), mask_BH.index_select(0, own)
-            )
+            # With one candidate a row these copies would be far larger than all else on the page.
+            read = (clicks, mask_BH) if model.reads_history else ()
+            own_history = (part.index_select(0, own) for part in read)
+            scores = model.score(users.index_select(0, own), candidates, *own_history)
             yield place[candidate_mask], _flat(scores, candidate_mask, device), len(rows)
 
 

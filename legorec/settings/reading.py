@@ -12,13 +12,6 @@ from legorec.settings.checks import checked, checked_brick
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
-NEEDED_SPLITS = {
-    "train": ("train", "dev"),
-    "dev": ("dev",),
-    "test": ("test",),
-    "train_test": ("train", "dev", "test"),
-}
-
 
 def read_command_line(argv: list[str]) -> Settings:
     """The settings that a command line asks for.
@@ -50,8 +43,6 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_load(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
         _judge_repeats(exp.baselines, "exp.baselines", composition)
-    if data and exp:
-        _judge_splits(data, exp, composition)
     if worker is None or data is None or embed is None or model is None or exp is None:
         return None
     return Settings(
@@ -85,14 +76,6 @@ def _judge_plain(tree: dict[str, Any], place: str, composition: Composition) -> 
             composition.problems.append(
                 Problem(composition.where(inner), inner, f"must be finite, got {value!r}")
             )
-
-
-def _judge_splits(data: DataSettings, exp: ExpSettings, composition: Composition) -> None:
-    for part in NEEDED_SPLITS[exp.mode]:
-        if getattr(data.splits, part) is None:
-            place = f"data.splits.{part}"
-            message = f"is needed where exp.mode is {exp.mode!r}; name a split of the store"
-            composition.problems.append(Problem(composition.where(place), place, message))
 
 
 def _judge_load(exp: ExpSettings, composition: Composition) -> None:

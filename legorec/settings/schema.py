@@ -76,11 +76,11 @@ class HistorySettings(Strict):
 
 
 class SplitSettings(Strict):
-    """Which split of the store plays which part; null where the store has none for it."""
+    """Which split of the store plays which part; a mode reads only those that it needs."""
 
-    train: Text | None = "train"
-    dev: Text | None = "dev"
-    test: Text | None = "test"
+    train: Text = "train"
+    dev: Text = "dev"
+    test: Text = "test"
 
 
 class DataSettings(Strict):

@@ -20,6 +20,7 @@ class IdsSource(nn.Module):
     def __init__(self, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:
         super().__init__()
         self.dim = embed_dim
+        self.field_kinds = ("id",)
         self.learned = nn.Parameter(torch.empty(num_items, embed_dim).normal_(std=0.1))
         self.dropout = Dropout(dropout)
 

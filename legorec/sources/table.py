@@ -15,7 +15,7 @@ from legorec.nn.fused import PermuteRows, gather_rows
 from legorec.nn.table import GivenTable
 
 if TYPE_CHECKING:
-    from legorec.data.catalog import Catalog
+    from legorec.data.catalog import Catalog, Tokens
 
 
 class TableSource(nn.Module):
@@ -61,10 +61,14 @@ class TableSource(nn.Module):
                 learned += size
         self.learned = nn.Parameter(torch.empty(learned, embed_dim).normal_(std=0.1)) if learned else None
         self.dropout = Dropout(dropout)
+        self.field_kinds = tuple(part.kind for part in catalog.fields)
 
     def forward(self, items: Tensor) -> TokenStates:
         """Token states of ``items`` (N,), rows of the catalogue on the host."""
-        tokens = self.catalog.tokens(items)
+        return self.embed(self.catalog.tokens(items))
+
+    def embed(self, tokens: Tokens) -> TokenStates:
+        """Token states of any items, such as new ones, from their tokens."""
         if self.learned is not None and not self.given:
             values_TE = gather_rows(self.learned, tokens.ids)
         else:

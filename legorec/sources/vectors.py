@@ -43,6 +43,7 @@ class VectorsSource(nn.Module):
                 f"`transform: auto` puts a projection behind them"
             )
         projected = given.transform == "linear" or self.dim != shape[1]
+        self.field_kinds = ("vector",)
         self.table = GivenTable(given.weight, given.frozen, self.dim, projected)
 
     def forward(self, items: Tensor) -> TokenStates:

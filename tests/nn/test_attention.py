@@ -1,11 +1,13 @@
 """Attention, padded and packed, against plain formulas row by row."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.autograd import gradcheck
 
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention, masked_softmax
+from legorec.nn.grouped import Group, plan
 from legorec.nn.segments import Segments
 
 LENGTHS = [3, 0, 1, 7, 3, 0, 12]
@@ -48,7 +50,7 @@ def test_additive_attention_gradients(rows, values):
     def function(states, *weights):
         return torch.func.functional_call(attention, dict(zip(names, weights, strict=True)), (states, rows))
 
-    attention.forward = attention.packed  # type: ignore[method-assign]
+    attention.forward = attention.packed
     assert gradcheck(function, (values.requires_grad_(), *parameters))
     packed = torch.autograd.grad(attention.packed(values, rows).square().sum(), [values, *parameters])
     padded, mask = rows.pad(values)
@@ -92,7 +94,7 @@ def test_self_attention_gradients(rows, values):
 def test_self_attention_of_other_devices_is_the_same(rows, values):
     attention = MultiHeadSelfAttention(8, 8, heads=2).double()
     padded, mask = rows.pad(values)
-    other = attention._on_device(attention.qkv(padded), mask)
+    other = attention._padded(attention.qkv(padded), mask)
     assert other.isfinite().all()
     torch.testing.assert_close(rows.unpad(other), attention.packed(values, rows))
 
@@ -112,3 +114,53 @@ def test_masked_softmax(dtype):
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match=r"`heads` must divide `hidden_dim` \(64\), got 5"):
         MultiHeadSelfAttention(64, 64, heads=5)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_plan_places_every_token_once(heads):
+    generator = np.random.default_rng(0)
+    for count, longest in ((0, 1), (5, 1), (200, 9), (64, 300)):
+        lengths = generator.integers(0, longest + 1, count)
+        made = plan(lengths, heads, torch.float32)
+        assert torch.equal(made.spread[made.places], torch.arange(int(lengths.sum())))
+        assert sum(group.rows for group in made.groups) == (lengths > 0).sum()
+        assert sum(group.rows * group.length for group in made.groups) == len(made.spread)
+
+
+def test_no_bias_where_nothing_is_padded():
+    made = plan(np.array([3, 3, 0, 3]), 2, torch.float32)
+    assert made.groups == [Group(3, 3, None)]
+
+
+def test_many_rows_of_every_length_equal_each_alone():
+    lengths = torch.randint(0, 60, (300,), generator=torch.Generator().manual_seed(0))
+    rows = Segments(lengths)
+    values = torch.randn(rows.total, 8, generator=torch.Generator().manual_seed(1))
+    attention = MultiHeadSelfAttention(8, 8, heads=2)
+    whole = attention.packed(values, rows).split(lengths.tolist())
+    for number in range(0, 300, 37):
+        alone = values.split(lengths.tolist())[number]
+        torch.testing.assert_close(
+            attention.packed(alone, Segments(lengths[number : number + 1])), whole[number]
+        )
+
+
+@pytest.mark.parametrize("layer", [AdditiveAttention(8, 5), MultiHeadSelfAttention(8, 8, heads=2)])
+def test_blocks_and_half_precision(layer, rows, values, monkeypatch):
+    expected = layer.packed(values.float(), rows)
+    half = layer.bfloat16().packed(values.bfloat16(), rows)
+    layer.float()
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.05)
+    monkeypatch.setattr("legorec.nn.fused.BLOCK", 4)
+    torch.testing.assert_close(layer.packed(values.float(), rows), expected, rtol=0.02, atol=0.01)
+
+
+def test_blocks_change_no_gradient(rows, values, monkeypatch):
+    attention = AdditiveAttention(8, 5).double()
+    leaves = [values.requires_grad_(), *attention.parameters()]
+    whole = torch.autograd.grad(attention.packed(values, rows).square().sum(), leaves)
+    monkeypatch.setattr("legorec.nn.fused.BLOCK", 4)
+    blocks = torch.autograd.grad(attention.packed(values, rows).square().sum(), leaves)
+    for one, other in zip(whole, blocks, strict=True):
+        torch.testing.assert_close(one, other)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from legorec.nn.segments import Segments
+from legorec.nn.segments import Segments, pack, unpack
 
 LENGTHS = [
     [3, 0, 1, 5, 0],
@@ -86,3 +86,12 @@ def test_index_tensors():
 def test_lengths_are_whole_numbers_on_the_host(lengths):
     with pytest.raises(ValueError, match=r"`lengths` must be a \(R,\) int64 tensor on the host, got"):
         Segments(lengths)
+
+
+def test_pack_takes_what_any_mask_shows():
+    mask = torch.tensor([[True, False, True], [False, False, False], [False, True, True]])
+    values = torch.randn(3, 3, 2, dtype=torch.float64, requires_grad=True)
+    packed_values, rows = pack(values, mask)
+    assert torch.equal(packed_values, values[mask]) and rows.lengths.tolist() == [2, 0, 2]
+    assert torch.equal(unpack(packed_values, mask), torch.where(mask.unsqueeze(2), values, 0.0))
+    assert gradcheck(lambda states: unpack(pack(states, mask)[0].square(), mask), values)

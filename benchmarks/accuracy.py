@@ -1,0 +1,81 @@
+"""Test metrics of models over several seeds, beside the untrained baselines, as a Markdown table.
+
+    python -m benchmarks.accuracy --data config/data/movielens.yaml --model lego_nrms --model lego_naml \\
+        --seed 1 --seed 2 --seed 3 -- --batch_size 256 --lr 2e-3
+
+What follows ``--`` goes to every run. Runs that are finished in ``--runs`` are read, not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from legorec.recipes.run import run, run_path
+from legorec.settings import SettingsError, read_command_line
+
+
+def measured(arguments: list[str]) -> dict[str, Any]:
+    """What ``metrics.json`` holds after a run of these arguments, and its seconds if it was run now."""
+    settings = read_command_line(arguments)
+    finished = run_path(settings) / "metrics.json"
+    if finished.is_file():
+        return json.loads(finished.read_text())
+    begin = time.perf_counter()
+    return run(settings) | {"seconds": time.perf_counter() - begin}
+
+
+def row(name: str, results: list[dict[str, Any]], names: list[str]) -> str:
+    """Mean and standard deviation over the seeds."""
+    cells = []
+    for metric in names:
+        values = [result["metrics"][metric] for result in results]
+        spread = f" ± {stdev(values):.4f}" if len(values) > 1 and len(set(values)) > 1 else ""
+        cells.append(f"{mean(values):.4f}{spread}")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def table(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> str:
+    """One row a model, then one a baseline."""
+    first = next(iter(runs.values()))
+    names = list(first[0][split]["metrics"])
+    lines = [f"| model | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    lines += [row(model, [result[split] for result in results], names) for model, results in runs.items()]
+    for baseline in first[0]["baselines"]:
+        lines.append(row(baseline, [result["baselines"][baseline] for result in first], names))
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", action="append", required=True, help="a name in config/model")
+    parser.add_argument("--exp", default="config/exp/tt-nrms.yaml")
+    parser.add_argument("--seed", action="append", type=int, required=True)
+    parser.add_argument("--out", type=Path, help="also write the table here")
+    parser.add_argument("more", nargs="*", help="flags of worker.py, behind --")
+    args = parser.parse_args(argv)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    try:
+        for model in args.model:
+            layers = ["--data", args.data, "--model", f"config/model/{model}.yaml", "--exp", args.exp]
+            for seed in args.seed:
+                runs.setdefault(model, []).append(measured([*layers, "--seed", str(seed), *args.more]))
+    except (SettingsError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    text = table(runs)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

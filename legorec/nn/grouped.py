@@ -1,0 +1,137 @@
+"""Self-attention of many short packed rows on the CPU: rows of like length together, all steps in place.
+
+Measured on two cores with 1,356 rows of about 12 tokens, 8 heads of width 8, forward and backward: 14 ms,
+against 38 for ``scaled_dot_product_attention`` over padded rows. Most of that was the softmax: over rows
+shorter than a vector register torch takes 13.5 ms where its four steps take 2.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+# What starting one more group costs, in attention weights that could be computed in that time.
+GROUP_COST = 15_000
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows padded to one length; ``bias`` (rows, length) hides what was padded, None if nothing was."""
+
+    rows: int
+    length: int
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where packed tokens stand in the groups, laid end to end."""
+
+    groups: list[Group]
+    spread: Tensor  # (S,) the packed token at each place of the groups; any of the row's where padded
+    places: Tensor  # (T,) the place of each packed token
+
+
+def plan(lengths: np.ndarray, heads: int, dtype: torch.dtype) -> Plan:
+    """Groups of rows of like length: one is closed when padding it further would cost more than a new one."""
+    order = np.argsort(-lengths, kind="stable")
+    order = order[: int((lengths > 0).sum())]
+    starts = (lengths.cumsum() - lengths)[order]
+    ordered = lengths[order]
+    groups, spread, places = [], [], np.empty(int(lengths.sum()), dtype=np.int64)
+    begin = used = 0
+    while begin < len(order):
+        length = int(ordered[begin])
+        wasted = np.cumsum((length**2 - ordered[begin:] ** 2) * heads)
+        rows = max(1, int(np.searchsorted(wasted, GROUP_COST, side="right")))
+        steps = np.arange(length)
+        inside = steps < ordered[begin : begin + rows, None]
+        tokens = starts[begin : begin + rows, None] + np.where(inside, steps, 0)
+        spread.append(tokens.reshape(-1))
+        places[tokens[inside]] = used + np.flatnonzero(inside)
+        bias = None
+        if not inside.all():
+            bias = torch.zeros(rows, length, dtype=dtype)
+            bias.masked_fill_(torch.from_numpy(~inside), torch.finfo(dtype).min)
+        groups.append(Group(rows, length, bias))
+        begin += rows
+        used += rows * length
+    every = np.concatenate(spread) if spread else np.empty(0, dtype=np.int64)
+    return Plan(groups, torch.from_numpy(every), torch.from_numpy(places))
+
+
+class Spread(Function):
+    """Packed tokens -> their places in the groups. What stands in padding gives no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values_TD: Tensor, spread_S: Tensor, places_T: Tensor) -> Tensor:
+        ctx.save_for_backward(places_T)
+        return values_TD.index_select(0, spread_S)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_SD: Tensor) -> tuple[Tensor, None, None]:
+        (places_T,) = ctx.saved_tensors
+        return grad_SD.index_select(0, places_T), None, None
+
+
+class GroupedAttention(Function):
+    """Scaled dot-product self-attention within each row, of (S, 3 * heads * width) queries, keys, values."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv_SX: Tensor, groups: list[Group], heads: int) -> Tensor:
+        width = qkv_SX.shape[1] // (3 * heads)
+        out_SD = qkv_SX.new_empty(len(qkv_SX), heads * width)
+        saved = []
+        start = 0
+        for group in groups:
+            rows, length = group.rows, group.length
+            stop = start + rows * length
+            source = qkv_SX[start:stop].view(rows, length, 3, heads, width).permute(2, 0, 3, 1, 4)
+            parts = qkv_SX.new_empty(3, rows, heads, length, width)
+            torch.mul(source[0], width**-0.5, out=parts[0])
+            parts[1:].copy_(source[1:])
+            query, key, value = parts.view(3, rows * heads, length, width)
+            weights = torch.bmm(query, key.transpose(1, 2))
+            if group.bias is not None:
+                weights.view(rows, heads, length, length).add_(group.bias[:, None, None, :])
+            weights.sub_(weights.amax(2, keepdim=True)).exp_()
+            weights.div_(weights.sum(2, keepdim=True))
+            out = torch.bmm(weights, value)
+            target = out_SD[start:stop].view(rows, length, heads, width)
+            target.copy_(out.view(rows, heads, length, width).transpose(1, 2))
+            saved += [parts, weights, out]
+            start = stop
+        ctx.save_for_backward(*saved)
+        ctx.groups, ctx.heads, ctx.width = groups, heads, width
+        return out_SD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_SD: Tensor) -> tuple[Tensor, None, None]:
+        heads, width = ctx.heads, ctx.width
+        grad_qkv_SX = grad_SD.new_empty(len(grad_SD), 3 * heads * width)
+        start = 0
+        for number, group in enumerate(ctx.groups):
+            rows, length = group.rows, group.length
+            parts, weights, out = ctx.saved_tensors[3 * number : 3 * number + 3]
+            stop = start + rows * length
+            query, key, value = parts.view(3, rows * heads, length, width)
+            grad = grad_SD[start:stop].view(rows, length, heads, width).transpose(1, 2)
+            grad = grad.reshape(rows * heads, length, width)
+            grads = torch.empty_like(parts)
+            grad_query, grad_key, grad_value = grads.view(3, rows * heads, length, width)
+            torch.bmm(weights.transpose(1, 2), grad, out=grad_value)
+            inner = torch.bmm(grad, value.transpose(1, 2))
+            inner.sub_((grad * out).sum(2, keepdim=True)).mul_(weights)
+            torch.bmm(inner, key, out=grad_query).mul_(width**-0.5)
+            torch.bmm(inner.transpose(1, 2), query, out=grad_key)
+            grad_qkv_SX[start:stop].view(rows, length, 3, heads, width).copy_(grads.permute(1, 3, 0, 2, 4))
+            start = stop
+        return grad_qkv_SX, None, None

@@ -1,0 +1,121 @@
+"""The best epoch of a run, put into a model, with a check that it is of the same make and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from legorec.compose.files import read_document
+from legorec.data.digest import digest_files
+from legorec.engine import checkpoint
+from legorec.engine.optim import trainable
+from legorec.engine.run import best_checkpoint
+from legorec.recipes.assemble import Data
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+BRICKS = ("source", "item_encoder", "user_encoder", "predictor")
+ITEM_IDS = "items/ids.safetensors"
+
+
+def input_digests(settings: Settings, data: Data) -> dict[str, str]:
+    """Digests of all that training reads: files of the store, given tables as ``embed/<vocabulary>``."""
+    store = data.store
+    names = [ITEM_IDS, "histories.safetensors"]
+    for name in settings.data.fields:
+        field = store.items.field(name)
+        vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
+        names += [f"items/{name}.safetensors"]
+        names += [vocabulary if field.kind == "text" else f"vocabularies/{field.vocabulary}.json"]
+    for split in (settings.data.splits.train, settings.data.splits.dev):
+        names += [f"interactions/{split}.safetensors"] if split in store.splits else []
+    facts = store.manifest["files"]
+    tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
+    digests = digest_files(tables.values())
+    return {name: facts[name]["blake2b"] for name in names} | {
+        f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()
+    }
+
+
+def check_inputs(saved: Mapping[str, Any], now: Mapping[str, str], path: Path, data: Data) -> None:
+    """Refuse weights that were learned from something else than what is there now.
+
+    Args:
+        saved: the state of a checkpoint.
+        now: the digests that it must agree with, some or all of ``input_digests``.
+    """
+    for name, digest in now.items():
+        if saved["inputs"].get(name) != digest:
+            where = "another table" if name.startswith("embed/") else f"another store than {data.store.path}"
+            raise ValueError(
+                f"{path} was trained with {where}, or it has changed since: '{name}' differs; train anew "
+                "(--overwrite true) or name what it was trained with"
+            )
+
+
+def load_best(run: Path, model: nn.Module, settings: Settings, data: Data) -> Path:
+    """Put the weights of a run's best epoch into a model of the same make; returns their checkpoint.
+
+    Impressions and items may be others than in training, vocabularies may not.
+
+    Raises:
+        ValueError: the folder is no trained run, or bricks, fields, vocabularies or weights differ.
+    """
+    check_make(run, settings)
+    path = best_checkpoint(run)
+    saved = checkpoint.load(path)
+    now = input_digests(settings, data)
+    by_item = settings.model.source.name in ("ids", "vectors")
+    wanted = ("tokenizers/", "vocabularies/", "embed/", *([ITEM_IDS] if by_item else []))
+    check_inputs(saved.state, {name: now[name] for name in now if name.startswith(wanted)}, path, data)
+    load_weights(model, saved, path)
+    return path
+
+
+def check_make(run: Path, settings: Settings) -> None:
+    """Refuse a run whose bricks or fields are other ones: its weights may fit and mean something else."""
+    file = run / "settings.yaml"
+    if not file.is_file():
+        raise ValueError(f"{run} is not the folder of a run: it has no {file.name}")
+    tree = read_document(str(file), []).tree
+    there, here = tree.get("model", {}), settings.dump()["model"]
+    for kind in BRICKS:
+        trained, asked = (dict(block.get(kind, {})) for block in (there, here))
+        for key in [*trained, *asked]:
+            if trained.get(key) != asked.get(key):
+                raise ValueError(
+                    f"{run} was trained with model.{kind}.{key} {trained.get(key)!r}, asked for is "
+                    f"{asked.get(key)!r}; give the model layer and flags that it was trained with"
+                )
+    trained_fields, asked_fields = list(tree.get("data", {}).get("fields", {})), list(settings.data.fields)
+    if trained_fields != asked_fields:
+        raise ValueError(
+            f"{run} was trained with data.fields {', '.join(trained_fields)}, asked for are "
+            f"{', '.join(asked_fields)}"
+        )
+
+
+def load_weights(model: nn.Module, saved: checkpoint.Checkpoint, path: Path) -> None:
+    """Put saved weights into a model, strictly: every trainable one, of the same shape, and no other.
+
+    Raises:
+        ValueError: naming the first that is missing, unexpected or of another shape.
+    """
+    weights = saved.tensors["weights"]
+    wanted = dict(trainable(model)) | dict(model.named_buffers())
+    for name in sorted(set(wanted) ^ set(weights)):
+        where = "does not hold" if name in wanted else "holds, and the model does not,"
+        raise ValueError(f"{path} {where} '{name}'; it was trained with another model or other settings")
+    with torch.no_grad():
+        for name, value in weights.items():
+            if wanted[name].shape != value.shape:
+                raise ValueError(
+                    f"{path}: '{name}' is {tuple(value.shape)}, the model wants {tuple(wanted[name].shape)}; "
+                    "it was trained with other settings or another store"
+                )
+            wanted[name].copy_(value)

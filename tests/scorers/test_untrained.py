@@ -1,0 +1,46 @@
+"""Scores without training: counted clicks, and draws that repeat."""
+
+import numpy as np
+
+from legorec.batch import Ranking
+from legorec.scorers.clicks import rank
+from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
+from tests import small
+
+
+def test_popularity_counts_the_users_who_clicked():
+    clicks, data = small.training_clicks(), small.impressions(seed=0)
+    users: list[set[int]] = [set() for _ in range(small.NUM_ITEMS)]
+    whole = clicks.histories.whole()
+    row = 0
+    for number, user in enumerate(clicks.interactions.user.tolist()):
+        start, stop = whole.spans[clicks.interactions.span[number]]
+        for item in whole.clicks[start:stop].tolist():
+            users[item].add(user)
+        for item in clicks.interactions.candidates[number].tolist():
+            if clicks.interactions.labels[row]:
+                users[item].add(user)
+            row += 1
+    wanted = [len(users[item]) for item in data.interactions.candidates.values]
+    assert rank(PopularityBaseline(clicks), data, batch_size=9).score.tolist() == wanted
+    assert max(wanted) > 2 and min(wanted) == 0
+
+
+def random_ranking(seed: int, batch_size: int = 16) -> Ranking:
+    return rank(RandomBaseline(seed), small.impressions(), batch_size=batch_size)
+
+
+def test_random_scores_repeat_and_hardly_tie():
+    first = random_ranking(1)
+    assert np.array_equal(random_ranking(1).score, first.score)
+    assert not np.array_equal(random_ranking(2).score, first.score)
+    assert len(np.unique(first.score)) == len(first.score)
+    assert 0.4 < first.score.mean() < 0.6 and first.score.min() >= 0 and first.score.max() <= 1
+
+
+def test_random_scores_of_batches_differ():
+    data = small.impressions()
+    baseline = RandomBaseline(1)
+    rows = np.arange(8)
+    drawn = [baseline(data.batch(rows, number)[0]) for number in (0, 1)]
+    assert not (drawn[0] == drawn[1]).any()
