@@ -53,7 +53,9 @@ def table(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> str:
 
 def main(argv: list[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", action="append", required=True, help="a name in config/model")
     parser.add_argument("--exp", default="config/exp/tt-nrms.yaml")

@@ -26,6 +26,8 @@ and candidates encoded at padded length; in testing, item and user vectors are c
 a sample and metrics loop over the impressions with scikit-learn."""
 
 
+TRAINING_NOTE = """Medians of several rounds. The baseline's loader has no worker processes: making samples takes
+about 1 % of its step, and a worker would take a core from the model."""
 MEMORY_NOTE = """Growth of the process at its highest, in MiB, after imports and a step of a tiny layer
 (torch and numpy import some of their parts at first use)."""
 
@@ -92,7 +94,7 @@ def training(figures: Sequence[TrainingFigures]) -> str:
         ("gathering token ids, of a step", lambda each: f"{each.token_share:.1%}", ""),
         ("data path in all, of a step", lambda each: f"{each.data_share:.1%}", "under 5 %"),
     ]
-    return "## Training\nMedians of several rounds.\n\n" + table(figures, [f.model for f in figures], rows)
+    return "## Training\n" + TRAINING_NOTE + "\n\n" + table(figures, [f.model for f in figures], rows)
 
 
 def testing(figures: Sequence[TestingFigures]) -> str:
@@ -170,8 +172,8 @@ def store(items: int, users: int, rows: int, figures: Mapping[str, float]) -> st
     lines = [f"| {name} | {value:.3g} | {STORE_ASKED.get(name, '')} |" for name, value in figures.items()]
     return paragraphs(
         "## The data store",
-        f"{items:,} items, {users:,} users, {rows:,} candidate rows; UniTok's own `tokenize` is timed on a sample",
-        "and extrapolated.",
+        f"{items:,} items, {users:,} users, {rows:,} candidate rows; UniTok's own `tokenize` is timed on a",
+        "sample and extrapolated.",
         "",
         "| | measured | asked |",
         "|---|---|---|",

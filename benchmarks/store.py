@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from legorec.data.columns import Column
-from legorec.data.progress import Progress
 from legorec.data.store import Store
-from legorec.data.tables import write_text
 from legorec.data.text import TokenizerChoice
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.columns import Column
+from legorec.data.writing.progress import Progress
+from legorec.data.writing.tables import write_text
+from legorec.data.writing.writer import StoreWriter
 
 CANDIDATES = 20
 

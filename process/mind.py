@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.columns import Column
-from legorec.data.command import open_writer, print_counts, run, shares, store_arguments
-from legorec.data.holdout import SPLITS, split_times
-from legorec.data.readers import LINE, BadLines, InputError, RawFile, find_file, read_frame, read_rows
-from legorec.data.writer import StoreWriter
+from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.holdout import SPLITS, split_times
+from legorec.data.raw.readers import LINE, BadLines, InputError, RawFile, find_file, read_frame, read_rows
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
 
 NEWS = ("id", "category", "subcategory", "title", "abstract")
 BEHAVIORS = ("id", "user", "time", "history", "shown")

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import polars as pl
 
-from legorec.data.columns import Column
-from legorec.data.command import open_writer, print_counts, run, shares, store_arguments
-from legorec.data.holdout import Events, labelled_lists, last_left_out, liked_among_unmet, split_times
-from legorec.data.readers import InputError, first_line, need_columns, numbers_of, raw_file, read_frame
-from legorec.data.writer import StoreWriter
+from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.holdout import Events, labelled_lists, last_left_out, liked_among_unmet, split_times
+from legorec.data.raw.readers import InputError, first_line, need_columns, numbers_of, raw_file, read_frame
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
 
 GENRES = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "

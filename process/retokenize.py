@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from legorec.data.command import Arguments, print_counts, run
-from legorec.data.progress import Progress
+from legorec.data.raw.command import Arguments, print_counts, run
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
+from legorec.data.writing.progress import Progress
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

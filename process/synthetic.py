@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from legorec.data.columns import Column
-from legorec.data.command import open_writer, print_counts, run, store_arguments
 from legorec.data.ragged import Ragged
-from legorec.data.writer import StoreWriter
+from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
 
 NUM_TOPICS, NUM_CATEGORIES, TOPICS_OF_USER = 40, 10, 3
 TOPIC_WORDS = 0.7  # share of a title's words that belong to its topic

@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.columns import Column
-from legorec.data.command import Arguments, open_writer, print_counts, run, shares, store_arguments
-from legorec.data.holdout import (
+from legorec.data.raw.command import Arguments, open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.holdout import (
     SPLITS,
     Events,
     labelled_lists,
@@ -32,8 +31,9 @@ from legorec.data.holdout import (
     liked_among_unmet,
     split_times,
 )
-from legorec.data.readers import InputError, need_columns, numbers_of, read_table
-from legorec.data.writer import StoreWriter
+from legorec.data.raw.readers import InputError, need_columns, numbers_of, read_table
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
 
 KINDS = ("text", "category", "categories", "number")
 

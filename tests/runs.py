@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import worker
-from legorec.data.columns import Column
 from legorec.data.text import TokenizerChoice
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
 from legorec.engine import checkpoint
 
 ROOT = Path(__file__).parent.parent

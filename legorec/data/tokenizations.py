@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 
 from legorec.data.digest import digest_file, remember
 from legorec.data.files import MANIFEST, StoreError, flush, nearest, save_json, seal
-from legorec.data.progress import Progress
 from legorec.data.store import Store
-from legorec.data.tables import save_tokenizer, write_tokens
 from legorec.data.text import TokenizerChoice, vocab_size
+from legorec.data.writing.progress import Progress
+from legorec.data.writing.tables import save_tokenizer, write_tokens
 
 
 def add_tokenization(

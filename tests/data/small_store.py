@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from legorec.data.columns import Column
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
 
 ITEMS = pl.DataFrame(
     {

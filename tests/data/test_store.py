@@ -219,6 +219,8 @@ def test_a_cache_that_cannot_be_used_is_no_problem(tmp_path: Path, monkeypatch: 
 
 
 def test_the_store_is_imported_without_torch_or_transformers() -> None:
-    code = "import sys, legorec.data.writer; print({'torch', 'transformers', 'yaml'} & set(sys.modules))"
+    code = (
+        "import sys, legorec.data.writing.writer; print({'torch', 'transformers', 'yaml'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

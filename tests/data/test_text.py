@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from legorec.data.columns import Column, encode_categories
 from legorec.data.files import read_manifest
 from legorec.data.store import Store, StoreError
 from legorec.data.text import TokenizerChoice, encode, load_tokenizer, vocab_size
 from legorec.data.tokenizations import add_tokenization
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.columns import Column, encode_categories
+from legorec.data.writing.writer import StoreWriter
 from tests.data.small_store import ITEMS, files, write
 
 LINES = ["The cat's hat -- the CAT!", "", "  ", "naïve Ünïcode", "the end"]

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legorec.data.columns import Column
 from legorec.data.ragged import Ragged
-from legorec.data.spans import HistoryPool
 from legorec.data.store import Store, StoreError
 from legorec.data.text import TokenizerChoice
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.columns import Column
+from legorec.data.writing.spans import HistoryPool
+from legorec.data.writing.writer import StoreWriter
 from tests.data.small_store import COLUMNS, DEV, ITEMS, TRAIN, WORDS, files, write
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_a_store_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
         if calls > call:
             raise OSError(28, "No space left on device")
 
-    for module in ("files", "folder", "tables"):
+    for module in ("files", "writing.folder", "writing.tables"):
         monkeypatch.setattr(f"legorec.data.{module}.flush", failing)
     for name in ("old", "new"):
         calls = 0
@@ -107,7 +107,7 @@ def test_a_killed_writer_leaves_nothing_that_opens(tmp_path: Path) -> None:
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from tests.data.small_store import *
-import legorec.data.writer as writer
+import legorec.data.writing.writer as writer
 writer.write_manifest = lambda *_: os.kill(os.getpid(), 9)
 write(Path({str(tmp_path / "small")!r}))
 """
@@ -232,7 +232,9 @@ def test_spans_give_back_every_history(rows: list[tuple[int, list[int]]]) -> Non
 
 
 def test_colliding_hashes_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legorec.data.spans._running_hash", lambda c: np.zeros(len(c.values) + 1, np.uint64))
+    monkeypatch.setattr(
+        "legorec.data.writing.spans._running_hash", lambda c: np.zeros(len(c.values) + 1, np.uint64)
+    )
     rows = [[1, 2], [3, 4], [1, 2, 3], [5], [3, 4]]
     clicks, pool = Ragged.from_lists(rows), HistoryPool()
     pieces = pool.add(np.zeros(5, np.int64), clicks)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from legorec.data.command import run
+from legorec.data.raw.command import run
 from legorec.data.store import Store
 
 ROOT = Path(__file__).parents[2]

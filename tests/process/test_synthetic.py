@@ -117,7 +117,7 @@ def test_r4_a_signal_leaves_nothing(tmp_path: Path) -> None:
 def test_r3_a_disk_that_is_full(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk."""
     code = (
-        "import resource, sys; from legorec.data.command import run; from process.synthetic import main\n"
+        "import resource, sys; from legorec.data.raw.command import run; from process.synthetic import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); run(main)"
     )
     done = subprocess.run(

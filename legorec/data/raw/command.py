@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from legorec.data.progress import Progress
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.progress import Progress
+from legorec.data.writing.writer import StoreWriter
 
 # A bad wish of the user ends in one line and this status.
 BAD_INPUT = 2

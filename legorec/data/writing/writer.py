@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from legorec.data.columns import Column, column_of, list_parts
 from legorec.data.digest import digest_file, remember
 from legorec.data.files import FORMAT, MANIFEST, VERSION, StoreError, check_name, save_arrays, save_json, seal
-from legorec.data.folder import NewFolder
 from legorec.data.histories import Histories
-from legorec.data.missing import MissingIds
-from legorec.data.progress import Progress
 from legorec.data.ragged import Ragged
-from legorec.data.spans import HistoryPool
-from legorec.data.split_parts import SplitParts
 from legorec.data.store import rows_of
-from legorec.data.tables import TableWriter, Vocabularies
 from legorec.data.text import TokenizerChoice
+from legorec.data.writing.columns import Column, column_of, list_parts
+from legorec.data.writing.folder import NewFolder
+from legorec.data.writing.missing import MissingIds
+from legorec.data.writing.progress import Progress
+from legorec.data.writing.spans import HistoryPool
+from legorec.data.writing.split_parts import SplitParts
+from legorec.data.writing.tables import TableWriter, Vocabularies
 
 TRAIN = "train"
 

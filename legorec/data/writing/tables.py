@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from legorec.data.columns import Column, categories_of, column_of, encode_categories, encode_numbers
 from legorec.data.files import StoreError, flush, save_arrays, save_json
-from legorec.data.progress import Progress
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
 from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
+from legorec.data.writing.columns import Column, categories_of, column_of, encode_categories, encode_numbers
+from legorec.data.writing.progress import Progress
 
 
 class Vocabularies:

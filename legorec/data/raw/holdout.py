@@ -8,7 +8,7 @@ import numpy as np
 
 from legorec.data.files import StoreError
 from legorec.data.ragged import Ragged, offsets_of
-from legorec.data.writer import StoreWriter
+from legorec.data.writing.writer import StoreWriter
 
 SPLITS = ("train", "dev", "test")
 
