@@ -38,7 +38,7 @@ demo: $(READY)
 		$(PY) process/synthetic.py --out data/synthetic --overwrite; \
 	else exit $$status; fi && \
 	exec $(PY) worker.py --data $$data --model config/model/lego_nrms.yaml --exp config/exp/tt-nrms.yaml \
-		--epoch $(DEMO_EPOCHS) --overwrite true
+		--batch_size 256 --lr 2e-3 --epoch $(DEMO_EPOCHS) --overwrite true
 
 # Two workers with one torch thread each.
 test: $(READY)

@@ -50,7 +50,8 @@ class Sizes:
 
 
 QUICK = Sizes(
-    users=5_000,
+    items=1_000,
+    users=1_000,
     impressions=2_000,
     held_out=2_000,
     rounds=1,
@@ -72,7 +73,7 @@ def say(line: str) -> None:
 
 def make_store(folder: Path, sizes: Sizes) -> None:
     """Generated data in MIND's shape."""
-    command = [sys.executable, str(ROOT / "process" / "synthetic.py"), "--out", str(folder)]
+    command = [sys.executable, "-m", "process.synthetic", "--out", str(folder)]
     for name in ("items", "users", "impressions", "held_out", "candidates"):
         command += [f"--{name}", str(getattr(sizes, name))]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

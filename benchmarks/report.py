@@ -26,8 +26,8 @@ and candidates encoded at padded length; in testing, item and user vectors are c
 a sample and metrics loop over the impressions with scikit-learn."""
 
 
-TRAINING_NOTE = """Medians of several rounds. The baseline's loader has no worker processes: making samples takes
-about 1 % of its step, and a worker would take a core from the model."""
+TRAINING_NOTE = """Medians of several rounds. The baseline's loader has no worker processes: making samples
+takes about 1 % of its step, and a worker would take a core from the model."""
 MEMORY_NOTE = """Growth of the process at its highest, in MiB, after imports and a step of a tiny layer
 (torch and numpy import some of their parts at first use)."""
 

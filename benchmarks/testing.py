@@ -61,7 +61,7 @@ def timed_parts(folder: Path, name: str) -> dict[str, float]:
         stack.enter_context(clock.on(Recommender, "encode_items", "encoding"))
         stack.enter_context(clock.on(Recommender, "encode_users", "encoding"))
         stack.enter_context(clock.on(Recommender, "score", "scoring"))
-        stack.enter_context(clock.on(scorer, "gather", "scoring"))
+        stack.enter_context(clock.on(scorer, "gather_rows", "scoring"))
         stack.enter_context(clock.on(subject.Catalog, "tokens", "data path"))
         begin = time.perf_counter()
         store = Store.open(folder)

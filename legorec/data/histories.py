@@ -50,11 +50,15 @@ class Histories:
 
     def used_items(self, spans: np.ndarray, num_items: int) -> np.ndarray:
         """(num_items,) True for every item that one of these spans holds."""
-        starts, lengths = self.starts[spans], self.lengths[spans]
-        # Marks where spans open and close; the running sum says which clicks are inside one.
-        inside = np.zeros(len(self.clicks) + 1, dtype=np.int64)
-        np.add.at(inside, starts[lengths > 0], 1)
-        np.add.at(inside, self.stops[spans][lengths > 0], -1)
         used = np.zeros(num_items, dtype=bool)
-        used[self.clicks[np.cumsum(inside[:-1]) > 0]] = True
+        used[self.clicks[self.seen(spans)]] = True
         return used
+
+    def seen(self, spans: np.ndarray) -> np.ndarray:
+        """True for every one of ``clicks`` that one of these spans holds."""
+        # Marks where spans open and close; the running sum says which clicks are inside one.
+        depth = np.zeros(len(self.clicks) + 1, dtype=np.int32)
+        np.add.at(depth, self.starts[spans], 1)
+        np.add.at(depth, self.stops[spans], -1)
+        np.cumsum(depth, out=depth)
+        return depth[:-1] > 0

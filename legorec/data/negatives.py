@@ -24,7 +24,11 @@ class KnownClicks:
         clicked = np.flatnonzero(labels)
         impression = np.searchsorted(candidates.offsets, clicked, side="right") - 1
         clicks = self._key(np.asarray(interactions.user)[impression], candidates.values[clicked])
-        self.keys = np.unique(np.concatenate([clicks, self._history_keys(interactions, histories)]))
+        keys = np.concatenate([clicks, self._history_keys(interactions, histories)])
+        keys.sort()  # in place: this is the largest array that training makes of a store
+        new = np.ones(len(keys), dtype=bool)
+        np.not_equal(keys[1:], keys[:-1], out=new[1:])
+        self.keys = keys[new]
 
     def _key(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return users.astype(np.int64) * self.num_items + items
@@ -34,16 +38,16 @@ class KnownClicks:
         spans, first = np.unique(interactions.span, return_index=True)
         if not len(histories.clicks):
             return np.empty(0, dtype=np.int64)
-        size = len(histories.clicks)
-        starts, stops = histories.starts[spans], histories.stops[spans]
-        filled = stops > starts
-        opened = np.bincount(starts[filled], minlength=size + 1)
-        closed = np.bincount(stops[filled], minlength=size + 1)
-        inside = np.flatnonzero(np.cumsum(opened - closed)[:-1] > 0)
-        owner_start = np.unique(starts[filled], return_index=True)
-        owners = np.asarray(interactions.user)[first][filled][owner_start[1]]
-        owner = owners[np.searchsorted(owner_start[0], inside, side="right") - 1]
-        return self._key(owner, histories.clicks[inside])
+        starts = histories.starts[spans]
+        filled = histories.stops[spans] > starts
+        starts, which = np.unique(starts[filled], return_index=True)
+        owners = np.asarray(interactions.user)[first[filled][which]]
+        # A click belongs to the user of the last span that begins at or before it.
+        ends = np.append(starts[1:], len(histories.clicks))[: len(starts)]
+        owner = np.repeat(owners, ends - starts)
+        begin = int(starts[0]) if len(starts) else len(histories.clicks)
+        inside = histories.seen(spans)[begin:]
+        return self._key(owner[inside], histories.clicks[begin:][inside])
 
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """True where the user is known to have clicked the item; arrays of one shape."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,9 @@ class Data:
     def num_items(self) -> int:
         return len(self.store.items)
 
+    @cached_property
     def training(self) -> TrainingClicks:
-        """Everything that training may look at."""
+        """Everything that training may look at; the popularity baseline counts it too."""
         interactions = self.store.interactions(self.settings.splits.train)
         return TrainingClicks(interactions, self.histories, self.num_items)
 

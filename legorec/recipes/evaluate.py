@@ -104,7 +104,7 @@ def evaluate_baselines(
     impressions = data.impressions(split)
     found: dict[str, MetricReport] = {}
     for name in settings.exp.baselines:
-        model = RandomBaseline(settings.seed) if name == "random" else PopularityBaseline(data.training())
+        model = RandomBaseline(settings.seed) if name == "random" else PopularityBaseline(data.training)
         with watched(name, impressions, stop) as advance:
             ranking = rank(model, impressions, progress=advance)
         found[name] = evaluate(ranking, settings.exp.metrics)

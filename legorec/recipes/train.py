@@ -70,7 +70,7 @@ class Training:
         self.optimizer = make_optimizer(
             model, lr=policy.lr, item_lr=policy.item_lr, weight_decay=policy.weight_decay
         )
-        self.stream = self._stream(data.training(), policy.epoch_batch)
+        self.stream = self._stream(data.training, policy.epoch_batch)
         self.state = TrainingState(inputs=input_digests(settings, data))
         self.options = FitOptions(
             accumulate=policy.acc_batch,

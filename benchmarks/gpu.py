@@ -1,0 +1,94 @@
+"""What there is to measure on a CUDA device: ``python -m benchmarks.gpu [--store data/synthetic]``.
+
+Training steps a second in fp32 and bf16, how often a step makes the host wait, peak memory, and ranking. No
+figure of it is quoted anywhere yet: so far only the CPU was at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from benchmarks import subject
+from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.evaluation import Impressions
+from legorec.data.store import Store
+from legorec.engine.fit import FitOptions, Progress, fit
+from legorec.engine.optim import make_optimizer
+from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
+from legorec.scorers.clicks import rank
+
+STEPS = 200
+
+
+def waits(stream: ClickStream, model: torch.nn.Module) -> int:
+    """How often one forward and backward pass waits for the device: none is what is wanted."""
+    objective = SampledSoftmaxObjective(subject.NUM_NEGATIVES)
+    batch = stream.batch(0).to("cuda")
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            objective(model, batch).total.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return len(caught)
+
+
+def measure(name: str, store: Store, bf16: bool) -> str:
+    """One line for one model and precision."""
+    catalog = subject.open_catalog(store).to("cuda")
+    model = subject.recommender(name, catalog).to("cuda")
+    histories = subject.histories(store)
+    clicks = TrainingClicks(store.interactions("train"), histories, len(store.items))
+    stream = ClickStream(
+        clicks,
+        batch_size=subject.BATCH_SIZE,
+        num_negatives=subject.NUM_NEGATIVES,
+        positives_only=True,
+        epoch_batch=STEPS,
+    )
+    waiting = waits(stream, model)
+    objective = SampledSoftmaxObjective(subject.NUM_NEGATIVES)
+    rounds = fit(model, stream, objective, make_optimizer(model, lr=1e-3), FitOptions(bf16=bf16), Progress())
+    next(rounds)
+    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    next(rounds)
+    torch.cuda.synchronize()
+    steps = STEPS / (time.perf_counter() - begin)
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    data = Impressions(store.interactions("test"), histories, len(store.items))
+    begin = time.perf_counter()
+    rank(model, data, bf16=bf16)
+    ranked = len(data) / (time.perf_counter() - begin)
+    precision = "bf16" if bf16 else "fp32"
+    return (
+        f"{name} {precision}: {steps:.0f} steps/s, {waiting} waits a step, peak {peak:.0f} MiB, "
+        f"{ranked:.0f} impressions/s ranked"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, default=Path("data/synthetic"))
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no CUDA device here", file=sys.stderr)
+        return 2
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    store = Store.open(options.store)
+    for name in subject.MODELS:
+        for bf16 in (False, True):
+            print(measure(name, store, bf16), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

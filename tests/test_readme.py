@@ -1,0 +1,50 @@
+"""What README says can be done: its Python blocks run, its commands are read, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from legorec.settings import read_command_line
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_links_lead_to_files() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_config_files_and_scripts_that_pages_name_exist(page: Path) -> None:
+    named = re.findall(r"\b(?:config|process)/[\w/.-]+\.(?:yaml|py)\b", page.read_text(encoding="utf-8"))
+    there = [name for name in named if "/D.yaml" not in name and not re.search(r"/[MEB]\.yaml$", name)]
+    assert [name for name in there if not (ROOT / name).is_file()] == []
+
+
+def test_worker_commands_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    lines = "\n".join(blocks("")).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if "worker.py" in line]
+    assert len(commands) >= 2
+    for command in commands:
+        assert read_command_line(command[2:]).exp.mode == "train_test"
+
+
+def test_a_brick_alone_and_metrics_run_as_written() -> None:
+    brick = next(block for block in blocks("python") if "NRMSUserEncoder" in block)
+    metrics = next(block for block in blocks("python") if "Ranking(" in block)
+    scope: dict[str, object] = {}
+    exec(compile(brick, "README", "exec"), scope)
+    assert tuple(scope["users"].shape) == (2, 64)  # type: ignore[attr-defined]
+    exec(compile(metrics.partition("store = ")[0], "README", "exec"), {})
