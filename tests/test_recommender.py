@@ -68,7 +68,7 @@ def test_an_example_does_not_depend_on_its_company(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cold_rows_are_finite(name):  # R19
+def test_r19_cold_rows_are_finite(name):
     """Empty histories, empty titles and items without any token, in training mode with gradients."""
     model = small.recommender(name)
     batch = batches()[1]

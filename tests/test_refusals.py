@@ -11,26 +11,6 @@ from safetensors import SafetensorError
 from legorec.engine import checkpoint
 from tests.runs import arguments, contents, finish, only_run, refused, write_store
 
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("data") / "store")
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, store):
-    """A finished run that no test may change."""
-    return finish(arguments(store, tmp_path_factory.mktemp("runs")))
-
-
-@pytest.fixture
-def copy(tmp_path, done):
-    """A finished run to do things to, in its place below a ``runs`` folder of its own."""
-    folder = tmp_path / "runs" / done.relative_to(done.parents[2])
-    shutil.copytree(done, folder)
-    return folder
-
-
 # flags that are wrong, and what must be said of them
 WRONG = {
     "unknown flag": ({"hiden_size": 3}, "--hiden_size: nothing reads it", "did you mean '--hidden_size'?"),

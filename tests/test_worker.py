@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,28 +16,9 @@ import pytest
 import worker
 from legorec.engine import checkpoint
 from legorec.engine.run import RunFolder
-from tests.runs import ROOT, arguments, contents, differences, finish, refused, run_folders, write_store
+from tests.runs import ROOT, arguments, contents, differences, finish, refused, run_folders
 
 METRICS = ["gauc", "mrr", "ndcg@5", "ndcg@10"]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("data") / "store")
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, store):
-    """A finished run that no test may change."""
-    return finish(arguments(store, tmp_path_factory.mktemp("runs")))
-
-
-@pytest.fixture
-def copy(tmp_path, done):
-    """A finished run to do things to, in its place below a ``runs`` folder of its own."""
-    folder = tmp_path / "runs" / done.relative_to(done.parents[2])
-    shutil.copytree(done, folder)
-    return folder
 
 
 def test_a_run_leaves_settings_log_epochs_metrics_and_checkpoints(store, tmp_path, capsys):

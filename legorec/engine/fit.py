@@ -138,8 +138,8 @@ def fit(
         if progress.epoch_done:
             progress.epoch, progress.loss_sum, progress.loss_count, progress.epoch_done = epoch, 0.0, 0, False
         progress.next_batch = max(progress.next_batch, batches.start)
-        # Added one by one, in place: the sum does not depend on where the epoch was cut, and a small tensor kept
-        # from every step would hold the heap apart (a third more memory after 60 steps).
+        # Added one by one, in place: the sum does not depend on where the epoch was cut, and a small tensor
+        # kept from every step would hold the heap apart (a third more memory after 60 steps).
         losses = torch.tensor(progress.loss_sum, dtype=_widest(device), device=device)
         model.train()
         while progress.next_batch < batches.stop:

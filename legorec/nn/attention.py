@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from legorec.nn.fused import AdditiveLogits
-from legorec.nn.grouped import GroupedAttention, Spread, plan
+from legorec.nn.fused import AdditiveLogits, PermuteRows
+from legorec.nn.grouped import GroupedAttention, plan
 from legorec.nn.segments import Segments, pack, unpack
 
 HALF = (torch.float16, torch.bfloat16)
@@ -90,7 +90,7 @@ class MultiHeadSelfAttention(nn.Module):
             return rows.unpad(self._padded(padded, mask_RL))
         wide = torch.float32 if values_TD.dtype in HALF else values_TD.dtype
         grouped = plan(rows.lengths.numpy(), self.heads, wide)
-        qkv_SX = self.qkv(Spread.apply(values_TD, grouped.spread, grouped.places))
+        qkv_SX = self.qkv(PermuteRows.apply(values_TD, grouped.spread, grouped.places))
         with torch.autocast("cpu", enabled=False):
             out_SD = GroupedAttention.apply(qkv_SX.to(wide), grouped.groups, self.heads)
         return out_SD.index_select(0, grouped.places).to(qkv_SX.dtype)

@@ -45,7 +45,10 @@ def without_autocast(function: type[Function], *inputs: Any) -> Tensor:
 
 
 class PermuteRows(Function):
-    """Rows in another order; the backward pass is a gather by the inverse order instead of a scatter."""
+    """Rows in another order; the backward pass is a gather by the inverse order instead of a scatter.
+
+    The order may name a row again to fill padding: only the place that ``inverse`` tells gives a gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, values_TD: Tensor, order_T: Tensor, inverse_T: Tensor) -> Tensor:

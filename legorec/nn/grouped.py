@@ -66,21 +66,6 @@ def plan(lengths: np.ndarray, heads: int, dtype: torch.dtype) -> Plan:
     return Plan(groups, torch.from_numpy(every), torch.from_numpy(places))
 
 
-class Spread(Function):
-    """Packed tokens -> their places in the groups. What stands in padding gives no gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, values_TD: Tensor, spread_S: Tensor, places_T: Tensor) -> Tensor:
-        ctx.save_for_backward(places_T)
-        return values_TD.index_select(0, spread_S)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_SD: Tensor) -> tuple[Tensor, None, None]:
-        (places_T,) = ctx.saved_tensors
-        return grad_SD.index_select(0, places_T), None, None
-
-
 class GroupedAttention(Function):
     """Scaled dot-product self-attention within each row, of (S, 3 * heads * width) queries, keys, values."""
 

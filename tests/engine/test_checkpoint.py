@@ -93,7 +93,7 @@ def number_of_calls(folder: Path) -> int:
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_fault_at_any_call_leaves_the_last_complete_checkpoint(tmp_path, after, killed):  # R2
+def test_r2_a_fault_at_any_call_leaves_the_last_complete_checkpoint(tmp_path, after, killed):
     calls = number_of_calls(tmp_path / "counted")
     assert calls >= 14
     for at in range(1, calls + 1):

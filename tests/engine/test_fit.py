@@ -153,7 +153,7 @@ class Poisoned(SampledSoftmaxObjective):
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("what", ["nan loss", "infinite loss", "gradient"])
-def test_what_is_not_finite_stops_before_the_weights_change(what, accumulate, clip_norm):  # R5
+def test_r5_what_is_not_finite_stops_before_the_weights_change(what, accumulate, clip_norm):
     stream = small.stream(num_negatives=4)
     model = small.recommender()
     optimizer, progress, kept = make_optimizer(model, lr=1e-3), Progress(), {}
@@ -250,7 +250,7 @@ def test_the_loss_is_the_mean_over_the_epochs_examples(save_every):
     ],
 )
 @pytest.mark.parametrize("stops", [[1, 2, 9, 17], [4]])
-def test_resumed_training_equals_the_straight_one_bit_by_bit(positives_only, options, stops):  # R1
+def test_r1_resumed_training_equals_the_straight_one_bit_by_bit(positives_only, options, stops):
     """Dropout, negatives and loss sums included; every part is made anew at each stop."""
     objective = SampledSoftmaxObjective() if positives_only else PointwiseObjective(2)
     arguments = {"batch_size": 6, "num_negatives": 2, "positives_only": positives_only, "epoch_batch": 10}

@@ -43,7 +43,7 @@ def scores_one_by_one(model: nn.Module, data: Impressions) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch_size, item_page_size", PAGES)
 @pytest.mark.parametrize("data", [small.impressions(), uneven()], ids=["even", "uneven"])
-def test_fast_scores_are_the_slow_ones(name, batch_size, item_page_size, data):  # R15
+def test_r15_fast_scores_are_the_slow_ones(name, batch_size, item_page_size, data):
     model = small.recommender(name)
     alone = scores_one_by_one(model, data)
     pages = {"batch_size": batch_size, "item_page_size": item_page_size}
@@ -157,7 +157,7 @@ def test_nothing_to_rank(fast):
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_histories_all_empty_are_finite(fast):  # R19
+def test_r19_histories_all_empty_are_finite(fast):
     found, _ = small.interactions()
     nothing = Histories(np.zeros(0, dtype=np.int32), np.zeros((2 * small.NUM_USERS, 2), dtype=np.int64))
     data = Impressions(found, nothing, small.NUM_ITEMS, "user")
