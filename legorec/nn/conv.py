@@ -15,8 +15,8 @@ class PackedConv1d(nn.Module):
     """Convolution over each row of packed vectors as if it stood alone, with zeros beyond its ends.
 
     Equal to ``nn.Conv1d`` with ``padding="same"`` on every row, initialised likewise. ``weight`` is
-    (kernel_size, input_dim, output_dim), so that each tap is one matrix product. Measured with 15,000 tokens
-    of width 64, forward and backward: 7.5 ms, against 11 with the neighbours copied side by side.
+    (kernel_size, input_dim, output_dim), so that each tap is one matrix product. Twice as fast as
+    ``nn.Conv1d`` over padded titles (``python -m benchmarks.kernels``, two cores).
     """
 
     def __init__(self, input_dim: int, output_dim: int, kernel_size: int = 3) -> None:
