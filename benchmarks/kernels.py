@@ -1,4 +1,4 @@
-"""Packed layers beside their padded torch counterparts, forward and backward: ``python -m benchmarks.kernels``."""
+"""Packed layers beside torch's padded ones, forward and backward: ``python -m benchmarks.kernels``."""
 
 from __future__ import annotations
 

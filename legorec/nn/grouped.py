@@ -1,8 +1,8 @@
 """Self-attention of many short packed rows on the CPU: rows of like length together, all steps in place.
 
-Three times as fast as ``scaled_dot_product_attention`` over padded rows, forward and backward, with 1,356 rows
-of about 12 tokens and 8 heads of width 8 (``python -m benchmarks.kernels``, two cores). Most of that is the
-softmax: torch's is slow over rows shorter than a vector register.
+Three times as fast as ``scaled_dot_product_attention`` over padded rows, forward and backward, with 1,356
+rows of about 12 tokens and 8 heads of width 8 (``python -m benchmarks.kernels``, two cores). Most of that is
+the softmax: torch's is slow over rows shorter than a vector register.
 """
 
 from __future__ import annotations
