@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import subject
-from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.clicks import ClickStream
 from legorec.data.evaluation import Impressions
 from legorec.data.store import Store
 from legorec.engine.fit import FitOptions, Progress, fit
@@ -44,15 +44,7 @@ def measure(name: str, store: Store, bf16: bool) -> str:
     """One line for one model and precision."""
     catalog = subject.open_catalog(store).to("cuda")
     model = subject.recommender(name, catalog).to("cuda")
-    histories = subject.histories(store)
-    clicks = TrainingClicks(store.interactions("train"), histories, len(store.items))
-    stream = ClickStream(
-        clicks,
-        batch_size=subject.BATCH_SIZE,
-        num_negatives=subject.NUM_NEGATIVES,
-        positives_only=True,
-        epoch_batch=STEPS,
-    )
+    stream = subject.click_stream(store, STEPS)
     waiting = waits(stream, model)
     objective = SampledSoftmaxObjective(subject.NUM_NEGATIVES)
     rounds = fit(model, stream, objective, make_optimizer(model, lr=1e-3), FitOptions(bf16=bf16), Progress())
@@ -64,7 +56,7 @@ def measure(name: str, store: Store, bf16: bool) -> str:
     torch.cuda.synchronize()
     steps = STEPS / (time.perf_counter() - begin)
     peak = torch.cuda.max_memory_allocated() / 2**20
-    data = Impressions(store.interactions("test"), histories, len(store.items))
+    data = Impressions(store.interactions("test"), subject.histories(store), len(store.items))
     begin = time.perf_counter()
     rank(model, data, bf16=bf16)
     ranked = len(data) / (time.perf_counter() - begin)

@@ -29,7 +29,8 @@ a sample and metrics loop over the impressions with scikit-learn."""
 TRAINING_NOTE = """Medians of several rounds. The baseline's loader has no worker processes: making samples
 takes about 1 % of its step, and a worker would take a core from the model."""
 MEMORY_NOTE = """Growth of the process at its highest, in MiB, after imports and a step of a tiny layer
-(torch and numpy import some of their parts at first use)."""
+(torch and numpy import some of their parts at first use). Part of it is freed memory that the C library keeps
+for the next step; a lower MALLOC_TRIM_THRESHOLD_ gives that back and makes steps slower."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from legorec.batch import ClickBatch
 from legorec.data.catalog import Catalog
-from legorec.data.clicks import ClickStream
+from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.histories import Histories
 from legorec.data.store import Store
 from legorec.item_encoders.naml import NAMLItemEncoder
@@ -44,6 +44,18 @@ def open_catalog(store: Store) -> Catalog:
 def histories(store: Store) -> Histories:
     """The last 50 clicks of every stored history."""
     return Histories(store.histories, store.spans, HISTORY_LENGTH)
+
+
+def click_stream(store: Store, steps: int) -> ClickStream:
+    """Training batches in epochs of ``steps``."""
+    clicks = TrainingClicks(store.interactions("train"), histories(store), len(store.items))
+    return ClickStream(
+        clicks,
+        batch_size=BATCH_SIZE,
+        num_negatives=NUM_NEGATIVES,
+        positives_only=True,
+        epoch_batch=steps,
+    )
 
 
 def recommender(name: str, catalog: Catalog, seed: int = 2023) -> Recommender:

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from benchmarks import subject
 from benchmarks.plain import PaddedItems, PlainModel, TrainingRows, training_steps
-from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.store import Store
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
@@ -56,15 +55,7 @@ def our_training(name: str, store: Store, steps: int, clock: subject.Clock) -> O
     catalog = subject.open_catalog(store)
     catalog.tokens = clock.wrap("tokens", catalog.tokens)  # type: ignore[method-assign]
     model = subject.recommender(name, catalog)
-    clicks = TrainingClicks(store.interactions("train"), subject.histories(store), len(store.items))
-    stream = ClickStream(
-        clicks,
-        batch_size=subject.BATCH_SIZE,
-        num_negatives=subject.NUM_NEGATIVES,
-        positives_only=True,
-        epoch_batch=steps,
-    )
-    watched = subject.WatchedStream(stream, clock)
+    watched = subject.WatchedStream(subject.click_stream(store, steps), clock)
     objective = SampledSoftmaxObjective(subject.NUM_NEGATIVES)
     optimizer = make_optimizer(model, lr=1e-3)
     rounds = fit(model, watched, objective, optimizer, FitOptions(), Progress())

@@ -160,7 +160,7 @@ def add_impressions(
         # Flattened popularity: what is shown is newer and more even than what was clicked over the years.
         shown = np.searchsorted(ends, rng.random((size, num_candidates)))
         shown = np.where(rng.random(shown.shape) < 0.5, shown, rng.integers(len(ends), size=shown.shape))
-        shown = np.minimum(shown, len(ends) - 1)
+        shown = distinct(np.minimum(shown, len(ends) - 1), len(ends), rng)
         appeal = TASTE * world.interest(users, shown) + 0.3 * np.log(world.popularity[shown])
         appeal += rng.gumbel(size=shown.shape)
         place = np.argsort(np.argsort(-appeal, axis=1), axis=1)
@@ -171,6 +171,20 @@ def add_impressions(
         )
         labels = clicked.astype(np.uint8).reshape(-1)
         writer.windows(split, users, np.zeros(size, np.int64), stops[users], candidates, labels, order)
+
+
+def distinct(shown: np.ndarray, num_items: int, rng: np.random.Generator) -> np.ndarray:
+    """The same rows without an item twice: what comes again is drawn anew, uniformly."""
+    open_rows = np.arange(len(shown))
+    while len(open_rows):
+        part = shown[open_rows]
+        order = np.argsort(part, axis=1, kind="stable")
+        ordered = np.take_along_axis(part, order, axis=1)
+        row, column = np.nonzero(ordered[:, 1:] == ordered[:, :-1])
+        part[row, order[row, column + 1]] = rng.integers(num_items, size=len(row))
+        shown[open_rows] = part
+        open_rows = open_rows[np.unique(row)]
+    return shown
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
@@ -210,6 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             parser.error(f"--{name} must be at least {least}, got {value}")
+    if args.candidates > args.items:
+        parser.error(f"--candidates must be at most --items ({args.items}), got {args.candidates}")
     settings = ("items", "users", "impressions", "held_out", "candidates", "max_history", "vocabulary")
     with open_writer(args, "synthetic", *settings) as writer:
         write(writer, args)

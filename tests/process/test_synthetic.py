@@ -41,6 +41,8 @@ def test_shape_as_mind(store: Store) -> None:
     _, first = np.unique(train.user, return_index=True)
     history = (store.spans[:, 1] - store.spans[:, 0])[train.span[first]]
     assert 17 < np.median(history) < 23 and 28 < history.mean() < 38 and (history == 0).any()
+    shown = np.sort(train.candidates.values.reshape(-1, 20), axis=1)
+    assert (shown[:, 1:] > shown[:, :-1]).all(), "no candidate stands twice in an impression"
     assert (train.candidates.lengths == 20).all() and 1 <= train.labels.sum() / len(train) < 1.4
     assert len(train) == 20_000 and len(store.interactions("dev")) == len(store.interactions("test")) == 2000
     times = [store.interactions(split).time for split in ("train", "dev", "test")]
@@ -85,14 +87,16 @@ def test_r20_the_same_seed_gives_the_same_bytes(tmp_path: Path, monkeypatch: pyt
 def test_any_size(tmp_path: Path) -> None:
     smallest = ("--items", 1, "--users", 1, "--impressions", 1, "--candidates", 1, "--vocabulary", 3)
     assert len(made(main, tmp_path / "one", *smallest).interactions("train")) == 1
-    none = made(main, tmp_path / "none", "--items", 5, "--users", 3, "--impressions", 0, "--held_out", 0)
-    assert none.splits == () and len(none.items) == 5
+    none = made(main, tmp_path / "none", "--items", 20, "--users", 3, "--impressions", 0, "--held_out", 0)
+    assert none.splits == () and len(none.items) == 20
 
 
 def test_wrong_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--items", "--candidates", "--impressions"):
         arguments = [flag, "-1", "--out", tmp_path / "store"]
         assert f"{flag} must be at least" in refusal(main, arguments, capsys)
+    arguments = ["--items", "5", "--out", tmp_path / "store"]
+    assert "--candidates must be at most --items (5), got 20" in refusal(main, arguments, capsys)
 
 
 def test_r4_a_signal_leaves_nothing(tmp_path: Path) -> None:
