@@ -105,10 +105,11 @@ class NegativeSampler:
         flat += np.arange(len(flat))
         wanted = (self.labels[flat] == 0) & ~self.known.contains(users[row], rows.values)
         row, items = row[wanted], rows.values[wanted]
-        # An impression may show an item twice.
-        first = np.sort(np.unique(row * self.known.num_items + items, return_index=True)[1])
-        row, items = row[first], items[first]
-        order = np.lexsort((rng.random(len(row)), row))
+        keys = row * self.known.num_items + items
+        if (np.diff(np.sort(keys)) == 0).any():  # an impression shows an item twice
+            first = np.sort(np.unique(keys, return_index=True)[1])
+            row, items = row[first], items[first]
+        order = np.argsort((row << 40) + rng.integers(1 << 40, size=len(row)))
         row, items = row[order], items[order]
         counts = np.bincount(row, minlength=len(impressions))
         rank = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)

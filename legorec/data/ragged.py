@@ -106,7 +106,9 @@ class Ragged:
         """Values from ``starts`` to ``stops`` (places in ``values``), one new row for each pair."""
         lengths = stops - starts
         offsets = offsets_of(lengths)
-        if np.array_equal(rows, np.arange(len(self))) and offsets[-1] == len(self.values):
+        # The cheap questions first: a batch takes some rows of millions.
+        whole = len(rows) == len(self) and offsets[-1] == len(self.values)
+        if whole and np.array_equal(rows, np.arange(len(self))):
             return Ragged(self.values, offsets)  # nothing was cut
         index = np.repeat(starts - offsets[:-1], lengths)
         index += np.arange(int(offsets[-1]))
