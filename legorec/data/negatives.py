@@ -79,7 +79,7 @@ class NegativeSampler:
         self, interactions: Interactions, known: KnownClicks, eligible: np.ndarray, num_negatives: int
     ) -> None:
         self.candidates: Ragged = interactions.candidates
-        self.labels = interactions.labels
+        self.labels = Ragged(interactions.labels, interactions.candidates.offsets)
         self.known = known
         self.eligible = eligible
         self.num_negatives = num_negatives
@@ -100,10 +100,9 @@ class NegativeSampler:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Skipped items (B, num_negatives), -1 where there are too few, and how many each row has."""
         rows = self.candidates.take(impressions)
-        row = np.repeat(np.arange(len(impressions)), rows.lengths)
-        flat = np.repeat(self.candidates.offsets[impressions] - rows.offsets[:-1], rows.lengths)
-        flat += np.arange(len(flat))
-        wanted = (self.labels[flat] == 0) & ~self.known.contains(users[row], rows.values)
+        row = rows.rows
+        skipped = self.labels.take(impressions).values == 0
+        wanted = skipped & ~self.known.contains(users[row], rows.values)
         row, items = row[wanted], rows.values[wanted]
         keys = row * self.known.num_items + items
         if (np.diff(np.sort(keys)) == 0).any():  # an impression shows an item twice
