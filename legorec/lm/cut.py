@@ -1,0 +1,227 @@
+"""One language model as two: the layers below a depth, and those above it.
+
+``depth`` counts the layers already applied: depth 0 is the input of the first layer, and the lower part at a
+depth followed by the upper part from it is the whole model. The model's own list of layers keeps its length,
+with modules that pass their input on in the places of what was left out, so that the numbers of layers, the
+kinds of their windows and the names of adapters stay true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from legorec.lm.families import part, replace
+from legorec.lm.length_groups import LengthGroups
+from legorec.lm.pretrained import DTYPES, Pretrained
+from legorec.nn.segments import Segments
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
+
+
+class PassThrough(nn.Module):
+    """Stands where a layer was."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        if hasattr(layer, "attention_type"):  # some models look it up to choose the layer's mask
+            self.attention_type = layer.attention_type
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden_states
+
+
+class PassEmbeddings(nn.Module):
+    """Stands where BERT's embeddings were: what comes in has been through them."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor | None:
+        return inputs_embeds
+
+
+class NoPositions(nn.Module):
+    """Stands where learned positions were: what comes in holds them already."""
+
+    def forward(self, positions: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.zeros((), device=positions.device)
+
+
+class LowerLayers(nn.Module):
+    """The embeddings and the first layers, frozen: token ids -> the states at one or several depths.
+
+    Args:
+        depths: layers applied; the deepest says how many are loaded. At the number of all layers, states are
+            taken before the final norm.
+        dtype: of the weights and of what is computed.
+        attention: implementation, as transformers names it.
+    """
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        depths: Sequence[int],
+        dtype: Precision = "fp32",
+        attention: Attention = "sdpa",
+    ) -> None:
+        super().__init__()
+        self.depths = tuple(depths)
+        self.width = pretrained.width
+        family = pretrained.family
+        self.model = pretrained.skeleton(attention)
+        layers = part(self.model, family.layers)
+        assert isinstance(layers, nn.ModuleList)
+        for place in range(max(depths), len(layers)):
+            layers[place] = PassThrough(layers[place])
+        for path in family.after:
+            replace(self.model, path, nn.Identity())
+        pretrained.fill(self.model, DTYPES[dtype])
+        self.requires_grad_(False)
+        self.eval()
+        self._rows = _PaddedRows(pretrained, attention)
+        self._seen: dict[int, Tensor] = {}
+        for depth in self.depths:
+            if depth < len(layers):
+                layers[depth].register_forward_pre_hook(self._note(depth))
+
+    def _note(self, depth: int) -> Any:
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._seen[depth] = inputs[0]
+
+        return note
+
+    def train(self, mode: bool = True) -> LowerLayers:
+        """Frozen layers have no dropout, whatever the rest of the model does."""
+        return super().train(False)
+
+    def padded(self, ids_T: Tensor, lengths: np.ndarray) -> dict[int, Tensor]:
+        """Depth -> packed states (T, E) of rows that are run as one padded batch, none of them empty."""
+        rows = Segments(torch.from_numpy(lengths))
+        inputs = self._rows.inputs(ids_T.unsqueeze(1), rows)
+        inputs["input_ids"] = inputs.pop("inputs_embeds").squeeze(2)
+        out = self.model(**inputs, use_cache=False).last_hidden_state
+        states = {depth: self._seen.pop(depth, out) for depth in self.depths}
+        self._seen.clear()
+        return {depth: self._rows.packed(value, rows) for depth, value in states.items()}
+
+    def forward(self, ids_T: Tensor, lengths_R: Tensor) -> dict[int, Tensor]:
+        """Depth -> packed states (T, E) of packed rows of token ids; ``lengths_R`` is on the host."""
+        groups = LengthGroups(lengths_R, ids_T.device)
+        if not groups.lengths:
+            dtype = next(self.parameters()).dtype
+            return {
+                depth: torch.zeros(0, self.width, dtype=dtype, device=ids_T.device) for depth in self.depths
+            }
+        with torch.no_grad():
+            done = [
+                self.padded(ids, lengths)
+                for ids, lengths in zip(groups.split(ids_T), groups.lengths, strict=True)
+            ]
+            return {depth: groups.join([each[depth] for each in done]) for depth in self.depths}
+
+
+class UpperLayers(nn.Module):
+    """The layers from ``depth`` on and the final norm: states at ``depth`` -> final states.
+
+    The embeddings and the layers below are neither built nor read from disk.
+
+    Args:
+        depth: layers that the states have been through.
+        dropout: of the layers in training; None keeps what the model's config says.
+        gradient_checkpointing: compute the layers again in the backward pass instead of keeping what they
+            need for it.
+    """
+
+    pretrained = True  # what `item_lr` acts on
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        depth: int,
+        dtype: Precision = "fp32",
+        attention: Attention = "sdpa",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.depth = depth
+        self.output_dim = pretrained.output_width
+        family = pretrained.family
+        self.model = pretrained.skeleton(attention)
+        layers = part(self.model, family.layers)
+        assert isinstance(layers, nn.ModuleList)
+        for place in range(depth):
+            layers[place] = PassThrough(layers[place])
+        for path in family.embeddings:
+            replace(self.model, path, PassEmbeddings())
+        for path in family.positions:
+            replace(self.model, path, NoPositions())
+        for path in family.before:
+            replace(self.model, path, nn.Identity())
+        if not family.embeddings:
+            self.model.set_input_embeddings(nn.Identity())
+        pretrained.fill(self.model, DTYPES[dtype])
+        if gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._rows = _PaddedRows(pretrained, attention)
+
+    def forward(self, values_TE: Tensor, lengths_R: Tensor) -> Tensor:
+        """Final states (T, output_dim) of packed rows; ``lengths_R`` is on the host."""
+        groups = LengthGroups(lengths_R, values_TE.device)
+        if not groups.lengths:
+            return values_TE.new_zeros(0, self.output_dim)
+        done = []
+        for values, lengths in zip(groups.split(values_TE), groups.lengths, strict=True):
+            rows = Segments(torch.from_numpy(lengths))
+            out = self.model(**self._rows.inputs(values, rows), use_cache=False).last_hidden_state
+            done.append(self._rows.packed(out, rows))
+        return groups.join(done)
+
+
+class _PaddedRows:
+    """What a model is called with for packed rows, and back.
+
+    Rows of one length need no mask. Otherwise the mask is made here, in four dimensions: from one in two,
+    transformers makes it with a look at its values, which waits for the device.
+    """
+
+    def __init__(self, pretrained: Pretrained, attention: str) -> None:
+        config, family = pretrained.config, pretrained.family
+        self.causal = family.causal
+        self.first_position = config.pad_token_id + 1 if family.positions_behind_padding else 0
+        self.ready_made = attention == "sdpa"
+        self.window: int | None = getattr(config, "sliding_window", None)
+
+    def inputs(self, values_TE: Tensor, rows: Segments) -> dict[str, Tensor]:
+        device, length = values_TE.device, rows.max_length
+        positions = torch.arange(length, device=device)
+        same = rows.total == rows.num_rows * length
+        values = values_TE.view(rows.num_rows, length, -1) if same else rows.pad(values_TE)[0]
+        inputs = {
+            "inputs_embeds": values,
+            "position_ids": (positions + self.first_position).expand(rows.num_rows, -1),
+        }
+        if same and (device.type == "cpu" or not self.causal):
+            return inputs
+        mask = rows.mask(device)
+        if self.ready_made and not (self.window and length > self.window):
+            seen = mask[:, None, None, :].expand(-1, 1, length, -1)
+            if self.causal:
+                seen = seen & (positions <= positions.unsqueeze(1))
+            inputs["attention_mask"] = seen
+        else:
+            inputs["attention_mask"] = mask
+        return inputs
+
+    def packed(self, padded_RLE: Tensor, rows: Segments) -> Tensor:
+        if rows.total == rows.num_rows * rows.max_length:
+            return padded_RLE.flatten(0, 1)
+        return rows.unpad(padded_RLE)
