@@ -1,48 +1,89 @@
 """Run an experiment: ``python worker.py --data D.yaml --model M.yaml --exp E.yaml [--key value ...]``.
 
 ``--help`` lists the flags; ``--dry_run true`` prints the resolved settings and where each value came from.
+``torchrun --nproc-per-node N worker.py ...`` shares the same run among N processes.
 """
+
+from __future__ import annotations
 
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from legorec.processes import Processes
+    from legorec.settings import Settings
 
 
 def main(argv: list[str]) -> int:
-    """The process's exit status: 0 done, 2 a message about what to mend, 128 + n stopped by signal n."""
+    """The process's exit status: 0 done, 1 another process of the run failed, 2 a message about what to mend,
+    128 + n stopped by signal n."""
+    from legorec.processes import Processes, launch_note
+
     try:
-        return _main(argv)
+        processes = Processes.launched()
+        note = launch_note()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if note is not None:
+        print(note, file=sys.stderr)
+    try:
+        return _main(argv, processes)
     except KeyboardInterrupt:  # before the run's own handlers: nothing was begun
-        print("stopped; nothing was written", file=sys.stderr)
+        if processes.is_first:
+            print("stopped; nothing was written", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], processes: Processes) -> int:
     from legorec.settings import SettingsError, describe, help_text, read_command_line, wants_help
 
+    def say(text: object, to_stderr: bool = False) -> None:
+        if processes.is_first:  # the others would say the same
+            print(text, file=sys.stderr if to_stderr else sys.stdout)
+
     if wants_help(argv):
-        print(help_text(argv))
+        say(help_text(argv))
         return 0
     try:
         settings = read_command_line(argv)
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        say(error, to_stderr=True)
         return 2
     for flag in settings.did_nothing:
-        print(f"--{flag} did nothing: {settings.exp.name} takes it and does not need it", file=sys.stderr)
+        say(f"--{flag} did nothing: {settings.exp.name} takes it and does not need it", to_stderr=True)
     if settings.dry_run:
-        print(describe(settings))
+        say(describe(settings))
         return 0
+    return _run(settings, processes)
+
+
+def _run(settings: Settings, processes: Processes) -> int:
     from legorec.engine.signals import Interrupted
+    from legorec.processes import PeerError
     from legorec.recipes.run import run
 
     try:
-        run(settings)
-    except Interrupted as stopped:
-        instead = " in place of --overwrite true" if settings.overwrite else ""
-        print(f"stopped; go on with the same command and --resume true{instead}", file=sys.stderr)
-        return stopped.exit_status
+        with processes.joined():
+            try:
+                run(settings, processes)
+            except Interrupted as stopped:
+                if processes.is_first:
+                    instead = " in place of --overwrite true" if settings.overwrite else ""
+                    print(f"stopped; go on with the same command and --resume true{instead}", file=sys.stderr)
+                processes.meet()  # whoever ends before that takes the launcher for a failure, and is followed
+                return stopped.exit_status
+    except PeerError as error:
+        if processes.is_first:
+            print(f"stopped: {error}", file=sys.stderr)
+        processes.give_way()
+        return 1
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        if processes.claim("error"):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            processes.give_way()
         return 2
     return 0
 

@@ -3,13 +3,16 @@
     python -m benchmarks.accuracy --data config/data/movielens.yaml --model lego_nrms --model lego_naml \\
         --seed 1 --seed 2 --seed 3 -- --batch_size 256 --lr 2e-3
 
-What follows ``--`` goes to every run. Runs that are finished in ``--runs`` are read, not trained again.
+``--model`` is a name in config/model. ``--run "LABEL=FLAGS"`` is a row of its own, whose flags of worker.py
+name its layers. What follows ``--`` goes to every run. Runs that are finished in ``--runs`` are read, not
+trained again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,11 +23,11 @@ from legorec.recipes.run import run, run_path
 from legorec.settings import SettingsError, read_command_line
 
 
-def measured(arguments: list[str]) -> dict[str, Any]:
+def measured(arguments: list[str], again: bool = False) -> dict[str, Any]:
     """What ``metrics.json`` holds after a run of these arguments, and its seconds if it was run now."""
-    settings = read_command_line(arguments)
+    settings = read_command_line([*arguments, "--overwrite", "true"] if again else arguments)
     finished = run_path(settings) / "metrics.json"
-    if finished.is_file():
+    if finished.is_file() and not again:
         return json.loads(finished.read_text())
     begin = time.perf_counter()
     return run(settings) | {"seconds": time.perf_counter() - begin}
@@ -56,19 +59,30 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--model", action="append", required=True, help="a name in config/model")
-    parser.add_argument("--exp", default="config/exp/tt-nrms.yaml")
+    parser.add_argument("--data", help="the data layer of every --model")
+    parser.add_argument("--model", action="append", default=[], help="a name in config/model")
+    parser.add_argument("--exp", default="config/exp/tt-nrms.yaml", help="the exp layer of every --model")
+    parser.add_argument("--run", action="append", default=[], metavar="LABEL=FLAGS")
     parser.add_argument("--seed", action="append", type=int, required=True)
+    parser.add_argument("--again", action="store_true", help="train finished runs again")
     parser.add_argument("--out", type=Path, help="also write the table here")
     parser.add_argument("more", nargs="*", help="flags of worker.py, behind --")
     args = parser.parse_args(argv)
+    if bool(args.model) != (args.data is not None) or not (args.model or args.run):
+        parser.error("name --data with one --model at least, or one --run at least")
+    rows = {
+        model: ["--data", args.data, "--model", f"config/model/{model}.yaml", "--exp", args.exp]
+        for model in args.model
+    }
+    for label, _, flags in (text.partition("=") for text in args.run):
+        rows[label] = shlex.split(flags)
     runs: dict[str, list[dict[str, Any]]] = {}
     try:
-        for model in args.model:
-            layers = ["--data", args.data, "--model", f"config/model/{model}.yaml", "--exp", args.exp]
+        for label, flags in rows.items():
             for seed in args.seed:
-                runs.setdefault(model, []).append(measured([*layers, "--seed", str(seed), *args.more]))
+                runs.setdefault(label, []).append(
+                    measured([*flags, "--seed", str(seed), *args.more], args.again)
+                )
     except (SettingsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

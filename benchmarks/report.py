@@ -6,9 +6,8 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TypeVar
-
-import torch
 
 from benchmarks import subject
 from benchmarks.testing import PARTS, TestingFigures
@@ -57,11 +56,20 @@ def table(
     rows: Sequence[tuple[str, Callable[[Figures], str], str]],
 ) -> str:
     """One column per model; every row has a title, a cell of each figure and what was asked for."""
-    lines = ["| | " + " | ".join(name.upper() for name in names) + " | asked |"]
+    lines = ["| | " + " | ".join(names) + " | asked |"]
     lines.append("|---|" + "---|" * (len(names) + 1))
     for title, cell, asked in rows:
         lines.append(f"| {title} | " + " | ".join(cell(each) for each in figures) + f" | {asked} |")
     return "\n".join(lines)
+
+
+def machine(threads: int, packages: Sequence[str] = ()) -> list[str]:
+    """What it ran on: cores, Python, torch, and further packages by name."""
+    versions = [f"{name} {version(name).partition('+')[0]}" for name in ("torch", *packages)]
+    return [
+        f"- {os.cpu_count()} CPU cores, {threads} torch threads; Python {platform.python_version()},",
+        f"  {', '.join(versions)}, CPU only",
+    ]
 
 
 def facts(store: Store, threads: int) -> str:
@@ -69,12 +77,10 @@ def facts(store: Store, threads: int) -> str:
     train, test = store.interactions("train"), store.interactions("test")
     clicks = store.spans[:, 1] - store.spans[:, 0]
     words = store.items.field("title@words").rows.lengths
-    torch_version = torch.__version__.partition("+")[0]
-    machine = f"- {os.cpu_count()} CPU cores, {threads} torch threads; Python {platform.python_version()},"
     tables = f"- generated data: {len(store.items):,} items, {len(store.users):,} users, {len(train):,}"
     return paragraphs(
         "## What was run",
-        f"{machine} torch {torch_version}, CPU only",
+        *machine(threads),
         f"{tables} training and {len(test):,} test impressions;",
         f"  on average {words.mean():.1f} words a title and {clicks.mean():.1f} clicks a history",
         f"- batch {subject.BATCH_SIZE}, width {subject.WIDTH}, {subject.NUM_NEGATIVES} negatives;",
@@ -95,7 +101,7 @@ def training(figures: Sequence[TrainingFigures]) -> str:
         ("gathering token ids, of a step", lambda each: f"{each.token_share:.1%}", ""),
         ("data path in all, of a step", lambda each: f"{each.data_share:.1%}", "under 5 %"),
     ]
-    return "## Training\n" + TRAINING_NOTE + "\n\n" + table(figures, [f.model for f in figures], rows)
+    return "## Training\n" + TRAINING_NOTE + "\n\n" + table(figures, [f.model.upper() for f in figures], rows)
 
 
 def testing(figures: Sequence[TestingFigures]) -> str:
@@ -117,7 +123,7 @@ def testing(figures: Sequence[TestingFigures]) -> str:
         "histories (encoding users) and of impressions. Metrics are compared on the baseline's scores, but",
         "for MRR, which it computes as if no two candidates tied.",
         "",
-        table(figures, [each.model for each in figures], rows),
+        table(figures, [each.model.upper() for each in figures], rows),
     )
 
 
@@ -153,7 +159,7 @@ def memory(figures: Mapping[str, Mapping[str, float] | None]) -> str:
         *((part, _value(part), "") for part in first if part != "growth"),
         ("sum", lambda each: f"{bound(each):.0f}", ""),
     ]
-    return title + table(list(measured.values()), list(measured), rows)
+    return title + table(list(measured.values()), [name.upper() for name in measured], rows)
 
 
 def _value(part: str) -> Callable[[Mapping[str, float]], str]:

@@ -46,12 +46,12 @@ def histories(store: Store) -> Histories:
     return Histories(store.histories, store.spans, HISTORY_LENGTH)
 
 
-def click_stream(store: Store, steps: int) -> ClickStream:
+def click_stream(store: Store, steps: int, batch_size: int = BATCH_SIZE) -> ClickStream:
     """Training batches in epochs of ``steps``."""
     clicks = TrainingClicks(store.interactions("train"), histories(store), len(store.items))
     return ClickStream(
         clicks,
-        batch_size=BATCH_SIZE,
+        batch_size=batch_size,
         num_negatives=NUM_NEGATIVES,
         positives_only=True,
         epoch_batch=steps,

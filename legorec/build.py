@@ -41,3 +41,10 @@ def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any
         return registry.construct(brick, {**settings.arguments, **given})
     except ValueError as error:
         raise ValueError(f"model.{kind} '{settings.name}': {error}") from error
+
+
+def build_arguments(kind: str, settings: BrickSettings) -> dict[str, Any]:
+    """What a brick would be called with, defaults filled in, without what the program offers."""
+    brick = registry.find(kind, settings.name)
+    defaults = {part.name: part.default for part in brick.settable if not part.required}
+    return defaults | dict(settings.arguments)

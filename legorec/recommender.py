@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from legorec.batch import ClickBatch
 from legorec.nn.fused import gather_rows
@@ -40,25 +41,45 @@ class Recommender(nn.Module):
         item_encoder: TokenStates -> (N, D).
         user_encoder: clicks (B, H, D), mask (B, H) -> user, (B, D) or (B, M, D).
         predictor: user, candidates (B, K, D) -> scores (B, K).
+        item_page_size: in training, items are encoded so many at a time and once more in the backward pass,
+            so that memory grows with the page and not with the batch; 0: all at once. The result is the same.
 
     Raises:
         ValueError: a brick asks for more than ``USER_EXTRAS`` or ``PREDICTOR_EXTRAS`` offer.
     """
 
     def __init__(
-        self, source: nn.Module, item_encoder: nn.Module, user_encoder: nn.Module, predictor: nn.Module
+        self,
+        source: nn.Module,
+        item_encoder: nn.Module,
+        user_encoder: nn.Module,
+        predictor: nn.Module,
+        item_page_size: int = 0,
     ) -> None:
         super().__init__()
         self.source = source
         self.item_encoder = item_encoder
         self.user_encoder = user_encoder
         self.predictor = predictor
+        self.item_page_size = item_page_size
         self._user_extras = extras_of(user_encoder, 2, USER_EXTRAS)
         self._predictor_extras = extras_of(predictor, 2, PREDICTOR_EXTRAS)
 
     def encode_items(self, items: Tensor) -> Tensor:
         """Vectors (N, D) of catalogue rows (N,); ``items`` is best left on the host."""
+        pages = items.split(self.item_page_size) if self.item_page_size else (items,)
+        if len(pages) < 2 or not torch.is_grad_enabled():
+            return self._encode_page(items)
+        return torch.cat([checkpoint(self._encode_page, page, use_reentrant=False) for page in pages])
+
+    def _encode_page(self, items: Tensor) -> Tensor:
         return self.item_encoder(self.source(items))
+
+    def prefetch(self, items: Tensor) -> None:
+        """Let the source begin to fetch what it needs of ``items``, which are asked for next."""
+        fetch = getattr(self.source, "prefetch", None)
+        if fetch is not None:
+            fetch(items)
 
     def encode_users(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
         """User vectors (B, D) or (B, M, D) from the vectors of clicked items, oldest first.

@@ -146,7 +146,7 @@ def refused(argv: list[str], capsys: pytest.CaptureFixture[str], *texts: str) ->
     assert "Traceback" not in out + err
     assert sum(line.startswith("error: ") or "in the settings" in line for line in err.splitlines()) == 1
     for text in texts:
-        assert text in err
+        assert text in err, err
 
 
 def last_state(run: Path) -> checkpoint.Checkpoint:

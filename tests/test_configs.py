@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from legorec.settings import read_command_line
+from legorec.settings import SettingsError, read_command_line
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
@@ -19,15 +19,37 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def tables_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables that ``config/embed`` names, which ``process/embed.py`` would have written."""
+    monkeypatch.chdir(tmp_path)
+    for path in files("embed"):
+        for table in yaml.safe_load(path.read_text())["tables"]:
+            Path(table["path"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(table["path"]).touch()
+
+
 def files(layer: str) -> list[Path]:
     """What can be named on the command line; ``parts`` are imported by others."""
     return [path for path in sorted((CONFIG / layer).rglob("*.yaml")) if "parts" not in path.parts]
 
 
 def command(tmp_path: Path, **chosen: Path) -> list[str]:
-    first = {layer: chosen.get(layer, files(layer)[0]) for layer in LAYERS}
-    argv = [part for layer, path in first.items() for part in (f"--{layer}", str(path))]
-    return [*argv, "--load", str(tmp_path)] if "load: ${load}$" in first["exp"].read_text() else argv
+    """The named files, and beside them such as go with them."""
+    with_lm = any(is_for_language_models(path) for path in chosen.values())
+    names = (
+        ("mind-bert", "null", "bert-naml", "tt-llm") if with_lm else ("mind", "null", "lego_naml", "train")
+    )
+    first = {layer: CONFIG / layer / f"{name}.yaml" for layer, name in zip(LAYERS, names, strict=True)}
+    argv = [part for layer, path in (first | chosen).items() for part in (f"--{layer}", str(path))]
+    load = ["--load", str(tmp_path)] if "load: ${load}$" in (first | chosen)["exp"].read_text() else []
+    return [*argv, *load, *(["--llm_ver", "12L"] if with_lm else [])]
+
+
+def is_for_language_models(path: Path) -> bool:
+    """Items as one text, a language model that encodes them, its token table, or an experiment on it."""
+    named = path.stem.startswith(("bert-", "llama-")) or path.stem.endswith("-llm")
+    return named or "template:" in path.read_text()
 
 
 EVERY = [(layer, path) for layer in LAYERS for path in files(layer)]
@@ -46,7 +68,8 @@ def test_every_file_is_read(tmp_path: Path, layer: str, path: Path) -> None:
 @pytest.mark.parametrize("model", files("model"), ids=[each.stem for each in files("model")])
 def test_every_data_set_goes_with_every_model(tmp_path: Path, model: Path) -> None:
     for data in files("data"):
-        assert read_command_line(command(tmp_path, model=model, data=data)).data.fields
+        if is_for_language_models(data) is is_for_language_models(model):
+            assert read_command_line(command(tmp_path, model=model, data=data)).data.name
 
 
 @pytest.mark.parametrize("model", sorted((CONFIG / "model").glob("lego_*.yaml")), ids=lambda path: path.stem)
@@ -62,6 +85,12 @@ def test_the_published_flags_reach_their_settings(tmp_path: Path, model: Path, e
     assert settings.model.source.arguments["embed_dim"] == 48
     assert settings.model.item_encoder.arguments["hidden_dim"] == 32
     assert settings.did_nothing == ()
+
+
+def test_a_missing_table_is_told_with_the_way_out(tmp_path: Path) -> None:
+    Path("data/embed/glove.safetensors").unlink()
+    with pytest.raises(SettingsError, match=r"no file data/embed/glove.safetensors.*process/embed.py"):
+        read_command_line(command(tmp_path, embed=CONFIG / "embed" / "glove.yaml"))
 
 
 def test_model_names_differ() -> None:

@@ -3,6 +3,9 @@
 import inspect
 import subprocess
 import sys
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,19 @@ from legorec import registry
 from legorec.batch import TokenStates, TokenVectors
 from legorec.data.catalog import Catalog, CatalogField, Tokens
 from legorec.data.ragged import Ragged
+from legorec.engine.optim import trainable
+from legorec.lm.lora import LoRA
+from legorec.lm.pretrained import Pretrained
+from tests.language_runs import NO_DROPOUT, text_catalog
+from tests.lm.tiny import tiny
 
 NUM_ITEMS, DIM = 12, 16
-SMALL = {"embed_dim": DIM, "hidden_dim": DIM, "attention_dim": 8, "heads": 4, "dropout": 0.0}
+SMALL = {
+    **{"embed_dim": DIM, "hidden_dim": DIM, "attention_dim": 8, "heads": 4, "dropout": 0.0},
+    "lora": LoRA(enabled=False),  # an untrained adapter has no gradient in its first half
+}
+LANGUAGE_MODELS = {"states": "llama", "llama": "llama", "bert": "bert"}
+FOLDERS = tempfile.TemporaryDirectory()
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -44,6 +57,12 @@ def kinds_of(name: str) -> list[str]:
     return ["id"] if name == "single" else [field.kind for field in catalog().fields]
 
 
+@cache
+def language_model(model_type: str) -> Pretrained:
+    """A tiny one without dropout."""
+    return tiny(model_type, Path(FOLDERS.name) / model_type, **NO_DROPOUT)
+
+
 def construct(kind: str, name: str, seed: int = 0, **changes: Any) -> nn.Module:
     """A small brick without dropout, from what the program offers."""
     torch.manual_seed(seed)
@@ -59,6 +78,11 @@ def construct(kind: str, name: str, seed: int = 0, **changes: Any) -> nn.Module:
         if name == "vectors"
         else {},
     }
+    if name in LANGUAGE_MODELS:
+        model = language_model(LANGUAGE_MODELS[name])
+        offered |= {"pretrained": model, "depth": 1}
+        if kind == "source":
+            offered |= {"catalog": text_catalog(NUM_ITEMS), "checkpoint": str(model.folder), "layer": 1}
     asked = {part.name for part in brick.parameters}
     arguments = {key: value for key, value in (offered | SMALL | changes).items() if key in asked}
     return registry.load(brick)(**arguments)
@@ -136,6 +160,9 @@ def test_every_trainable_parameter_gets_a_finite_gradient(kind, name):
     assert out.isfinite().all()
     out.square().sum().backward()
     for parameter_name, parameter in brick.named_parameters():
+        if not parameter.requires_grad:
+            assert parameter.grad is None, parameter_name
+            continue
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all() and parameter.grad.any(), parameter_name
 
@@ -156,7 +183,7 @@ def test_autocast_to_bfloat16(kind, name):
     assert half.isfinite().all()
     torch.testing.assert_close(half.float(), full, rtol=0.1, atol=0.05 * full.abs().max().item())
     half.float().square().sum().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in brick.parameters())
+    assert all(value.grad.isfinite().all() for value in trainable(brick).values())
 
 
 @pytest.mark.parametrize("kind, name", BRICKS)
@@ -225,7 +252,7 @@ def test_gradients_repeat_bit_by_bit(kind, name):
     for _ in range(3):
         brick = construct(kind, name)
         run(kind, name, brick).square().sum().backward()
-        grads.append([parameter.grad for parameter in brick.parameters()])
+        grads.append([parameter.grad for parameter in trainable(brick).values()])
     assert all(
         torch.equal(one, other) for again in grads[1:] for one, other in zip(grads[0], again, strict=True)
     )

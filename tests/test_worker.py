@@ -144,7 +144,7 @@ def test_ctrl_c_before_the_run_has_begun(store, tmp_path, capsys, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("legorec.recipes.run.open_data", interrupted)
+    monkeypatch.setattr("legorec.recipes.experiment.open_data", interrupted)
     assert worker.main(arguments(store, tmp_path / "runs")) == 130
     assert capsys.readouterr().err == "stopped; nothing was written\n"
     assert not (tmp_path / "runs").exists()

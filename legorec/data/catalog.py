@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.data.ragged import Ragged
+from legorec.data.ragged import Ragged, joined
+from legorec.data.text import vocab_size
 
 if TYPE_CHECKING:
+    from legorec.data.item_text import ItemText
     from legorec.data.store import Store
 
 
@@ -53,12 +55,17 @@ class Catalog:
     Args:
         fields: what each field is, in order.
         rows: the tokens of each field, one row per item.
+        text: the template that the one field was made by, where it is the items' text for a language model.
     """
 
-    def __init__(self, fields: Sequence[CatalogField], rows: Sequence[Ragged]) -> None:
+    def __init__(
+        self, fields: Sequence[CatalogField], rows: Sequence[Ragged], text: ItemText | None = None
+    ) -> None:
         if not fields:
             raise ValueError("a catalogue needs at least one field, got none")
         self.fields = tuple(fields)
+        self.text = text
+        self.item_ids_digest = ""  # of the raw ids, where the catalogue is a store's
         self.vocabularies: dict[str, int] = {}
         for part in self.fields:
             known = self.vocabularies.setdefault(part.vocabulary, part.vocab_size)
@@ -69,18 +76,15 @@ class Catalog:
         self._pack(rows)
 
     def _pack(self, rows: Sequence[Ragged]) -> None:
-        lengths = np.stack([row.lengths for row in rows], axis=1).astype(np.int64)
-        starts = np.zeros(lengths.size + 1, dtype=np.int64)
-        np.cumsum(lengths.reshape(-1), out=starts[1:])
-        values = np.empty(int(starts[-1]), dtype=np.int32)
-        for column, (part, row) in enumerate(zip(self.fields, rows, strict=True)):
-            place = starts[:-1].reshape(lengths.shape)[:, column] - row.offsets[:-1]
-            index = np.repeat(place, lengths[:, column]) + np.arange(len(row.values))
-            values[index] = row.values + self.base[part.vocabulary]
-        self.lengths = torch.from_numpy(lengths)
-        self._starts = torch.from_numpy(starts[:-1].reshape(lengths.shape)[:, 0].copy())
+        shifted = [
+            Ragged(row.values + np.int32(self.base[part.vocabulary]), row.offsets)
+            for part, row in zip(self.fields, rows, strict=True)
+        ]
+        whole = joined(shifted)
+        self.lengths = torch.from_numpy(np.stack([row.lengths for row in rows], axis=1))
+        self._starts = torch.from_numpy(whole.offsets[:-1].copy())
         self._item_lengths = self.lengths.sum(1)
-        self.values = torch.from_numpy(values)
+        self.values = torch.from_numpy(whole.values)
 
     @classmethod
     def from_store(cls, store: Store, cuts: Mapping[str, FieldCut]) -> Catalog:
@@ -103,9 +107,23 @@ class Catalog:
             rows.append(row)
         return cls(fields, rows)
 
+    @classmethod
+    def from_text(cls, store: Store, text: ItemText) -> Catalog:
+        """One field, ``text``: the template filled in for every item of a store.
+
+        Raises:
+            ValueError: a field of the template is not in the store.
+        """
+        rows = text.from_store(store)
+        longest = int(rows.lengths.max()) if len(rows) else 0
+        size = vocab_size(text.tokenizer)
+        catalog = cls([CatalogField("text", "text", text.tokenizer_name, size, longest)], [rows], text)
+        catalog.item_ids_digest = store.manifest["files"]["items/ids.safetensors"]["blake2b"]
+        return catalog
+
     def with_items(self, rows: Sequence[Ragged]) -> Catalog:
         """A small catalogue of new items, with the same fields and vocabularies as this one."""
-        return Catalog(self.fields, rows)
+        return Catalog(self.fields, rows, self.text)
 
     def to(self, device: torch.device | str) -> Catalog:
         """Move the token ids; lengths stay on the host."""

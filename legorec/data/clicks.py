@@ -11,6 +11,7 @@ from legorec.data.collate import collate
 from legorec.data.draws import Purpose, generator
 from legorec.data.histories import Histories
 from legorec.data.negatives import KnownClicks, NegativeSampler
+from legorec.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from legorec.data.store import Interactions
@@ -39,10 +40,12 @@ class ClickStream:
 
     Args:
         epoch_batch: 0: an epoch is a pass. n > 0: an epoch is n batches. -n: an epoch is one n-th of a pass,
-            so that n epochs see every example once.
+            one batch at least, so that n epochs see every example once.
+        processes: of several, each gets its share of the examples of every batch, perhaps none. They are
+            drawn for the whole batch everywhere, so the shares make up the batch of one process.
 
     Raises:
-        ValueError: there is no click to learn from, or an epoch would have less than one batch.
+        ValueError: there is no click to learn from, or ``batch_size`` is below 1.
     """
 
     def __init__(
@@ -54,9 +57,11 @@ class ClickStream:
         positives_only: bool,
         epoch_batch: int = 0,
         seed: int = 2023,
+        processes: Processes = ALONE,
     ) -> None:
         self.interactions, self.histories = clicks.interactions, clicks.histories
         self.batch_size, self.epoch_batch, self.seed = batch_size, epoch_batch, seed
+        self.processes = processes
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
         labels = self.interactions.labels
@@ -64,11 +69,6 @@ class ClickStream:
             raise ValueError("the training split holds no click; nothing can be learned from it")
         self.examples = np.flatnonzero(labels) if positives_only else np.arange(len(labels))
         self.num_batches = -(-len(self.examples) // batch_size)
-        if epoch_batch < 0 and -epoch_batch > self.num_batches:
-            raise ValueError(
-                f"`epoch_batch` ({epoch_batch}) asks for less than one batch an epoch: "
-                f"a pass has {self.num_batches}"
-            )
         self._sampler = NegativeSampler(self.interactions, clicks.known, clicks.eligible, num_negatives)
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -76,7 +76,7 @@ class ClickStream:
         """The batches of epoch ``number``, counted from 0."""
         if self.epoch_batch > 0:
             return range(number * self.epoch_batch, (number + 1) * self.epoch_batch)
-        parts = max(1, -self.epoch_batch)
+        parts = min(max(1, -self.epoch_batch), self.num_batches)
         return range(number * self.num_batches // parts, (number + 1) * self.num_batches // parts)
 
     def _order_of(self, turn: int) -> np.ndarray:
@@ -86,7 +86,8 @@ class ClickStream:
         return self._order[1]
 
     def batch(self, number: int) -> ClickBatch:
-        """Batch ``number`` of the run: (B, 1 + num_negatives) candidates, the example's own first.
+        """This process's share of batch ``number`` of the run: (B, 1 + num_negatives) candidates, the
+        example's own first.
 
         Raises:
             ValueError: a user has clicked too much for that many negatives.
@@ -97,7 +98,6 @@ class ClickStream:
         candidates = self.interactions.candidates
         impression = np.searchsorted(candidates.offsets, flat, side="right") - 1
         user, span = self.interactions.user[impression], self.interactions.span[impression]
-        history, history_mask = self.histories.padded(span)
         item, label = candidates.values[flat], self.interactions.labels[flat]
         rng = generator(self.seed, Purpose.NEGATIVES, number)
         clicked = label == 1
@@ -108,14 +108,16 @@ class ClickStream:
         mask[:, 1:] = clicked[:, None]
         labels = np.zeros(shown.shape, dtype=np.float32)
         labels[:, 0] = label
+        own = self.processes.share(len(flat))
+        history, history_mask = self.histories.padded(span[own])
         return collate(
             history,
             history_mask,
-            shown,
-            mask,
-            labels,
-            user=user,
-            group=impression,
-            span=span,
+            shown[own],
+            mask[own],
+            labels[own],
+            user=user[own],
+            group=impression[own],
+            span=span[own],
             number=number,
         )

@@ -122,6 +122,17 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
     return offsets
 
 
+def joined(parts: Sequence[Ragged]) -> Ragged:
+    """Row by row, what all parts have there, one behind the other."""
+    lengths = np.stack([part.lengths for part in parts], axis=1)
+    starts = offsets_of(lengths.reshape(-1))
+    values = np.empty(int(starts[-1]), dtype=parts[0].values.dtype)
+    for column, part in enumerate(parts):
+        place = starts[:-1].reshape(lengths.shape)[:, column] - part.offsets[:-1]
+        values[np.repeat(place, part.lengths) + np.arange(len(part.values))] = part.values
+    return Ragged(values, starts[:: len(parts)])
+
+
 def _at_least_one(count: int) -> int:
     if count < 1:
         raise ValueError(f"a row must be cut to at least 1 value, got {count}")

@@ -17,6 +17,8 @@ from legorec.data.ragged import Ragged
 
 UNKNOWN = "[UNK]"
 BATCH = 4096
+# transformers makes up an empty tokenizer for a folder that has none of these.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such tokenizer folder")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise StoreError(f"{folder}: no tokenizer is there, that is none of {', '.join(TOKENIZER_FILES)}")
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -106,7 +110,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, use_fast=True)
             tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     except Exception as problem:  # the libraries raise bare exceptions, each in its own way
-        raise StoreError(f"{folder}: no tokenizer could be read from it ({problem})") from None
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        raise StoreError(f"{folder}: no tokenizer could be read from it ({reason})") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

@@ -13,11 +13,16 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch, Loss
 from legorec.data.draws import torch_seed
 from legorec.engine.optim import gradients, set_learning_rate, trainable
-from legorec.recommender import module_device
+from legorec.engine.reduce import reduce_gradients, reduce_loss
+from legorec.processes import ALONE, Processes
+from legorec.recommender import Recommender, module_device
 
 
 class Stream(Protocol):
-    """Numbered batches, and which of them an epoch has."""
+    """Numbered batches, and which of them an epoch has.
+
+    With several processes a batch is this one's share, and may be empty.
+    """
 
     seed: int
 
@@ -27,7 +32,7 @@ class Stream(Protocol):
 
 
 class Objective(Protocol):
-    """(model, batch) -> Loss; ``count`` tells the divisor without running the model."""
+    """(model, batch) -> Loss; ``count`` tells the divisor without running the model, 0 of an empty batch."""
 
     def count(self, batch: ClickBatch) -> int: ...
 
@@ -76,6 +81,7 @@ class _Watch:
     """Losses and gradient norms that were not looked at yet. Looking costs a wait for the device."""
 
     every: int
+    processes: Processes
     steps: list[tuple[Sequence[ClickBatch], Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, batches: Sequence[ClickBatch], loss: Tensor, norm: Tensor) -> None:
@@ -91,13 +97,17 @@ class _Watch:
         if not finite.all():
             first = int((~finite).any(1).nonzero()[0])
             what = "loss" if not finite[first, 0] else "gradient"
-            raise NonFiniteError(_describe(what, values[first], self.steps[first][0]))
+            raise NonFiniteError(self._describe(what, values[first], self.steps[first][0]))
         self.steps.clear()
 
+    def _describe(self, what: str, values: Tensor, batches: Sequence[ClickBatch]) -> str:
+        # Losses and gradients are sums over all processes, so that all of them come here together.
+        parts = self.processes.collect([int(group) for batch in batches for group in batch.group.tolist()])
+        return _message(what, values, batches, sorted({group for part in parts for group in part}))
 
-def _describe(what: str, values: Tensor, batches: Sequence[ClickBatch]) -> str:
+
+def _message(what: str, values: Tensor, batches: Sequence[ClickBatch], groups: Sequence[int]) -> str:
     numbers = ", ".join(str(batch.number) for batch in batches)
-    groups = sorted({int(group) for batch in batches for group in batch.group.tolist()})
     shown = ", ".join(map(str, groups[:10])) + (f" and {len(groups) - 10} more" if len(groups) > 10 else "")
     return (
         f"the {what} is not finite (loss {float(values[0]):g}, gradient norm {float(values[1]):g}) "
@@ -116,15 +126,17 @@ def fit(
     *,
     stop: Callable[[], bool] = lambda: False,
     advanced: Callable[[int, int], None] = lambda done, total: None,
+    processes: Processes = ALONE,
 ) -> Iterator[Progress]:
     """Train from where ``progress`` stands, for as long as the caller asks for more.
 
     Yields ``progress`` (the same object, updated) at the end of every epoch (``epoch_done``), after every
     ``save_every`` optimizer steps, and after every step while ``stop()`` is true. Gradients are those of the
-    mean loss over all examples of a step, however many batches it is cut into; the last step of an epoch may
-    have fewer.
+    mean loss over all examples of a step, however many batches, and shares of processes, it is cut into; the
+    last step of an epoch may have fewer.
 
     Args:
+        stop: with several processes, it must answer the same in all of them.
         advanced: called after each step with the batches done and the batches of the epoch.
 
     Raises:
@@ -132,7 +144,7 @@ def fit(
             ahead is asked every ``check_every`` steps and before control is handed back.
     """
     device = module_device(model)
-    step = _Step(model, objective, optimizer, options, stream.seed, device)
+    step = _Step(model, objective, optimizer, options, stream.seed, device, processes)
     for epoch in itertools.count(progress.epoch + int(progress.epoch_done)):
         batches = stream.epoch(epoch)
         if progress.epoch_done:
@@ -142,12 +154,12 @@ def fit(
         # kept from every step would hold the heap apart (a third more memory after 60 steps).
         losses = torch.tensor(progress.loss_sum, dtype=_widest(device), device=device)
         model.train()
-        while progress.next_batch < batches.stop:
-            numbers = range(progress.next_batch, min(progress.next_batch + options.accumulate, batches.stop))
-            group = [stream.batch(number) for number in numbers]
-            losses += step(group, progress.step)
-            progress.next_batch, progress.step = numbers.stop, progress.step + 1
-            progress.loss_count += sum(objective.count(batch) for batch in group)
+        left = range(progress.next_batch, batches.stop)
+        for reached, group, following in _groups(stream, left, options.accumulate):
+            total, count = step(group, following, progress.step)
+            losses += total
+            progress.next_batch, progress.step = reached, progress.step + 1
+            progress.loss_count += count
             advanced(progress.next_batch - batches.start, len(batches))
             save = options.save_every > 0 and progress.step % options.save_every == 0
             if (save or stop()) and progress.next_batch < batches.stop:
@@ -158,6 +170,21 @@ def fit(
         step.watch.check()
         progress.loss_sum, progress.epoch_done = float(losses), True
         yield progress
+
+
+def _groups(
+    stream: Stream, numbers: range, size: int
+) -> Iterator[tuple[int, list[ClickBatch], list[ClickBatch]]]:
+    """The number behind each group of batches, the group, and the next group, which is made by then."""
+
+    def made(start: int) -> list[ClickBatch]:
+        return [stream.batch(number) for number in range(start, min(start + size, numbers.stop))]
+
+    following = made(numbers.start)
+    for start in range(numbers.start, numbers.stop, size):
+        reached = min(start + size, numbers.stop)
+        group, following = following, made(reached)
+        yield reached, group, following
 
 
 def _widest(device: torch.device) -> torch.dtype:
@@ -175,27 +202,36 @@ class _Step:
         options: FitOptions,
         seed: int,
         device: torch.device,
+        processes: Processes,
     ) -> None:
         self.model, self.objective, self.optimizer = model, objective, optimizer
-        self.options, self.seed, self.device = options, seed, device
+        self.options, self.seed, self.device, self.processes = options, seed, device, processes
         self.parameters = list(trainable(model).values())
-        self.watch = _Watch(every=1 if device.type == "cpu" else options.check_every)
+        self.watch = _Watch(1 if device.type == "cpu" else options.check_every, processes)
 
-    def __call__(self, group: Sequence[ClickBatch], number: int) -> Tensor:
-        """The sum of the group's losses, still on the device."""
-        count = sum(self.objective.count(batch) for batch in group)
+    def __call__(
+        self, group: Sequence[ClickBatch], following: Sequence[ClickBatch], number: int
+    ) -> tuple[Tensor, int]:
+        """The sum of the group's losses, still on the device, and its count, both over all processes."""
+        count = int(self.processes.sum(sum(self.objective.count(batch) for batch in group)))
         set_learning_rate(self.optimizer, number, self.options.warmup)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for batch in group:
-            torch.manual_seed(torch_seed(self.seed, batch.number))
+        # Of a short batch a process may have no share; it then takes part in the sums alone.
+        own, later = ([batch for batch in each if self.objective.count(batch)] for each in (group, following))
+        for batch, ahead in zip(own, [*own[1:], *later[:1], None], strict=False):
+            if ahead is not None and isinstance(self.model, Recommender):
+                self.model.prefetch(ahead.items)
+            torch.manual_seed(torch_seed(self.seed, batch.number) + self.processes.rank)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bf16):
                 loss = self.objective(self.model, batch.to(self.device))
             (loss.total / count).backward()
             total = total + loss.total.detach()
+        total = reduce_loss(total, self.processes)
+        reduce_gradients(self.parameters, self.processes)
         norm = torch.nn.utils.get_total_norm(gradients(self.parameters))
         self.watch.add(group, total, norm)
         if self.options.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip_norm, norm)
         self.optimizer.step()
-        return total
+        return total, count

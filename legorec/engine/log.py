@@ -10,9 +10,14 @@ from pigmento.utils import Bracket, Color
 
 
 class RunLog:
-    """Lines with the time since the start, on the terminal and, once opened, in a file."""
+    """Lines with the time since the start, on the terminal and, once opened, in a file.
 
-    def __init__(self) -> None:
+    Args:
+        silent: say nothing, for a process that is not the first of its run.
+    """
+
+    def __init__(self, silent: bool = False) -> None:
+        self._silent = silent
         self._file: Path | None = None
         self._time = Prefix(TimePrefix(), Bracket.DEFAULT, Color.GREEN)
         self._print = Pigmento()
@@ -25,7 +30,8 @@ class RunLog:
         self._print.add_plugin(LogPlugin(str(file)))
 
     def __call__(self, *parts: object) -> None:
-        self._print(*parts, flush=True)  # a pipe or a file shows the line when it is written
+        if not self._silent:
+            self._print(*parts, flush=True)  # a pipe or a file shows the line when it is written
 
     def note(self, text: str) -> None:
         """A line for the file alone, where the terminal is told in another way."""

@@ -13,6 +13,13 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
+def learned_state(model: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds: trainable parameters, and the buffers that are part of a module's state."""
+    kept = model.state_dict().keys()
+    buffers = {name: value for name, value in model.named_buffers() if name in kept}
+    return dict(trainable(model)) | buffers
+
+
 def pretrained(model: nn.Module) -> set[int]:
     """Identities of parameters inside modules that say ``pretrained = True``."""
     return {

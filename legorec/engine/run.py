@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from legorec.engine import checkpoint
 
@@ -26,19 +26,26 @@ class RunFolder:
         path: where the run lives; its name holds the digest of its settings.
         resume: go on from the last checkpoint.
         overwrite: remove what is there and start anew.
+        writes: False for a process that leaves it to the first of its run to make, check and fill the folder.
 
     Raises:
         ValueError: the folder is finished, or unfinished and neither ``resume`` nor ``overwrite`` was asked
             for, or another process is writing into it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, resume: bool = False, overwrite: bool = False, writes: bool = True
+    ) -> None:
         if resume and overwrite:
             raise ValueError(
                 "`resume` and `overwrite` exclude each other: one goes on, the other starts anew"
             )
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.writes = writes
+        self._lock_handle: TextIO | None = None
+        if not writes:
+            return
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock_handle = open(path / ".lock", "w")
@@ -83,7 +90,7 @@ class RunFolder:
         return self.path / "run.log"
 
     def _lock(self) -> None:
-        if fcntl is None:
+        if fcntl is None or self._lock_handle is None:
             return
         try:
             fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,15 +108,16 @@ class RunFolder:
 
     def close(self) -> None:
         """Let others use the folder."""
-        self._lock_handle.close()
+        if self._lock_handle is not None:
+            self._lock_handle.close()
 
     def write_settings(self, text: str) -> None:
         """The resolved settings as YAML, from which the run can be started again."""
-        replace_text(self.path / "settings.yaml", text)
+        self._write("settings.yaml", text)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """``metrics.json``; its presence says that the run is finished."""
-        replace_text(self.metrics_file, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+        self._write(self.metrics_file.name, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     def write_epochs(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """``epochs.csv``, the table of epochs, written whole each time."""
@@ -117,7 +125,11 @@ class RunFolder:
         writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        replace_text(self.path / "epochs.csv", text.getvalue())
+        self._write("epochs.csv", text.getvalue())
+
+    def _write(self, name: str, text: str) -> None:
+        if self.writes:
+            replace_text(self.path / name, text)
 
 
 def replace_text(file: Path, text: str) -> None:

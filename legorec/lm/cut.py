@@ -9,19 +9,24 @@ kinds of their windows and the names of adapters stay true.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from legorec.lm.attention import AUTO, SHORT_ROWS, implementation
 from legorec.lm.families import part, replace
 from legorec.lm.length_groups import LengthGroups
 from legorec.lm.pretrained import DTYPES, Pretrained
+from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Precision = Literal["fp32", "bf16", "fp16"]
-Attention = Literal["sdpa", "eager", "flash_attention_2"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
 class PassThrough(nn.Module):
@@ -77,6 +82,7 @@ class LowerLayers(nn.Module):
         self.depths = tuple(depths)
         self.width = pretrained.width
         family = pretrained.family
+        attention = "sdpa" if attention == AUTO else attention
         self.model = pretrained.skeleton(attention)
         layers = part(self.model, family.layers)
         assert isinstance(layers, nn.ModuleList)
@@ -87,7 +93,7 @@ class LowerLayers(nn.Module):
         pretrained.fill(self.model, DTYPES[dtype])
         self.requires_grad_(False)
         self.eval()
-        self._rows = _PaddedRows(pretrained, attention)
+        self._rows = _PaddedRows(pretrained, self.model, attention)
         self._seen: dict[int, Tensor] = {}
         for depth in self.depths:
             if depth < len(layers):
@@ -136,7 +142,6 @@ class UpperLayers(nn.Module):
 
     Args:
         depth: layers that the states have been through.
-        dropout: of the layers in training; None keeps what the model's config says.
         gradient_checkpointing: compute the layers again in the backward pass instead of keeping what they
             need for it.
     """
@@ -148,14 +153,19 @@ class UpperLayers(nn.Module):
         pretrained: Pretrained,
         depth: int,
         dtype: Precision = "fp32",
-        attention: Attention = "sdpa",
+        attention: Attention = "auto",
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.depth = depth
         self.output_dim = pretrained.output_width
         family = pretrained.family
-        self.model = pretrained.skeleton(attention)
+        used = implementation(attention)
+        self.model = pretrained.skeleton(used)
+        if gradient_checkpointing:
+            # Now, as it looks for the embeddings, too. Its older name is deprecated since transformers 5.
+            enable = getattr(self.model, "activation_checkpointing_enable", None)
+            (enable or self.model.gradient_checkpointing_enable)({"use_reentrant": False})
         layers = part(self.model, family.layers)
         assert isinstance(layers, nn.ModuleList)
         for place in range(depth):
@@ -168,10 +178,11 @@ class UpperLayers(nn.Module):
             replace(self.model, path, nn.Identity())
         if not family.embeddings:
             self.model.set_input_embeddings(nn.Identity())
+        for path, module in list(self.model.named_modules()):
+            if type(module) is nn.Dropout:
+                replace(self.model, path, Dropout(module.p))
         pretrained.fill(self.model, DTYPES[dtype])
-        if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        self._rows = _PaddedRows(pretrained, attention)
+        self._rows = _PaddedRows(pretrained, self.model, used)
 
     def forward(self, values_TE: Tensor, lengths_R: Tensor) -> Tensor:
         """Final states (T, output_dim) of packed rows; ``lengths_R`` is on the host."""
@@ -189,15 +200,15 @@ class UpperLayers(nn.Module):
 class _PaddedRows:
     """What a model is called with for packed rows, and back.
 
-    Rows of one length need no mask. Otherwise the mask is made here, in four dimensions: from one in two,
-    transformers makes it with a look at its values, which waits for the device.
+    Rows of one length need no mask where every token sees all. Otherwise the mask is made here, in four
+    dimensions: from one in two, or none, transformers looks at values, which waits for the device.
     """
 
-    def __init__(self, pretrained: Pretrained, attention: str) -> None:
+    def __init__(self, pretrained: Pretrained, model: PreTrainedModel, attention: str) -> None:
         config, family = pretrained.config, pretrained.family
+        self.model, self.attention = model, attention
         self.causal = family.causal
         self.first_position = config.pad_token_id + 1 if family.positions_behind_padding else 0
-        self.ready_made = attention == "sdpa"
         self.window: int | None = getattr(config, "sliding_window", None)
 
     def inputs(self, values_TE: Tensor, rows: Segments) -> dict[str, Tensor]:
@@ -209,17 +220,26 @@ class _PaddedRows:
             "inputs_embeds": values,
             "position_ids": (positions + self.first_position).expand(rows.num_rows, -1),
         }
-        if same and (device.type == "cpu" or not self.causal):
+        if same and not self.causal:
             return inputs
-        mask = rows.mask(device)
-        if self.ready_made and not (self.window and length > self.window):
-            seen = mask[:, None, None, :].expand(-1, 1, length, -1)
-            if self.causal:
-                seen = seen & (positions <= positions.unsqueeze(1))
-            inputs["attention_mask"] = seen
-        else:
-            inputs["attention_mask"] = mask
+        beyond_window = self.window is not None and length > self.window
+        if self.attention in (SHORT_ROWS, "sdpa") and not beyond_window:
+            inputs["attention_mask"] = self._seen(rows, positions, same)
+            return inputs
+        if self.attention == SHORT_ROWS:
+            # Only transformers knows which layers have a window, and it makes masks for its own names alone.
+            self.attention = "sdpa"
+            self.model.set_attn_implementation(self.attention)
+        inputs["attention_mask"] = rows.mask(device)
         return inputs
+
+    def _seen(self, rows: Segments, positions: Tensor, same: bool) -> Tensor:
+        """(R or 1, 1, L, L) True where a token sees another."""
+        earlier_LL = positions <= positions.unsqueeze(1)
+        if same:
+            return earlier_LL[None, None]
+        seen = rows.mask(positions.device)[:, None, None, :].expand(-1, 1, rows.max_length, -1)
+        return seen & earlier_LL if self.causal else seen
 
     def packed(self, padded_RLE: Tensor, rows: Segments) -> Tensor:
         if rows.total == rows.num_rows * rows.max_length:

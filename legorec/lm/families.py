@@ -20,7 +20,7 @@ class Family:
         before: further modules between ``inputs_embeds`` and layer 0 (projections, dropout).
         positions_behind_padding: positions are counted from behind the padding token's id, as in RoBERTa.
         causal: a token sees only those before it.
-        targets: names of the linear layers that LoRA tunes: queries and values (Hu et al., 2021, section 4.2).
+        targets: linear layers that LoRA tunes: queries and values (Hu et al., 2021, section 4.2).
         fused: the targets are stored as (input, output), as GPT-2 does.
     """
 

@@ -49,7 +49,7 @@ class LengthGroups:
 
 
 def _divide(sizes: np.ndarray, overhead: int) -> list[int]:
-    """Where groups of the sorted ``sizes`` begin, and the end: the cheapest division, by dynamic programming."""
+    """Where groups of the sorted ``sizes`` begin, and the end: the cheapest, by dynamic programming."""
     if not len(sizes):
         return [0]
     starts = np.flatnonzero(np.diff(sizes, prepend=-1))  # where each distinct length begins

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from legorec.data.digest import digest_files
+from legorec.lm.checkpoint_files import PretrainedError, read_config, weight_files
 from legorec.lm.families import Family, family_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-INDEX = "model.safetensors.index.json"
 FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]  # weights, configs, tokenizers; nothing pickled
-
-
-class PretrainedError(ValueError):
-    """A checkpoint that is missing, out of reach, or not of a kind that can be used."""
+DOUBLES = ["*/*", "consolidated*"]  # the same weights once more, in their authors' own layout
 
 
 class Pretrained:
@@ -39,7 +36,7 @@ class Pretrained:
     def __init__(self, folder: Path, name: str | None = None) -> None:
         self.folder = folder
         self.name = name or str(folder)
-        self.config = _read_config(folder)
+        self.config = read_config(folder, self.name)
         self.family: Family = family_of(self.config.model_type, self.name)
 
     def __repr__(self) -> str:
@@ -60,8 +57,20 @@ class Pretrained:
         return int(getattr(self.config, "word_embed_proj_dim", self.width))
 
     @property
+    def token_width(self) -> int:
+        """Of the token embeddings; ELECTRA and OPT-350m project them to ``width``."""
+        names = ("word_embed_proj_dim", "embedding_size")
+        return int(next((value for name in names if (value := getattr(self.config, name, None))), self.width))
+
+    @property
     def vocab_size(self) -> int:
         return int(self.config.vocab_size)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that its positions reach."""
+        reach = int(getattr(self.config, "max_position_embeddings", 1 << 30))
+        return reach - (self.config.pad_token_id + 1 if self.family.positions_behind_padding else 0)
 
     def depth(self, layer: int) -> int:
         """Layers already applied: as given, or counted from the top where negative.
@@ -82,23 +91,9 @@ class Pretrained:
         """Every safetensors file of the weights.
 
         Raises:
-            PretrainedError: there is none.
+            PretrainedError: there is none, or a part is missing.
         """
-        index = self.folder / INDEX
-        if index.is_file():
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        else:
-            names = ["model.safetensors"]
-        files = [self.folder / name for name in names]
-        for file in files:
-            if not file.is_file():
-                pickled = sorted(self.folder.glob("*.bin"))
-                there = f"{pickled[0].name} is pickled and is not read; " if pickled else ""
-                raise PretrainedError(
-                    f"{self.name} has no {file.name}: {there}weights are taken from safetensors alone "
-                    "(save_pretrained of a current transformers writes them)"
-                )
-        return files
+        return weight_files(self.folder, self.name)
 
     def digest(self) -> str:
         """Of the config and every weight file; large files are read once and remembered."""
@@ -122,9 +117,10 @@ class Pretrained:
         from accelerate import init_empty_weights
         from transformers import AutoModel
 
+        config = deepcopy(self.config)  # the attention is kept in it, and looked up in every pass
         try:
             with init_empty_weights(include_buffers=False):
-                model = AutoModel.from_config(self.config, attn_implementation=attention, dtype=torch.float32)
+                model = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
         except (ValueError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.name} cannot use `attention: {attention}`: {reason}") from error
@@ -160,6 +156,8 @@ class Pretrained:
             PretrainedError: the checkpoint lacks a weight, or has it in another shape.
         """
         if torch.get_default_device().type == "meta":
+            for parameter in model.parameters():
+                parameter.data = parameter.data.to(dtype)
             return
         state = model.state_dict()
         loaded: dict[str, Tensor] = {}
@@ -216,7 +214,8 @@ def find_pretrained(name: str) -> Pretrained:
     if folder.is_dir():
         return Pretrained(folder, name)
     parts = name.split("/")
-    if len(parts) > 2 or folder.is_absolute() or name.startswith((".", "~")) or folder.parent.is_dir():
+    beside = len(parts) == 2 and folder.parent.is_dir()
+    if len(parts) > 2 or folder.is_absolute() or name.startswith((".", "~")) or beside:
         raise PretrainedError(
             f"there is no folder {name}; put the model's config.json, safetensors and tokenizer there, or "
             "name another with --lm_path"
@@ -226,22 +225,31 @@ def find_pretrained(name: str) -> Pretrained:
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     fetch = f"hf download {name} --local-dir weights/{name.split('/')[-1]}"
+    chosen: dict[str, Any] = {"allow_patterns": FILES, "ignore_patterns": DOUBLES}
     try:
-        return Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    except ValueError as error:  # no such name can exist
+        cached = Path(snapshot_download(name, local_files_only=True, **chosen))
+        weight_files(cached, name)
+        return cached
+    except HFValidationError as error:  # no such name can exist
         raise PretrainedError(f"'{name}' is no folder and no name of the hub: {error}") from error
+    except (LocalEntryNotFoundError, PretrainedError):
+        pass  # not there, or in part: other programs fetch the config alone
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise PretrainedError(f"'{name}' is no folder, and offline; fetch it beforehand: {fetch}")
     try:
-        return Path(snapshot_download(name, allow_patterns=FILES))
+        return Path(snapshot_download(name, **chosen))
     except GatedRepoError as error:
         raise PretrainedError(
-            f"'{name}' is gated: accept its terms on the hub, log in with `hf auth login`, and fetch it: {fetch}"
+            f"'{name}' is gated: accept its terms on the hub, log in with `hf auth login`, and fetch it: "
+            f"{fetch}"
         ) from error
     except HfHubHTTPError as error:
         raise PretrainedError(
@@ -251,19 +259,3 @@ def _from_hub(name: str) -> Path:
         raise PretrainedError(
             f"'{name}' is no folder, and the hub is out of reach; where it is not: {fetch}"
         ) from error
-
-
-def _read_config(folder: Path) -> PreTrainedConfig:
-    from transformers import AutoConfig
-
-    file = folder / "config.json"
-    if not file.is_file():
-        raise PretrainedError(f"{folder} is no checkpoint of a language model: it has no config.json")
-    try:
-        facts = json.loads(file.read_text())
-    except ValueError as error:
-        raise PretrainedError(f"{file} is no JSON: {error}") from error
-    if facts.get("quantization_config"):
-        raise PretrainedError(f"{folder} is quantised, which is not supported; name the full checkpoint")
-    family_of(str(facts.get("model_type")), str(folder))  # before transformers asks for the repository's code
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -24,16 +24,25 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         return str(self.rate)
 
+    @property
+    def p(self) -> float:
+        """The rate, by the name that ``nn.Dropout`` has for it: transformers reads it there."""
+        return self.rate
+
     def forward(self, values: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return values
-        if values.device.type != "cpu":
-            return F.dropout(values, self.rate)
-        kept = max(1, round((1.0 - self.rate) * 65536))
-        # All 64 bits: the default range leaves out the sign, and one value of four would never be dropped.
-        words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
-        ranks = words.view(torch.int16)[: values.numel()].view(values.shape).float()
-        # Ranks are whole numbers from -32768: what is left is at least 1 where a value is kept, else at most
-        # 0.
-        scale = ranks.neg_().add_(kept - 32768).clamp_(0.0, 1.0).mul_(65536 / kept)
-        return values * scale.to(values.dtype)
+        return dropped(values, self.rate) if self.training else values
+
+
+def dropped(values: Tensor, rate: float) -> Tensor:
+    """A share ``rate`` of the values set to zero and the rest scaled up, whatever mode anything is in."""
+    if rate == 0.0:
+        return values
+    if values.device.type != "cpu":
+        return F.dropout(values, rate)
+    kept = max(1, round((1.0 - rate) * 65536))
+    # All 64 bits: the default range leaves out the sign, and one value of four would never be dropped.
+    words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+    ranks = words.view(torch.int16)[: values.numel()].view(values.shape).float()
+    # Ranks are whole numbers from -32768: what is left is at least 1 where a value is kept, else at most 0.
+    scale = ranks.neg_().add_(kept - 32768).clamp_(0.0, 1.0).mul_(65536 / kept)
+    return values * scale.to(values.dtype)

@@ -62,6 +62,23 @@ class PermuteRows(Function):
         return grad_TD.index_select(0, inverse_T), None, None
 
 
+class TakeRows(Function):
+    """Rows at places that are all different; the backward pass is a copy instead of a sum of equal places."""
+
+    @staticmethod
+    def forward(ctx: Any, values_RD: Tensor, places_T: Tensor) -> Tensor:
+        ctx.save_for_backward(places_T)
+        ctx.num_rows = len(values_RD)
+        return values_RD.index_select(0, places_T)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, None]:
+        (places_T,) = ctx.saved_tensors
+        grad_RD = grad_TD.new_zeros(ctx.num_rows, *grad_TD.shape[1:])
+        return grad_RD.index_copy_(0, places_T, grad_TD), None
+
+
 class AdditiveLogits(Function):
     """``tanh(V W' + b) q`` for (T, D) values, (A, D) weights, (A,) bias and query.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.nn.fused import SegmentSoftmax, SegmentSum
+from legorec.nn.fused import SegmentSoftmax, SegmentSum, TakeRows
 
 
 class Segments:
@@ -99,6 +101,15 @@ class Segments:
         weights_T = torch.from_numpy(shares_T).to(values_TD.device, values_TD.dtype, non_blocking=True)
         return self.weighted_sum(values_TD, weights_T)
 
+    def end(self, values_TD: Tensor, side: Literal["first", "last"]) -> Tensor:
+        """(R, D) the first or the last value of each row; an empty row gives zero."""
+        chosen = np.zeros(self.total, dtype=np.float32)
+        filled = self._lengths > 0
+        ends = self._lengths.cumsum()
+        chosen[(ends - self._lengths if side == "first" else ends - 1)[filled]] = 1.0
+        weights_T = torch.from_numpy(chosen).to(values_TD.device, non_blocking=True)
+        return self.weighted_sum(values_TD, weights_T)
+
     def pad(self, values_TD: Tensor) -> tuple[Tensor, Tensor]:
         """(R, L, D) with zeros behind each row, and the mask (R, L)."""
         device = values_TD.device
@@ -109,7 +120,7 @@ class Segments:
 
     def unpad(self, padded_RLD: Tensor) -> Tensor:
         """(T, D) the packed values of a padded tensor."""
-        return padded_RLD.flatten(0, 1).index_select(0, self.slots(padded_RLD.device))
+        return TakeRows.apply(padded_RLD.flatten(0, 1), self.slots(padded_RLD.device))
 
 
 def pack(values_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Segments]:
@@ -120,7 +131,7 @@ def pack(values_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Segments]:
     mask = mask_BL.numpy()
     places = torch.from_numpy(np.flatnonzero(mask))
     lengths = torch.from_numpy(mask.sum(1, dtype=np.int64))
-    return values_BLD.flatten(0, 1).index_select(0, places), Segments(lengths)
+    return TakeRows.apply(values_BLD.flatten(0, 1), places), Segments(lengths)
 
 
 def unpack(values_TD: Tensor, mask_BL: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import nn
 from legorec.batch import Ranking
 from legorec.data.evaluation import Impressions
 from legorec.engine.progress import bar
-from legorec.engine.signals import StopRequest
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 from legorec.recipes.assemble import Data
+from legorec.recipes.session import Session
 from legorec.scorers.clicks import rank
 from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watched(title: str, data: Impressions, stop: StopRequest) -> Iterator[Callable[[int], None]]:
-    """A progress bar for ``rank``, which raises ``Interrupted`` when ``stop`` was set."""
-    with bar(title, len(data)) as show:
+def watched(title: str, data: Impressions, session: Session) -> Iterator[Callable[[int], None]]:
+    """A progress bar for ``rank``, which raises ``Interrupted`` when the run was asked to stop."""
+    with bar(title, len(data), shown=session.processes.is_first) as show:
         done = 0
 
         def advance(impressions: int) -> None:
             nonlocal done
             done += impressions
             show(done, len(data))
-            stop.check()
+            session.stop.check()
 
         yield advance
 
@@ -44,7 +44,7 @@ def evaluate_split(
     data: Data,
     split: str,
     settings: Settings,
-    stop: StopRequest,
+    session: Session,
     names: Sequence[str],
     save_to: Path | None = None,
 ) -> MetricReport:
@@ -55,10 +55,10 @@ def evaluate_split(
         save_to: where the value of each metric for each group is written (Parquet), if anywhere.
 
     Raises:
-        Interrupted: ``stop`` was set meanwhile.
+        Interrupted: the run was asked to stop meanwhile.
     """
     impressions, evaluation = data.impressions(split), settings.exp.evaluation
-    with watched(split, impressions, stop) as advance:
+    with watched(split, impressions, session) as advance:
         ranking = rank(
             model,
             impressions,
@@ -67,6 +67,7 @@ def evaluate_split(
             item_page_size=evaluation.item_page_size,
             bf16=settings.exp.policy.precision == "bf16",
             progress=advance,
+            processes=session.processes,
         )
     if save_to is not None:
         save_per_group(ranking, names, save_to)
@@ -98,15 +99,15 @@ def check_split(data: Data, split: str, names: Sequence[str]) -> None:
 
 
 def evaluate_baselines(
-    data: Data, split: str, settings: Settings, stop: StopRequest
+    data: Data, split: str, settings: Settings, session: Session
 ) -> dict[str, MetricReport]:
     """The untrained baselines that ``exp.baselines`` names, through the same scorer."""
     impressions = data.impressions(split)
     found: dict[str, MetricReport] = {}
     for name in settings.exp.baselines:
         model = RandomBaseline(settings.seed) if name == "random" else PopularityBaseline(data.training)
-        with watched(name, impressions, stop) as advance:
-            ranking = rank(model, impressions, progress=advance)
+        with watched(name, impressions, session) as advance:
+            ranking = rank(model, impressions, progress=advance, processes=session.processes)
         found[name] = evaluate(ranking, settings.exp.metrics)
     return found
 

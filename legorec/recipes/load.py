@@ -41,7 +41,7 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     if not (folder / "settings.yaml").is_file():
         raise ValueError(f"{folder} is not the folder of a run: it has no settings.yaml")
     settings = read_command_line(["--settings", str(folder / "settings.yaml")])
-    data = open_data(settings.data)
+    data = open_data(settings)
     model = build_model(settings, data, choose_device(device))
     load_best(Path(settings.exp.load or folder), model, settings, data)
     return TrainedRecommender(model.eval(), data)

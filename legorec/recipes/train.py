@@ -14,14 +14,20 @@ from legorec.build import build
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Objective, Progress, fit
-from legorec.engine.log import RunLog
-from legorec.engine.optim import load_state_tensors, make_optimizer, state_tensors, trainable
+from legorec.engine.optim import (
+    learned_state,
+    load_state_tensors,
+    make_optimizer,
+    state_tensors,
+    trainable,
+)
 from legorec.engine.progress import bar
-from legorec.engine.run import RunFolder
-from legorec.engine.signals import Interrupted, StopRequest
+from legorec.engine.signals import Interrupted
 from legorec.metrics import parse_metric
+from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data
 from legorec.recipes.evaluate import dev_metrics, evaluate_split
+from legorec.recipes.session import Session
 from legorec.recipes.trained import check_inputs, input_digests, load_weights
 
 if TYPE_CHECKING:
@@ -60,12 +66,13 @@ class Training:
         ValueError: the settings cannot be trained on this data; nothing is written by then.
     """
 
-    folder: RunFolder
-    log: RunLog
+    session: Session
 
-    def __init__(self, settings: Settings, data: Data, model: nn.Module) -> None:
+    def __init__(
+        self, settings: Settings, data: Data, model: nn.Module, processes: Processes = ALONE
+    ) -> None:
         policy = settings.exp.policy
-        self.settings, self.data, self.model = settings, data, model
+        self.settings, self.data, self.model, self.processes = settings, data, model, processes
         self.objective: Objective = build("objective", settings.model.objective, {})
         self.optimizer = make_optimizer(
             model, lr=policy.lr, item_lr=policy.item_lr, weight_decay=policy.weight_decay
@@ -89,6 +96,7 @@ class Training:
             positives_only=objective.positives_only,
             epoch_batch=epoch_batch,
             seed=self.settings.seed,
+            processes=self.processes,
         )
 
     @property
@@ -97,62 +105,72 @@ class Training:
         simple = self.settings.exp.policy.simple_dev
         return ["epoch", "loss", *(["dev_loss"] if simple else dev_metrics(self.settings))]
 
-    def begin(self, folder: RunFolder, log: RunLog) -> None:
-        """Write into this folder, and go on from its newest complete checkpoint, if there is one.
+    def begin(self, session: Session) -> None:
+        """Write into the session's folder, and go on from its newest complete checkpoint, if there is one.
 
         Raises:
             ValueError: it was altered, or the store or a given table is another one now.
         """
-        self.folder, self.log = folder, log
-        done = checkpoint.complete(self.folder.checkpoints)
-        if not done:
+        self.session = session
+        done = checkpoint.complete(session.folder.checkpoints)
+        name = self.processes.from_first(done[-1].name if done else None)
+        if name is None:
             return
-        saved = checkpoint.load(done[-1])
-        check_inputs(saved.state, self.state.inputs, done[-1], self.data)
-        load_weights(self.model, saved, done[-1])
-        load_state_tensors(self.optimizer, self.model, saved.tensors.get("optimizer", {}))
+        path = session.folder.checkpoints / name
+        with self.processes.agreeing():
+            saved = checkpoint.load(path)
+            check_inputs(saved.state, self.state.inputs, path, self.data)
+            load_weights(self.model, saved, path)
+            load_state_tensors(self.optimizer, self.model, saved.tensors.get("optimizer", {}))
         self.state = TrainingState.from_json(dict(saved.state))
         if self.state.epochs:  # the run may have been killed between checkpoint and table
-            self.folder.write_epochs(self.columns, self.state.epochs)
-        self.log(f"resumed at batch {self.state.progress.next_batch} from {done[-1].name}")
+            session.folder.write_epochs(self.columns, self.state.epochs)
+        session.log(f"resumed at batch {self.state.progress.next_batch} from {name}")
 
     def save(self) -> None:
-        """Write where training stands; keep that and the best epoch's checkpoint."""
-        name = self.state.name
+        """Have the first process write where training stands, which is the same for all; the others wait."""
+        with self.processes.agreeing():
+            if self.session.folder.writes:
+                self._write()
+
+    def _write(self) -> None:
+        """Save; keep that and the best epoch's checkpoint."""
+        folder, name = self.session.folder.checkpoints, self.state.name
         tensors = {
-            "weights": dict(trainable(self.model)) | dict(self.model.named_buffers()),
+            "weights": learned_state(self.model),
             "optimizer": state_tensors(self.optimizer, self.model),
         }
         whole = checkpoint.Checkpoint(tensors, asdict(self.state))
         try:
-            checkpoint.save(self.folder.checkpoints, name, whole)
+            checkpoint.save(folder, name, whole)
         except (OSError, SafetensorError) as error:
             size = sum(value.nbytes for group in tensors.values() for value in group.values())
             raise OSError(
-                f"{self.folder.checkpoints / name}, {size:,} bytes, could not be written ({error}); what was "
+                f"{folder / name}, {size:,} bytes, could not be written ({error}); what was "
                 "saved before is untouched"
             ) from error
         best = {self.state.best["checkpoint"]} if self.state.best else set()
-        checkpoint.prune(self.folder.checkpoints, keep={name} | best)
+        checkpoint.prune(folder, keep={name} | best)
 
-    def measure_epoch(self, stop: StopRequest) -> None:
+    def measure_epoch(self) -> None:
         """Measure the epoch that is done on dev, note whether it is the best, and save.
 
         Raises:
-            Interrupted: ``stop`` was set meanwhile; nothing is noted then.
+            Interrupted: the run was asked to stop meanwhile; nothing is noted then.
         """
         progress, exp = self.state.progress, self.settings.exp
         row: dict[str, Any] = {"epoch": progress.epoch, "loss": progress.loss}
         if exp.policy.simple_dev:
-            row["dev_loss"] = self.dev_loss(stop)
+            row["dev_loss"] = self.dev_loss()
+        else:
+            names = dev_metrics(self.settings)
+            row |= evaluate_split(self.model, self.data, "dev", self.settings, self.session, names)
+        row = self.processes.from_first(row)  # processors may differ in the last digit; decisions may not
+        if exp.policy.simple_dev:
             better = -row["dev_loss"]
         else:
-            report = evaluate_split(
-                self.model, self.data, "dev", self.settings, stop, dev_metrics(self.settings)
-            )
-            row |= report
             metric = parse_metric(exp.evaluation.metric)
-            better = report[metric.name] if metric.higher_is_better else -report[metric.name]
+            better = row[metric.name] if metric.higher_is_better else -row[metric.name]
         self.state.epochs.append(row)
         if self.state.best is None or better > self.state.best["value"]:
             self.state.best = {
@@ -164,16 +182,16 @@ class Training:
         else:
             self.state.without_gain += 1
         self.save()
-        self.folder.write_epochs(self.columns, self.state.epochs)
+        self.session.folder.write_epochs(self.columns, self.state.epochs)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
         mark = "  *" if self.state.best["epoch"] == progress.epoch else ""
-        self.log(f"epoch {progress.epoch}  {shown}{mark}")
+        self.session.log(f"epoch {progress.epoch}  {shown}{mark}")
 
-    def dev_loss(self, stop: StopRequest) -> float:
+    def dev_loss(self) -> float:
         """Mean training loss on the dev split, with the same negatives in every epoch.
 
         Raises:
-            Interrupted: ``stop`` was set meanwhile.
+            Interrupted: the run was asked to stop meanwhile.
             NonFiniteError: it is not a number.
         """
         interactions = self.data.store.interactions(self.settings.data.splits.dev)
@@ -182,13 +200,15 @@ class Training:
         total, count = torch.zeros((), device=device), 0
         self.model.eval()
         batches = stream.epoch(0)
-        with torch.no_grad(), bar("dev") as show:
+        with torch.no_grad(), bar("dev", shown=self.processes.is_first) as show:
             for number in batches:
-                loss = self.objective(self.model, stream.batch(number).to(device))
-                total, count = total + loss.total, count + loss.count
+                batch = stream.batch(number)
+                if self.objective.count(batch):  # else another process has all of it
+                    loss = self.objective(self.model, batch.to(device))
+                    total, count = total + loss.total, count + loss.count
                 show(number + 1, len(batches))
-                stop.check()
-        mean = float(total) / count
+                self.session.stop.check()
+        mean = self.processes.sum(float(total)) / self.processes.sum(count)
         if not math.isfinite(mean):
             raise NonFiniteError(
                 f"the dev loss of epoch {self.state.progress.epoch} is {mean:g}; the last checkpoint is "
@@ -218,35 +238,37 @@ class Training:
         return len(self.state.epochs) >= policy.epoch or self.state.without_gain > policy.patience
 
 
-def train(training: Training, folder: RunFolder, log: RunLog, stop: StopRequest) -> None:
+def train(training: Training, session: Session) -> None:
     """Epoch after epoch until ``patience`` or ``epoch`` ends it; the model then has the best one's weights.
 
     Raises:
-        Interrupted: ``stop`` was set; a checkpoint says where to go on.
+        Interrupted: the run was asked to stop; a checkpoint says where to go on.
         NonFiniteError: a loss or gradient is not a number; the last good checkpoint stays.
     """
-    training.begin(folder, log)
-    state = training.state
+    training.begin(session)
+    state, stop = training.state, session.stop
     while not training.finished:
         if not state.progress.epoch_done or state.measured:
-            train_epoch(training, stop)
+            train_epoch(training)
         if stop or not state.progress.epoch_done:
             training.save()
         stop.check()
         if state.progress.epoch_done:
             try:
-                training.measure_epoch(stop)
+                training.measure_epoch()
             except Interrupted:
                 training.save()
                 raise
     assert state.best is not None
-    path = training.folder.checkpoints / state.best["checkpoint"]
-    load_weights(training.model, checkpoint.load(path), path)
+    path = session.folder.checkpoints / state.best["checkpoint"]
+    with training.processes.agreeing():
+        load_weights(training.model, checkpoint.load(path), path)
 
 
-def train_epoch(training: Training, stop: StopRequest) -> None:
+def train_epoch(training: Training) -> None:
     """To the end of the epoch, or to the next place where it is to be saved."""
-    with bar(f"epoch {len(training.state.epochs)}") as show:
+    processes, stop = training.processes, training.session.stop
+    with bar(f"epoch {len(training.state.epochs)}", shown=processes.is_first) as show:
         steps = fit(
             training.model,
             training.stream,
@@ -256,6 +278,7 @@ def train_epoch(training: Training, stop: StopRequest) -> None:
             training.state.progress,
             stop=lambda: bool(stop),
             advanced=show,
+            processes=processes,
         )
         next(steps)
     training.require_finite()

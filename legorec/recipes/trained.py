@@ -11,35 +11,53 @@ from torch import nn
 
 from legorec.compose.files import read_document
 from legorec.data.digest import digest_files
+from legorec.data.item_text import stored_field
+from legorec.data.store import Field
 from legorec.engine import checkpoint
-from legorec.engine.optim import trainable
+from legorec.engine.optim import learned_state
 from legorec.engine.run import best_checkpoint
-from legorec.recipes.assemble import Data
+from legorec.recipes.assemble import Data, checkpoint_of
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
 
 BRICKS = ("source", "item_encoder", "user_encoder", "predictor")
 ITEM_IDS = "items/ids.safetensors"
+LANGUAGE_MODEL = "language model"
+PLACES = ("checkpoint", "cache", "memory_gb")  # where things lie; what they hold is held against digests
 
 
 def input_digests(settings: Settings, data: Data) -> dict[str, str]:
-    """Digests of all that training reads: files of the store, given tables as ``embed/<vocabulary>``."""
+    """Digests of all that training reads: files of the store, given tables as ``embed/<vocabulary>``, the
+    language model as ``language model``."""
     store = data.store
     names = [ITEM_IDS, "histories.safetensors"]
-    for name in settings.data.fields:
-        field = store.items.field(name)
+    for field in _fields(data):
         vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
-        names += [f"items/{name}.safetensors"]
-        names += [vocabulary if field.kind == "text" else f"vocabularies/{field.vocabulary}.json"]
+        names += [f"items/{field.name}.safetensors"]
+        if field.kind != "number":
+            names += [vocabulary if field.kind == "text" else f"vocabularies/{field.vocabulary}.json"]
     for split in (settings.data.splits.train, settings.data.splits.dev):
         names += [f"interactions/{split}.safetensors"] if split in store.splits else []
     facts = store.manifest["files"]
     tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
     digests = digest_files(tables.values())
-    return {name: facts[name]["blake2b"] for name in names} | {
-        f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()
-    }
+    found = {name: facts[name]["blake2b"] for name in names}
+    found |= {f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()}
+    checkpoint = checkpoint_of(settings)
+    if checkpoint is not None:
+        from legorec.lm.pretrained import find_pretrained
+
+        found[LANGUAGE_MODEL] = find_pretrained(checkpoint).digest()
+    return found
+
+
+def _fields(data: Data) -> list[Field]:
+    """What is read of the items."""
+    text = data.catalog.text
+    if text is None:
+        return [data.store.items.field(name) for name in data.settings.fields]
+    return [stored_field(data.store, name, text.tokenizer_name) for name in text.field_names]
 
 
 def check_inputs(saved: Mapping[str, Any], now: Mapping[str, str], path: Path, data: Data) -> None:
@@ -51,7 +69,11 @@ def check_inputs(saved: Mapping[str, Any], now: Mapping[str, str], path: Path, d
     """
     for name, digest in now.items():
         if saved["inputs"].get(name) != digest:
-            where = "another table" if name.startswith("embed/") else f"another store than {data.store.path}"
+            where = f"another store than {data.store.path}"
+            if name.startswith("embed/"):
+                where = "another table"
+            elif name == LANGUAGE_MODEL:
+                where = "another checkpoint of the language model"
             raise ValueError(
                 f"{path} was trained with {where}, or it has changed since: '{name}' differs; train anew "
                 "(--overwrite true) or name what it was trained with"
@@ -71,7 +93,7 @@ def load_best(run: Path, model: nn.Module, settings: Settings, data: Data) -> Pa
     saved = checkpoint.load(path)
     now = input_digests(settings, data)
     by_item = settings.model.source.name in ("ids", "vectors")
-    wanted = ("tokenizers/", "vocabularies/", "embed/", *([ITEM_IDS] if by_item else []))
+    wanted = ("tokenizers/", "vocabularies/", "embed/", LANGUAGE_MODEL, *([ITEM_IDS] if by_item else []))
     check_inputs(saved.state, {name: now[name] for name in now if name.startswith(wanted)}, path, data)
     load_weights(model, saved, path)
     return path
@@ -86,17 +108,24 @@ def check_make(run: Path, settings: Settings) -> None:
     there, here = tree.get("model", {}), settings.dump()["model"]
     for kind in BRICKS:
         trained, asked = (dict(block.get(kind, {})) for block in (there, here))
-        for key in [*trained, *asked]:
+        for key in [key for key in (*trained, *asked) if key not in PLACES]:
             if trained.get(key) != asked.get(key):
                 raise ValueError(
                     f"{run} was trained with model.{kind}.{key} {trained.get(key)!r}, asked for is "
                     f"{asked.get(key)!r}; give the model layer and flags that it was trained with"
                 )
-    trained_fields, asked_fields = list(tree.get("data", {}).get("fields", {})), list(settings.data.fields)
+    there, here = tree.get("data", {}), settings.data
+    trained_fields, asked_fields = list(there.get("fields", {})), list(here.fields)
     if trained_fields != asked_fields:
         raise ValueError(
             f"{run} was trained with data.fields {', '.join(trained_fields)}, asked for are "
             f"{', '.join(asked_fields)}"
+        )
+    template = (there.get("text") or {}).get("template")
+    if template != (here.text.template if here.text else None):
+        raise ValueError(
+            f"{run} was trained with data.text.template {template!r}, asked for is another one, "
+            "whose states mean something else"
         )
 
 
@@ -107,7 +136,7 @@ def load_weights(model: nn.Module, saved: checkpoint.Checkpoint, path: Path) -> 
         ValueError: naming the first that is missing, unexpected or of another shape.
     """
     weights = saved.tensors["weights"]
-    wanted = dict(trainable(model)) | dict(model.named_buffers())
+    wanted = learned_state(model)
     for name in sorted(set(wanted) ^ set(weights)):
         where = "does not hold" if name in wanted else "holds, and the model does not,"
         raise ValueError(f"{path} {where} '{name}'; it was trained with another model or other settings")

@@ -53,6 +53,7 @@ OFFERED = {
     "input_dim": "the width of what the brick before this one gives",
     "output_dim": "the width that the next brick expects",
     "depth": "how many language model layers are already applied to the states",
+    "pretrained": "the checkpoint of the language model whose states the source gives",
     "field_kinds": "the kind of each field of the token states (text, category, ...), in order",
     "num_items": "how many items the store holds",
     "num_users": "how many users the store holds",

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from legorec.batch import Ranking
 from legorec.data.evaluation import Impressions
 from legorec.nn.fused import gather_rows
+from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender, module_device
 
 Advance = Callable[[int], None]
-Page = tuple[np.ndarray, Tensor, int]  # places in stored order, scores, impressions
+Page = tuple[np.ndarray, Tensor]  # places in stored order, scores
+Turn = tuple[list[Page], int]  # what this process scored, and how many impressions all of them did
 
 
 def rank(
@@ -26,6 +28,7 @@ def rank(
     item_page_size: int = 1024,
     bf16: bool = False,
     progress: Advance = lambda impressions: None,
+    processes: Processes = ALONE,
 ) -> Ranking:
     """Scores of every candidate of a split, in stored order.
 
@@ -36,6 +39,8 @@ def rank(
         batch_size: histories (fast) or impressions (slow) at a time.
         item_page_size: items encoded at a time (fast).
         progress: called with the number of impressions that were just done, which is 0 after a page of items.
+        processes: whole pages are dealt out among several, the same pages as for one, so that every score is
+            the same to the bit; all of them end with the whole ranking and call ``progress`` alike.
     """
     device = module_device(model)
     was_training = model.training
@@ -45,29 +50,34 @@ def rank(
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             if fast and isinstance(model, Recommender):
-                pages = _fast(model, data, device, batch_size, item_page_size, progress)
+                turns = _fast(model, data, device, batch_size, item_page_size, progress, processes)
             else:
-                pages = _slow(model, data, device, batch_size)
-            for place, score, impressions in pages:
-                places.append(place)
-                scores.append(score)
+                turns = _slow(model, data, device, batch_size, processes)
+            for pages, impressions in turns:
+                places += [place for place, _ in pages]
+                scores += [score for _, score in pages]
                 progress(impressions)
     finally:
         model.train(was_training)
     labels = np.asarray(data.interactions.labels)
-    ordered = np.empty(len(labels), dtype=np.float32)
+    ordered = np.zeros(len(labels), dtype=np.float32)
     if scores:
         ordered[np.concatenate(places)] = torch.cat(scores).cpu().numpy()
+    processes.merge(torch.from_numpy(ordered))
     return Ranking(group=data.group, label=labels, score=ordered, group_by=data.group_by)
 
 
-def _slow(model: nn.Module, data: Impressions, device: torch.device, batch_size: int) -> Iterator[Page]:
-    for start in range(0, len(data), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(data)))
-        batch, place = data.batch(rows, number=start // batch_size)
-        mask = batch.candidate_mask.numpy()
-        moved = batch.to(device)
-        yield place[mask], _flat(model(moved), mask, device), len(rows)
+def _slow(
+    model: nn.Module, data: Impressions, device: torch.device, batch_size: int, processes: Processes
+) -> Iterator[Turn]:
+    for turn, number in processes.turns(-(-len(data) // batch_size)):
+        pages: list[Page] = []
+        if number is not None:
+            rows = np.arange(number * batch_size, min((number + 1) * batch_size, len(data)))
+            batch, place = data.batch(rows, number=number)
+            mask = batch.candidate_mask.numpy()
+            pages.append((place[mask], _flat(model(batch.to(device)), mask, device)))
+        yield pages, min(turn.stop * batch_size, len(data)) - turn.start * batch_size
 
 
 def _fast(
@@ -77,8 +87,9 @@ def _fast(
     batch_size: int,
     page_size: int,
     progress: Advance,
-) -> Iterator[Page]:
-    position, table = _item_table(model, data, page_size, progress)
+    processes: Processes,
+) -> Iterator[Turn]:
+    position, table = _item_table(model, data, page_size, progress, processes)
     spans, of_impression = np.unique(data.interactions.span, return_inverse=True)
     # Histories of like length together, so that little is padded; each is encoded once for all impressions.
     order = np.argsort(data.histories.lengths[spans], kind="stable")
@@ -91,7 +102,9 @@ def _fast(
     )
     owners = np.empty(len(spans), dtype=np.int64)
     owners[of_impression] = data.interactions.user
-    for page, start in enumerate(range(0, len(spans), batch_size)):
+
+    def score_page(page: int) -> Iterator[Page]:
+        start = page * batch_size
         chosen = order[start : start + batch_size]
         history, mask = data.histories.padded(spans[chosen])
         clicks = gather_rows(table, torch.from_numpy(position[history]).to(device))
@@ -106,11 +119,14 @@ def _fast(
             read = (clicks, mask_BH) if model.reads_history else ()
             own_history = (part.index_select(0, own) for part in read)
             scores = model.score(users.index_select(0, own), candidates, *own_history)
-            yield place[candidate_mask], _flat(scores, candidate_mask, device), len(rows)
+            yield place[candidate_mask], _flat(scores, candidate_mask, device)
+
+    for turn, page in processes.turns(len(bounds) - 1):
+        yield [] if page is None else list(score_page(page)), int(bounds[turn.stop] - bounds[turn.start])
 
 
 def _item_table(
-    model: Recommender, data: Impressions, page_size: int, progress: Advance
+    model: Recommender, data: Impressions, page_size: int, progress: Advance, processes: Processes
 ) -> tuple[np.ndarray, Tensor]:
     """Vectors of the items that the split needs, and where each catalogue row stands among them."""
     num_items = data.num_items
@@ -119,11 +135,32 @@ def _item_table(
     items = np.flatnonzero(needed)
     position = np.zeros(num_items, dtype=np.int64)
     position[items] = np.arange(len(items))
+    pages = torch.from_numpy(items).split(page_size)
     vectors = []
-    for page in torch.from_numpy(items).split(page_size):
-        vectors.append(model.encode_items(page))
+    for _, page in processes.turns(len(pages)):
+        if page is not None:
+            if page + processes.world < len(pages):
+                model.prefetch(pages[page + processes.world])
+            vectors.append(model.encode_items(pages[page]))
         progress(0)
-    return position, torch.cat(vectors)
+    return position, _gathered(vectors, len(items), page_size, processes, module_device(model))
+
+
+def _gathered(
+    vectors: list[Tensor], num_items: int, page_size: int, processes: Processes, device: torch.device
+) -> Tensor:
+    """The vectors of all pages, from what each process has encoded of them."""
+    if processes.world == 1:
+        return torch.cat(vectors)
+    # There may be fewer pages than processes, and then one does not know what a vector looks like.
+    own = ([*vectors[0].shape[1:]], str(vectors[0].dtype).removeprefix("torch.")) if vectors else None
+    width, dtype = processes.from_first(own)
+    table = torch.zeros(num_items, *width, dtype=getattr(torch, dtype), device=device)
+    for turn, part in enumerate(vectors):
+        start = (turn * processes.world + processes.rank) * page_size
+        table[start : start + len(part)] = part
+    processes.merge(table)
+    return table
 
 
 def _flat(scores: Tensor, mask: np.ndarray, device: torch.device) -> Tensor:

@@ -41,6 +41,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_repeats([each.vocabulary for each in embed.tables], "embed.tables", composition)
     if exp:
         _judge_load(exp, composition)
+        _judge_mode(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
         _judge_repeats(exp.baselines, "exp.baselines", composition)
     if worker is None or data is None or embed is None or model is None or exp is None:
@@ -80,15 +81,32 @@ def _judge_plain(tree: dict[str, Any], place: str, composition: Composition) -> 
 
 def _judge_load(exp: ExpSettings, composition: Composition) -> None:
     place, message = "exp.load", ""
-    if exp.mode in ("dev", "test"):
-        if exp.load is None:
+    if exp.mode in ("dev", "test", "export", "latency"):
+        if exp.load is None and exp.mode != "latency":
             message = f"is needed where exp.mode is {exp.mode!r}: the folder of a trained run"
-        elif not os.path.isdir(exp.load):
+        elif exp.load is not None and not os.path.isdir(exp.load):
             message = f"no folder {exp.load}; it is the folder of a trained run"
     elif exp.load is not None:
-        message = f"is read in the modes dev and test only, got {exp.load!r} where exp.mode is {exp.mode!r}"
+        message = (
+            "is read in the modes dev, test, export and latency only, "
+            f"got {exp.load!r} where exp.mode is {exp.mode!r}"
+        )
     if message and not composition.is_unresolved(place):
         composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_mode(exp: ExpSettings, composition: Composition) -> None:
+    """Blocks that belong to one mode."""
+    problems = []
+    if exp.mode == "cache" and exp.cache is None:
+        problems.append(("cache", "is needed where exp.mode is 'cache', as in {layers: [-1, -2]}"))
+    for block, modes in (("cache", ("cache", "size")), ("latency", ("latency",))):
+        if exp.mode not in modes and getattr(exp, block) is not None:
+            problems.append((block, f"is read in mode {' and '.join(modes)} only, exp.mode is {exp.mode!r}"))
+    for block, message in problems:
+        place = f"exp.{block}"
+        if not composition.is_unresolved(place):
+            composition.problems.append(Problem(composition.where(place), place, message))
 
 
 def _judge_tables(embed: EmbedSettings, composition: Composition) -> None:
@@ -98,7 +116,7 @@ def _judge_tables(embed: EmbedSettings, composition: Composition) -> None:
         if not table.path.endswith(suffixes):
             message = f"must be a file that ends in {' or '.join(suffixes)}, got {table.path!r}"
         elif not os.path.isfile(table.path):
-            message = missing_file(table.path, suffixes)
+            message = f"{missing_file(table.path, suffixes)}; write it with process/embed.py"
         if message and not composition.is_unresolved(place):
             composition.problems.append(Problem(composition.where(place), place, message))
 

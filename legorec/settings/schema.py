@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
+
+from legorec.template import parse_template
 
 
 class Strict(BaseModel):
@@ -40,6 +50,11 @@ def _metric(value: str) -> str:
     return parse_metric(value).name
 
 
+def _template(value: str) -> str:
+    parse_template(value)
+    return value
+
+
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value):
         raise ValueError("must be auto, cpu, mps, cuda or cuda:N")
@@ -59,6 +74,7 @@ Positive = Annotated[int, Field(ge=1)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
 Device = Annotated[str, AfterValidator(_device)]
+Template = Annotated[str, AfterValidator(_template)]
 Plain = None | bool | int | float | str
 
 
@@ -83,16 +99,35 @@ class SplitSettings(Strict):
     test: Text = "test"
 
 
+class TextSettings(Strict):
+    """The items' text for a language model: literals and ``{field:budget}``, see ``legorec.template``.
+
+    ``tokenizer`` names one of the store's tokenizations; left out, the model's own tokenizer picks it.
+    """
+
+    template: Template
+    tokenizer: SafeName | None = None
+
+
 class DataSettings(Strict):
-    """The ``data`` layer."""
+    """The ``data`` layer; items are read as ``fields``, or as one ``text``."""
 
     name: SafeName
     store: Text
-    fields: dict[FieldName, Annotated[FieldSettings, BeforeValidator(empty_block)]] = Field(min_length=1)
+    fields: dict[FieldName, Annotated[FieldSettings, BeforeValidator(empty_block)]] = {}
+    text: TextSettings | None = None
     history: HistorySettings = HistorySettings()
     splits: SplitSettings = SplitSettings()
     group_by: Literal["impression", "user"] = "impression"
     made_with: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_reading(self) -> DataSettings:
+        if bool(self.fields) == (self.text is not None):
+            raise ValueError(
+                "items are read as `fields` (one at least) or as one `text`: give one of the two"
+            )
+        return self
 
 
 class TokenTableSettings(Strict):
@@ -146,6 +181,7 @@ class PolicySettings(Strict):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    item_page_size: Count = 0  # items encoded at a time in training, see Recommender; 0: all at once
     patience: Count = 2
     simple_dev: Flag = False
     save_every: Count = 0  # optimizer steps between checkpoints inside an epoch; 0: at its end only
@@ -161,15 +197,32 @@ class EvaluationSettings(Strict):
     save_ranking: Flag = False
 
 
+class CacheSettings(Strict):
+    """What a cache run writes: the states in front of ``layers``, counted from the top where negative."""
+
+    layers: list[int] = Field(min_length=1)
+    token_budget: Positive = 8192  # tokens, with padding, that go through the model at once
+    shard_mb: Positive = 256
+
+
+class LatencySettings(Strict):
+    """How response times are taken: single requests of one history and its candidates."""
+
+    requests: Positive = 200
+    candidates: Positive = 20
+
+
 class ExpSettings(Strict):
     """The ``exp`` layer."""
 
     name: SafeName
-    mode: Literal["train", "dev", "test", "train_test"]
+    mode: Literal["train", "dev", "test", "train_test", "cache", "size", "latency", "export"]
     accepts: list[Text] = []
     load: Text | None = None
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    cache: CacheSettings | None = None
+    latency: LatencySettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
     baselines: list[Literal["random", "popularity"]] = ["random", "popularity"]
 

@@ -153,10 +153,9 @@ def test_a_split_without_a_click_is_refused(positives_only):
         ClickStream(clicks, batch_size=4, num_negatives=0, positives_only=positives_only)
 
 
-def test_an_epoch_below_one_batch_is_refused():
-    message = r"`epoch_batch` \(-3\) asks for less than one batch an epoch: a pass has 1"
-    with pytest.raises(ValueError, match=message):
-        small.stream(batch_size=1000, epoch_batch=-3)
+def test_an_epoch_has_one_batch_at_least():
+    stream = small.stream(batch_size=1000, epoch_batch=-3)
+    assert [stream.epoch(number) for number in range(3)] == [range(0, 1), range(1, 2), range(2, 3)]
 
 
 def test_an_empty_batch_is_refused():

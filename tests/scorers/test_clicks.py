@@ -104,6 +104,22 @@ def test_each_item_and_each_span_is_encoded_once(batch_size, item_page_size):
     assert max(rows["user_encoder"]) <= batch_size
 
 
+def test_the_next_page_of_items_is_fetched_before_one_is_encoded(monkeypatch):
+    model, calls = small.recommender(), []
+    monkeypatch.setattr(model, "prefetch", lambda items: calls.append(("fetch", items.tolist())))
+    model.source.register_forward_pre_hook(lambda source, given: calls.append(("run", given[0].tolist())))
+    rank(model, uneven(), item_page_size=20)
+    pages = [items for what, items in calls if what == "run"]
+    assert len(pages) == 3
+    assert calls == [
+        ("fetch", pages[1]),
+        ("run", pages[0]),
+        ("fetch", pages[2]),
+        ("run", pages[1]),
+        ("run", pages[2]),
+    ]
+
+
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_in_its_mode(fast, training):

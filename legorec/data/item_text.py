@@ -1,0 +1,125 @@
+"""The text of an item as a language model reads it: a template, filled in, each segment tokenized apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legorec.data.digest import digest_bytes
+from legorec.data.files import StoreError
+from legorec.data.ragged import Ragged, joined
+from legorec.data.text import encode
+from legorec.template import Literal, Slot, parse_template
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from legorec.data.store import Field, Store
+
+
+class ItemText:
+    """A template with a tokenizer. Segments are tokenized apart and joined as ids.
+
+    So a field's tokens do not depend on what stands around it, and each keeps to its budget. A literal may
+    hold the tokenizer's special tokens, such as ``[CLS]``.
+
+    Args:
+        tokenizer_name: of the store's tokenization, which stands behind the ``@`` of its text fields.
+    """
+
+    def __init__(self, template: str, tokenizer: Tokenizer, tokenizer_name: str) -> None:
+        self.template = template
+        self.tokenizer = tokenizer
+        self.tokenizer_name = tokenizer_name
+        self.segments = parse_template(template)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields that are read, each once."""
+        return tuple(dict.fromkeys(each.field for each in self.segments if isinstance(each, Slot)))
+
+    def from_store(self, store: Store) -> Ragged:
+        """Token ids of every item of a store; texts are not tokenized again, categories are by their names.
+
+        Raises:
+            StoreError: a field is not there, or a text not in this tokenization.
+        """
+        stored = {name: stored_field(store, name, self.tokenizer_name) for name in self.field_names}
+        return self._filled({name: self._tokens(store, field) for name, field in stored.items()})
+
+    def of(self, items: Sequence[Mapping[str, str | Sequence[str]]]) -> Ragged:
+        """Token ids of new items, given as their fields; one that is left out is empty."""
+        columns = {}
+        for name in self.field_names:
+            values = [item.get(name, "") for item in items]
+            texts = [value if isinstance(value, str) else ", ".join(value) for value in values]
+            columns[name] = encode(self.tokenizer, texts)
+        return self._filled(columns)
+
+    def _filled(self, columns: Mapping[str, Ragged]) -> Ragged:
+        count = len(next(iter(columns.values())))
+        parts = []
+        for segment in self.segments:
+            if isinstance(segment, Literal):
+                parts.append(encode(self.tokenizer, [segment.text]).take(np.zeros(count, dtype=np.int64)))
+            else:
+                rows = columns[segment.field]
+                parts.append(rows if segment.budget is None else rows.first(segment.budget))
+        return joined(parts)
+
+    def _tokens(self, store: Store, field: Field) -> Ragged:
+        if field.kind == "text":
+            return field.rows
+        if field.kind == "number":
+            texts = [", ".join(f"{value:g}" for value in row) for row in field.rows]
+        else:
+            assert field.vocabulary is not None
+            names = store.vocabulary(field.vocabulary)
+            texts = [", ".join(names[value] for value in row) for row in field.rows]
+        distinct, place = np.unique(np.array(texts, dtype=object), return_inverse=True)
+        return encode(self.tokenizer, distinct.tolist()).take(place)
+
+
+def stored_field(store: Store, name: str, tokenizer_name: str) -> Field:
+    """A field that a template names: a text in its tokenization, or another kind as it is.
+
+    Raises:
+        StoreError: it is not there, with the command that adds it where it is a text.
+    """
+    if name not in store.items.text_names:
+        return store.items.field(name)
+    if f"{name}@{tokenizer_name}" in store.items.field_names:
+        return store.items.field(f"{name}@{tokenizer_name}")
+    raise StoreError(
+        f"{store.path}: the text '{name}' has no tokens of '{tokenizer_name}'; add them with: python "
+        f"process/retokenize.py --store {store.path} --field {name} --tokenizer {tokenizer_name}=FOLDER"
+    )
+
+
+def tokenization_of(store: Store, tokenizer: Tokenizer, owner: str, wanted: str | None = None) -> str:
+    """The name of the store's tokenization by this tokenizer.
+
+    Args:
+        owner: whose tokenizer it is, for messages.
+        wanted: the name that it must have; None takes the first that is the same.
+    Raises:
+        StoreError: there is none, or ``wanted`` is another tokenizer; with the command that adds it.
+    """
+    digest = digest_bytes(tokenizer.to_str().encode())
+    made_with = store.manifest["made_with"].get("tokenizers", {})
+    same = [name for name, made in made_with.items() if made.get("digest") == digest]
+    if wanted in same or (wanted is None and same):
+        return wanted or same[0]
+    name = Path(owner).name if wanted is None else wanted
+    there = ", ".join(store.manifest["tokenizers"])
+    if wanted is not None and wanted in store.manifest["tokenizers"]:
+        other = f"; '{same[0]}' is, so leave `data.text.tokenizer` out" if same else ""
+        raise StoreError(f"{store.path}: its tokenization '{wanted}' is not that of {owner}{other}")
+    raise StoreError(
+        f"{store.path}: none of its tokenizations ({there}) is that of {owner}; add it for each text of "
+        f"the template: python process/retokenize.py --store {store.path} --field title "
+        f"--tokenizer {name}={owner}"
+    )

@@ -1,0 +1,69 @@
+"""Item encoder of a bidirectional language model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.lm.lora import LoRA
+from legorec.lm.tuning import TunedLayers
+from legorec.nn.attention import AdditiveAttention
+
+if TYPE_CHECKING:
+    from legorec.lm.pretrained import Pretrained
+
+
+class BERTItemEncoder(nn.Module):
+    """The layers of BERT (RoBERTa, DistilBERT, ...) that are left above ``depth``, then one vector an item.
+
+    With additive attention over the tokens this is PLM-NR (Wu et al., 2021, section 3.2) and the encoder of
+    ONCE's DIRE (Liu et al., 2024, section 3.2): final states, a dense layer to ``hidden_dim``, and their
+    weighted mean.
+
+    Args:
+        input_dim: width of the states; another than the model's puts a learned projection in front.
+        pretrained: the model, and ``depth``: how many of its layers the states have been through.
+        pooling: ``attention``, ``mean``, or ``first`` (the place of ``[CLS]``) over an item's tokens.
+        lora: adapters on the layers that are left; with ``enabled: false`` the layers are tuned themselves.
+        frozen: nothing of the language model is tuned.
+        dtype: of the layers' weights.
+        gradient_checkpointing: compute the layers again in backward instead of keeping what it needs.
+    Raises:
+        ValueError: the model is causal, or ``lora`` does not fit it.
+    Unlike ``llama``, every token has seen the whole text, the first one too.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        pretrained: Pretrained,
+        depth: int,
+        hidden_dim: int = 64,
+        attention_dim: int = 200,
+        pooling: Literal["attention", "mean", "first"] = "attention",
+        lora: LoRA = LoRA(),  # noqa: B008 - frozen
+        frozen: bool = False,
+        dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+        attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if pretrained.family.causal:
+            raise ValueError(f"{pretrained.name} is causal ({pretrained.family.model_type}); use `llama`")
+        self.output_dim = hidden_dim
+        self.layers = TunedLayers(
+            pretrained, depth, input_dim, lora, frozen, dtype, attention, gradient_checkpointing
+        )
+        self.dense = nn.Linear(self.layers.output_dim, hidden_dim)
+        self.pool = AdditiveAttention(hidden_dim, attention_dim) if pooling == "attention" else None
+        self.pooling = pooling
+
+    def forward(self, states: TokenStates) -> Tensor:
+        """(N, D); an item without a token is zero."""
+        rows = states.by_item
+        values_TD = self.dense(self.layers(states))
+        if self.pool is not None:
+            return self.pool.packed(values_TD, rows)
+        return rows.mean(values_TD) if self.pooling == "mean" else rows.end(values_TD, "first")

@@ -1,0 +1,70 @@
+"""Item encoder of a causal language model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.lm.lora import LoRA
+from legorec.lm.tuning import TunedLayers
+from legorec.nn.attention import AdditiveAttention
+
+if TYPE_CHECKING:
+    from legorec.lm.pretrained import Pretrained
+
+
+class LlamaItemEncoder(nn.Module):
+    """The layers of LLaMA (Mistral, Qwen, OPT, ...) that are left above ``depth``, then one vector an item.
+
+    The open-source half of ONCE, DIRE (Liu et al., 2024, section 3.2): final states, a dense layer to
+    ``hidden_dim``, and their mean weighted by additive attention.
+
+    Args:
+        input_dim: width of the states; another than the model's puts a learned projection in front.
+        pretrained: the model, and ``depth``: how many of its layers the states have been through.
+        pooling: ``attention``, ``mean``, or ``last`` over an item's tokens.
+        lora: adapters on the layers that are left; with ``enabled: false`` the layers are tuned themselves.
+        frozen: nothing of the language model is tuned.
+        dtype: of the layers' weights.
+        gradient_checkpointing: compute the layers again in backward instead of keeping what it needs.
+    Raises:
+        ValueError: the model is bidirectional, or ``lora`` does not fit it.
+    Unlike ``bert``, a token has seen only what stands before it; the last one alone has seen the whole text.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        pretrained: Pretrained,
+        depth: int,
+        hidden_dim: int = 64,
+        attention_dim: int = 200,
+        pooling: Literal["attention", "mean", "last"] = "attention",
+        lora: LoRA = LoRA(),  # noqa: B008 - frozen
+        frozen: bool = False,
+        dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+        attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if not pretrained.family.causal:
+            raise ValueError(
+                f"{pretrained.name} is bidirectional ({pretrained.family.model_type}); use `bert`"
+            )
+        self.output_dim = hidden_dim
+        self.layers = TunedLayers(
+            pretrained, depth, input_dim, lora, frozen, dtype, attention, gradient_checkpointing
+        )
+        self.dense = nn.Linear(self.layers.output_dim, hidden_dim)
+        self.pool = AdditiveAttention(hidden_dim, attention_dim) if pooling == "attention" else None
+        self.pooling = pooling
+
+    def forward(self, states: TokenStates) -> Tensor:
+        """(N, D); an item without a token is zero."""
+        rows = states.by_item
+        values_TD = self.dense(self.layers(states))
+        if self.pool is not None:
+            return self.pool.packed(values_TD, rows)
+        return rows.mean(values_TD) if self.pooling == "mean" else rows.end(values_TD, "last")

@@ -1,0 +1,124 @@
+"""The files of a saved adapter, as peft writes and reads them.
+
+A saved adapter is a folder that peft loads without this library:
+
+    adapter_config.json, adapter_model.safetensors    for the bare model (``AutoModel``)
+    with-head/                                        both again, for the model with a head
+                                                      (``AutoModelForCausalLM``, ``AutoModelForMaskedLM``)
+
+The two hold the same weights; only their names differ, by the prefix that a model with a head puts before
+those of its base.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from legorec.data.files import flush, save_json
+
+CONFIG, WEIGHTS, WITH_HEAD = "adapter_config.json", "adapter_model.safetensors", "with-head"
+LAYOUT = {CONFIG, WEIGHTS, WITH_HEAD}
+ROOT = "base_model.model."  # what peft puts before every name of the model it wraps
+
+
+class AdapterError(ValueError):
+    """A saved adapter that is missing, damaged, or made for another model or other settings."""
+
+
+def write_adapter(
+    folder: Path, bare: Mapping[str, Tensor], prefix: str, facts: Mapping[str, Any], head: Mapping[str, Any]
+) -> None:
+    """Write both layouts aside and rename them into place; an earlier adapter there goes only then.
+
+    Args:
+        bare: weights by their names in the bare model.
+        prefix: what the model with a head puts before them.
+        facts: the content of the config.
+        head: what of it differs for the model with a head.
+
+    Raises:
+        ValueError: the folder holds something else, which is left alone.
+    """
+    if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - LAYOUT):
+        raise ValueError(f"{folder} holds more than an adapter and is not replaced; name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _write(partial, bare, facts)
+        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
+        _put_in_place(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    folder.mkdir()
+    file = folder / WEIGHTS
+    save_file({ROOT + name: weight for name, weight in weights.items()}, file, metadata={"format": "pt"})
+    file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
+    flush(file)
+    save_json(folder / CONFIG, facts)
+    flush(folder)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    earlier = folder.with_name(f"{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        os.replace(folder, earlier)
+    try:
+        os.replace(partial, folder)
+    except BaseException:
+        if earlier.exists():
+            os.replace(earlier, folder)
+        raise
+    flush(folder.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The content of the config.
+
+    Raises:
+        AdapterError: there is none, or it is not one of LoRA.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        raise AdapterError(f"{folder} is no saved adapter: it has no {CONFIG}")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AdapterError(f"{file} is no JSON: {error}") from error
+    if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":
+        raise AdapterError(f"{file}: `peft_type` must be LORA")
+    return facts
+
+
+def read_weights(folder: Path, prefix: str) -> dict[str, Tensor]:
+    """The weights by their names in the bare model, of either layout.
+
+    Raises:
+        AdapterError: there are none, or their file is damaged.
+    """
+    file = folder / WEIGHTS
+    if not file.is_file():
+        pickled = (folder / "adapter_model.bin").is_file()
+        why = ": adapter_model.bin is pickled and is not read" if pickled else ""
+        raise AdapterError(f"the adapter {folder} has no {WEIGHTS}{why}")
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{file} cannot be read: {error}") from error
+    if not found:
+        raise AdapterError(f"{file} holds no weights: the adapter was lost when it was saved")
+    return {name.removeprefix(ROOT).removeprefix(prefix): value for name, value in found.items()}

@@ -1,0 +1,63 @@
+"""Attention for language models over short rows, under a name that transformers can be given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from legorec.nn.dropout import dropped
+
+AUTO = "auto"  # in settings: what is best where the model runs
+SHORT_ROWS = "legorec_short_rows"
+
+
+def short_row_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Softmax attention; on the CPU as plain matrix products, elsewhere as transformers' ``sdpa``.
+
+    The CPU kernels behind ``scaled_dot_product_attention`` are made for long rows: with some twenty tokens
+    and a gradient they take half as long again in float32 and four to ten times as long in bfloat16
+    (``python -m benchmarks.kernels``).
+
+    Args:
+        query: (B, heads, L, D); ``key`` and ``value`` may have fewer heads, each shared by several queries.
+        attention_mask: (B or 1, 1, L, L) True where a token is seen; None: everywhere.
+    Returns: (B, L, heads, D), and None for the weights, as transformers has it.
+    """
+    if query.device.type != "cpu":
+        from transformers import AttentionInterface
+
+        sdpa = AttentionInterface()["sdpa"]
+        return sdpa(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    B, heads, L, D = query.shape
+    shared = heads // key.shape[1]
+    # Queries that share a key stand behind each other, so that keys need no copies.
+    rows = query.reshape(B, key.shape[1], shared * L, D)
+    logits = rows * (D**-0.5 if scaling is None else scaling) @ key.transpose(2, 3)
+    if attention_mask is not None:
+        unseen = ~attention_mask
+        logits = logits.view(B, key.shape[1], shared, L, L).masked_fill(unseen.unsqueeze(2), -torch.inf)
+        logits = logits.view(B, key.shape[1], shared * L, L)
+    weights = dropped(logits.softmax(-1), dropout)
+    out = (weights @ value).view(B, heads, L, D)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def implementation(attention: str) -> str:
+    """The name to give transformers for one of the settings' names."""
+    if attention != AUTO:
+        return attention
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(SHORT_ROWS, short_row_attention)
+    return SHORT_ROWS

@@ -1,0 +1,278 @@
+"""LoRA on the upper layers of a language model, by peft and in its format (Hu et al., 2021)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from legorec.lm.adapter_files import AdapterError, read_facts, read_weights, write_adapter
+from legorec.lm.cut import UpperLayers
+from legorec.lm.families import part
+from legorec.lm.pretrained import Pretrained
+from legorec.nn.dropout import Dropout
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+NAME = "default"  # peft's name of an adapter that was given none
+# Settings of an adapter that would make its weights mean something else than they do here.
+VARIANTS = (
+    *("alora_invocation_tokens", "alpha_pattern", "arrow_config", "bias", "kasa_config", "layer_replication"),
+    *("lora_bias", "modules_to_save", "monteclora_config", "rank_pattern", "target_parameters"),
+    *("trainable_token_indices", "use_bdlora", "use_dora", "use_qalora", "use_rslora", "velora_config"),
+)
+UNTOUCHED = (
+    None,
+    True,
+    False,
+    "gaussian",
+    "eva",
+    "orthogonal",
+)  # ways to begin that leave the model as it is
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """What is tuned of the upper layers: ``W x + alpha / r * B A dropout(x)``, with ``B`` zero at first.
+
+    Args:
+        enabled: False tunes the layers' own weights.
+        r: rank of the update.
+        alpha: its scale, before it is divided by the rank.
+        dropout: of what goes into the update.
+        targets: names of the linear layers that are tuned; None is the model family's choice.
+        adapter: folder of a saved adapter to start from.
+
+    Raises:
+        ValueError: a value is out of range, or ``adapter`` is named and would not be read.
+    """
+
+    enabled: bool = True
+    r: int = 32
+    alpha: float = 128.0
+    dropout: float = 0.1
+    targets: list[str] | None = None
+    adapter: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise ValueError(
+                f"`lora.r` must be at least 1, got {self.r}; `lora.enabled: false` tunes no adapter"
+            )
+        if not (self.alpha > 0 and math.isfinite(self.alpha)):
+            raise ValueError(f"`lora.alpha` must be above 0, got {self.alpha}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"`lora.dropout` must be at least 0 and below 1, got {self.dropout}")
+        if self.targets is not None and not self.targets:
+            raise ValueError(
+                "`lora.targets` must name at least one layer, got []; leave it out for the usual"
+            )
+        if self.adapter and not self.enabled:
+            raise ValueError(f"`lora.adapter` {self.adapter} is not read where `lora.enabled` is false")
+
+
+def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
+    """Freeze the layers and put untrained adapters into them, which change nothing yet.
+
+    The weights are drawn from torch's global seed, in float32 whatever the layers are in. ``lora.enabled``
+    and ``lora.adapter`` are for the caller to look at.
+
+    Raises:
+        ValueError: no layer is left to be tuned, or none has a linear layer of a target's name.
+    """
+    from peft import inject_adapter_in_model
+
+    if upper.depth == pretrained.num_layers:
+        raise ValueError(
+            f"LoRA has no layer to tune: all {pretrained.num_layers} of {pretrained.name} lie below "
+            f"`layer` {upper.depth}; set a lower one, or `lora.enabled: false`"
+        )
+    there = _linear_names(upper, pretrained)
+    for target in _targets(pretrained, lora):
+        if not any(f".{name}".endswith(f".{target}") for name in there):
+            raise ValueError(
+                f"`lora.targets`: no layer of {pretrained.name} has '{target}'; its linear layers are "
+                f"{', '.join(sorted(there))}"
+            )
+    upper.requires_grad_(False)
+    inject_adapter_in_model(_config(upper, pretrained, lora), upper.model)
+    for _, layer in _lora_layers(upper):
+        layer.lora_A[NAME].float()
+        layer.lora_B[NAME].float()
+        # Once more: peft has rounded what it drew where the layers are of low precision.
+        layer.reset_lora_parameters(NAME, True)
+        if lora.dropout:
+            layer.lora_dropout[NAME] = Dropout(lora.dropout)
+    upper.train(upper.training)
+
+
+def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora: LoRA) -> None:
+    """Write the adapters in peft's format, whole or not at all; an earlier adapter there is replaced.
+
+    ``folder`` itself is for the bare model, ``folder/with-head`` for the one with a head. Layers are numbered
+    as in the whole model, wherever it was cut.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
+    from transformers.models.auto import modeling_auto
+
+    causal, model_type = pretrained.family.causal, pretrained.family.model_type
+    heads = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES" if causal else "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
+    config = _config(upper, pretrained, lora)
+    config.inference_mode = True
+    # A path of this machine would be of no use on another.
+    whole_path = os.path.isabs(pretrained.name)
+    config.base_model_name_or_path = pretrained.folder.resolve().name if whole_path else pretrained.name
+    # As a list in order: peft writes its set in another order each time.
+    facts = {**config.to_dict(), "target_modules": sorted(set(_targets(pretrained, lora)))}
+    facts["auto_mapping"] = _origin(upper, type(upper.model).__name__)
+    head: dict[str, Any] = {"auto_mapping": _origin(upper, getattr(modeling_auto, heads)[model_type])}
+    if causal:
+        head["task_type"] = "CAUSAL_LM"
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in _weights(upper).items()}
+    assert weights, "inject comes first"
+    write_adapter(folder, weights, _prefix(upper), facts, head)
+
+
+def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> None:
+    """Fill the adapters that ``inject`` made; nothing is changed unless everything fits.
+
+    Args:
+        folder: written by ``save_adapter`` or by peft, for the bare model or for one with a head.
+
+    Raises:
+        AdapterError: the adapter is missing, damaged, untrained, or was made for another model, rank, scale,
+            choice of layers.
+    """
+    wanted = _weights(upper)
+    assert wanted, "inject comes first"
+    _check_facts(read_facts(folder), upper, folder)
+    found = read_weights(folder, _prefix(upper))
+    missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or unexpected:
+        raise AdapterError(
+            f"the adapter {folder} tunes {_summary(found, pretrained)}, this model is set to tune "
+            f"{_summary(wanted, pretrained)}: missing {_first(missing)}, not expected {_first(unexpected)}. "
+            "`layer` and `lora.targets` must be those that it was trained with"
+        )
+    for name, value in found.items():
+        if value.shape != wanted[name].shape or not value.is_floating_point():
+            raise AdapterError(
+                f"the adapter {folder}: '{name}' is {tuple(value.shape)} {value.dtype}, this model's is "
+                f"{tuple(wanted[name].shape)}; it was made for another model"
+            )
+        if not value.isfinite().all():
+            raise AdapterError(f"the adapter {folder}: '{name}' holds values that are not finite")
+    if not any(value.any() for name, value in found.items() if ".lora_B." in name):
+        raise AdapterError(f"the adapter {folder} was never trained: every lora_B is zero")
+    with torch.no_grad():
+        for name, weight in wanted.items():
+            weight.copy_(found[name])
+
+
+def _prefix(upper: UpperLayers) -> str:
+    """What the model with a head puts before the names of its base."""
+    return f"{upper.model.base_model_prefix}."
+
+
+def _origin(upper: UpperLayers, name: str) -> dict[str, str]:
+    """Where peft finds the class of the base model."""
+    return {"base_model_class": name, "parent_library": type(upper.model).__module__}
+
+
+def _targets(pretrained: Pretrained, lora: LoRA) -> list[str]:
+    return list(pretrained.family.targets) if lora.targets is None else lora.targets
+
+
+def _linear_names(upper: UpperLayers, pretrained: Pretrained) -> set[str]:
+    """Names, within a layer, of the linear layers of all upper layers."""
+    from transformers.pytorch_utils import Conv1D
+
+    layers = part(upper.model, pretrained.family.layers)
+    assert isinstance(layers, nn.ModuleList)
+    return {
+        name
+        for layer in layers[upper.depth :]
+        for name, module in layer.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    }
+
+
+def _config(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> LoraConfig:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=_targets(pretrained, lora),
+        layers_to_transform=list(range(upper.depth, pretrained.num_layers)),
+        layers_pattern=[pretrained.family.layers.rpartition(".")[2]],
+        fan_in_fan_out=pretrained.family.fused,
+    )
+
+
+def _lora_layers(upper: UpperLayers) -> list[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, module) for name, module in upper.model.named_modules() if isinstance(module, LoraLayer)]
+
+
+def _weights(upper: UpperLayers) -> dict[str, Tensor]:
+    """Name, as peft saves it but for what it puts in front -> the adapter's weight."""
+    return {
+        f"{name}.{side}.weight": getattr(layer, side)[NAME].weight
+        for name, layer in _lora_layers(upper)
+        for side in ("lora_A", "lora_B")
+    }
+
+
+def _check_facts(facts: dict[str, Any], upper: UpperLayers, folder: Path) -> None:
+    """What the names and shapes of the weights do not tell."""
+    origin = (facts.get("auto_mapping") or {}).get("parent_library")
+    if origin not in (None, type(upper.model).__module__):
+        raise AdapterError(
+            f"the adapter {folder} was made for another type of model: {origin}, not "
+            f"{type(upper.model).__module__}"
+        )
+    _, layer = _lora_layers(upper)[0]
+    for key, name, here in (
+        ("r", "lora.r", layer.r[NAME]),
+        ("lora_alpha", "lora.alpha", layer.lora_alpha[NAME]),
+    ):
+        if facts.get(key) != here:
+            raise AdapterError(
+                f"the adapter {folder} has `{key}` {facts.get(key)}, `{name}` is {here}; set it so"
+            )
+    strange = [key for key in VARIANTS if facts.get(key) not in (None, False, "none", {}, [])]
+    if facts.get("init_lora_weights") not in UNTOUCHED:
+        strange.append("init_lora_weights")
+    if strange:
+        raise AdapterError(
+            f"the adapter {folder} has `{strange[0]}` {facts[strange[0]]}, which is not supported"
+        )
+
+
+def _summary(names: Iterable[str], pretrained: Pretrained) -> str:
+    """``q_proj, v_proj of layers 2, 3``."""
+    layers, targets = set(), set()
+    for name in names:
+        number, _, rest = name.removeprefix(f"{pretrained.family.layers}.").partition(".")
+        layers.add(number)
+        targets.add(rest.partition(".lora_")[0].rpartition(".")[2])
+    in_order = sorted(layers, key=lambda number: (len(number), number))
+    return f"{', '.join(sorted(targets))} of layers {', '.join(in_order)}"
+
+
+def _first(names: list[str]) -> str:
+    if not names:
+        return "none"
+    return f"'{names[0]}'" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -1,0 +1,265 @@
+"""Building a cache: shard by shard, by any number of processes, resumable at any point."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from legorec.data.digest import digest_file, remember
+from legorec.data.files import MANIFEST, seal
+from legorec.data.ragged import offsets_of
+from legorec.lm.state_cache.finding import IDENTITY, KIND, read_sealed
+from legorec.lm.state_cache.folder import lock, place_first, remove_leftovers, temporary_beside, write_json
+from legorec.lm.state_cache.identity import FORMAT, CacheError, CacheIdentity
+from legorec.lm.state_cache.shards import SHARD_BYTES, TORCH_TYPES, Shard, plan_shards, shards_of
+
+
+class CacheWriter:
+    """Writes one cache. Nothing is on the disk before the first ``claim`` or ``write``.
+
+    The caller goes through ``missing``, computes the states of the items of that shard, and writes them;
+    writers of several depths are split alike if ``width``, ``dtype`` and ``lengths`` are. Several processes
+    may do so at once: ``claim`` keeps them off each other's shards, and where it cannot, the first file
+    written stays. A process that finds all missing shards claimed by others waits and asks again::
+
+        while missing := writer.missing():
+            for index in missing:
+                with writer.claim(index) as mine:
+                    if mine:
+                        writer.write(index, states_of(writer.shards[index]))
+        writer.finish()
+
+    Args:
+        root: the folder of all caches.
+        lengths: (N,) int64, tokens of each item.
+    Raises:
+        CacheError: a cache of this identity was begun with other lengths or another ``shard_bytes``.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        identity: CacheIdentity,
+        lengths: np.ndarray,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> None:
+        if lengths.ndim != 1 or lengths.dtype != np.int64 or (lengths < 0).any():
+            raise ValueError(
+                f"`lengths` must be (N,) int64 and not negative, got {lengths.shape} {lengths.dtype}"
+            )
+        if identity.format != FORMAT:
+            raise ValueError(f"`format` must be {FORMAT}, which this program writes, got {identity.format}")
+        self.identity = identity
+        self.folder = Path(root) / identity.folder_name
+        self.shards = plan_shards(lengths, identity.width, identity.dtype, shard_bytes)
+        self._offsets = offsets_of(lengths)
+        tokens = [int(self._offsets[rows.stop] - self._offsets[rows.start]) for rows in self.shards]
+        self._files = shards_of(self.folder, identity, self.shards, tokens)
+        self._written: dict[Path, str] = {}
+        self._held = False
+        if (self.folder / IDENTITY).exists():
+            self._hold_against_plan()
+
+    def missing(self) -> list[int]:
+        """Shards that are not complete on the disk."""
+        return [index for index, file in enumerate(self._files) if not file.is_complete()]
+
+    def bytes_needed(self) -> int:
+        """What the missing shards will take."""
+        return sum(file.num_bytes for file in self._files if not file.is_complete())
+
+    @contextmanager
+    def claim(self, index: int) -> Iterator[bool]:
+        """True if this process should write the shard: it is missing and nobody else is at it."""
+        file = self._files[index]
+        if file.is_complete():
+            yield False
+            return
+        self._begin()
+        with lock(file.path.with_suffix(".lock")) as mine:
+            yield mine and not file.is_complete()  # its writer may have been done just before
+
+    def write(self, index: int, values_TE: Tensor) -> None:
+        """Put a shard on the disk; one that is complete there stays.
+
+        Args:
+            values_TE: states of the items ``shards[index]``, packed, on the host, of any float dtype.
+        Raises:
+            ValueError: a state is not finite, or does not fit the dtype of the cache; nothing is written.
+            OSError: the disk is full, or fails otherwise; says how many bytes were needed.
+        """
+        file = self._files[index]
+        stored_TE = self._stored(file, values_TE)
+        if file.is_complete():
+            return
+        temporary = temporary_beside(file.path)
+        offsets = self._offsets[file.items.start : file.items.stop + 1]
+        try:
+            self._begin()
+            digest = file.save(temporary, stored_TE, offsets - offsets[0])
+            if file.path.exists() and not file.is_complete():
+                file.path.unlink(missing_ok=True)  # damaged: must not win over this one
+            if place_first(temporary, file.path):
+                self._written[file.path] = digest
+                self._save_facts(file, digest)
+        except OSError as problem:
+            raise OSError(
+                f"{file.path}: could not be written, it needs {file.num_bytes:,} bytes ({problem}); "
+                "what was written so far stays, and the cache run goes on from there"
+            ) from problem
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def finish(self) -> bool:
+        """Write the manifest if every shard is there, and remove what builders left behind.
+
+        Returns: whether the cache is complete. May be called again, and by several processes at once.
+        """
+        if self.missing():
+            return False
+        self._begin()  # a cache without items has no shard that did
+        digests = {file.path: self._digest(file) for file in self._files}
+        shards = [
+            {
+                "items": [file.items.start, file.items.stop],
+                "tokens": file.num_tokens,
+                "bytes": file.num_bytes,
+                "blake2b": digests[file.path],
+            }
+            for file in self._files
+        ]
+        manifest = seal(self._plan() | {"shards": shards})
+        if _read(self.folder / MANIFEST) != manifest:
+            write_json(self.folder / MANIFEST, manifest)
+        remove_leftovers(self.folder)
+        # What this process wrote need not be read to be trusted; what others wrote is, once.
+        remember({path: digest for path, digest in self._written.items() if digests[path] == digest})
+        return True
+
+    def _begin(self) -> None:
+        path = self.folder / IDENTITY
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, seal(self._plan()), first=True)
+        if not self._held:  # another process may have been faster
+            self._hold_against_plan()
+
+    def _plan(self) -> dict[str, Any]:
+        return {
+            "format": KIND,
+            "identity": asdict(self.identity),
+            "num_items": len(self._offsets) - 1,
+            "num_tokens": int(self._offsets[-1]),
+            "shards": [[rows.start, rows.stop] for rows in self.shards],
+        }
+
+    def _hold_against_plan(self) -> None:
+        path = self.folder / IDENTITY
+        found = read_sealed(path, f"remove the folder {self.folder} and start the cache run again")
+        wanted = seal(self._plan())
+        if found != wanted:
+            names = ", ".join(name for name in wanted if name != "digest" and found.get(name) != wanted[name])
+            raise CacheError(
+                f"{path}: this cache was begun with other {names} (other lengths or `shard_bytes`); "
+                f"give the same, or remove the folder {self.folder}"
+            )
+        self._held = True
+
+    def _stored(self, file: Shard, values_TE: Tensor) -> Tensor:
+        """The values as they will lie on the disk."""
+        shape = (file.num_tokens, self.identity.width)
+        if (
+            tuple(values_TE.shape) != shape
+            or not values_TE.is_floating_point()
+            or values_TE.device.type != "cpu"
+        ):
+            raise ValueError(
+                f"the states of items {file.items.start} to {file.items.stop - 1} must be {shape} floats "
+                f"on the host, got {tuple(values_TE.shape)} {values_TE.dtype} on {values_TE.device}"
+            )
+        stored_TE = values_TE.detach().to(TORCH_TYPES[self.identity.dtype])
+        if stored_TE.numel() == 0:
+            return stored_TE
+        least, most = stored_TE.aminmax()  # NaN and infinity show in these, without a mask of that size
+        if not (least.isfinite() and most.isfinite()):
+            self._refuse(file, values_TE, stored_TE)
+        return stored_TE
+
+    def _refuse(self, file: Shard, values_TE: Tensor, stored_TE: Tensor) -> None:
+        """Name the first item whose states cannot be stored."""
+        token = int((~stored_TE.isfinite()).any(1).nonzero()[0])
+        place = self._offsets[file.items.start] + token
+        row = int(np.searchsorted(self._offsets, place, side="right")) - 1
+        where = f"the hidden states of item row {row} at depth {self.identity.depth}"
+        if not values_TE[token].isfinite().all():
+            raise ValueError(
+                f"{where} are not finite; nothing of this shard was written. The lower layers overflow in "
+                f"'{self.identity.compute}' or the weights are damaged; compute in fp32 and look at that item"
+            )
+        largest, limit = float(values_TE[token].abs().max()), torch.finfo(stored_TE.dtype).max
+        wider = "bf16" if self.identity.dtype == "fp16" else "fp32"
+        raise ValueError(
+            f"{where} reach {largest:.6g}, more than {self.identity.dtype} can hold ({limit:.6g}); "
+            f"nothing of this shard was written; store them as `dtype: {wider}`"
+        )
+
+    def _digest(self, file: Shard) -> str:
+        """The digest of a complete shard: from its facts if they are of this very file, else read again."""
+        facts = _read(file.path.with_suffix(".json"))
+        if isinstance(facts, dict) and facts == _facts(file, str(facts.get("blake2b"))):
+            return str(facts["blake2b"])
+        digest = digest_file(file.path)
+        self._save_facts(file, digest)
+        return digest
+
+    def _save_facts(self, file: Shard, digest: str) -> None:
+        write_json(file.path.with_suffix(".json"), _facts(file, digest))
+
+
+def _facts(file: Shard, digest: str) -> dict[str, Any]:
+    """What is noted of a shard. The stamp ties it to one file: another builder's may have taken its place."""
+    stat = file.path.stat()
+    return {
+        "bytes": file.num_bytes,
+        "blake2b": digest,
+        "first": file.items.start,
+        "last": file.items.stop - 1,
+        "stamp": [stat.st_size, stat.st_mtime_ns, stat.st_ino],
+    }
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def free_space_check(root: Path | str, num_bytes: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        OSError: fewer than ``num_bytes`` are free where ``root`` is, or will be.
+    """
+    there = Path(root).absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < num_bytes:
+        raise OSError(
+            f"the cache needs {_size(num_bytes)}, {_size(free)} are free in {root}; "
+            "name another folder, cache fewer depths, or store them as bf16"
+        )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 10_000_000 else f"{num_bytes:,} bytes"

@@ -1,0 +1,172 @@
+"""The vectors of a trained run as files, for a vector index or a service of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from legorec.data.files import flush
+from legorec.engine.progress import bar
+from legorec.processes import ALONE, Processes
+from legorec.recipes.assemble import Data, build_model, open_data
+from legorec.recipes.item_vectors import inference, item_pages
+from legorec.recipes.session import Session, choose_device, open_session
+from legorec.recipes.trained import load_best
+from legorec.recommender import Recommender, module_device
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+KEY = "vectors"  # of the one tensor in each safetensors file
+PARTIAL = "export.tmp-"
+
+
+def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
+    """Write a vector for every item and every user into the run folder, in float32.
+
+    ``items.safetensors`` (N, D) with the raw ids of its rows in ``item_ids.parquet``, and
+    ``users.safetensors`` (U, D) or (U, M, D) with ``user_ids.parquet``. A user is encoded from one history,
+    the latest (``latest_spans``). The files appear when all are written, and ``metrics.json`` behind them.
+    With several processes the first one works and the others wait.
+
+    Raises:
+        ValueError: something the user can mend.
+        OSError: the disk is full, or may not be written.
+        Interrupted: the process was asked to stop; none of the files is there.
+    """
+    with processes.agreeing():
+        device = choose_device(settings.device, processes)
+        data = open_data(settings)
+        model = build_model(settings, data, device).eval()
+        loaded = load_best(Path(settings.exp.load or ""), model, settings, data)
+        spans = latest_spans(data)
+    with open_session(settings, processes) as session:
+        session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
+        items = _joined(page.cpu() for page in item_pages(model, data.num_items, settings, session))
+        users = _joined(user_pages(model, data, items, spans, settings, session))
+        shapes = processes.from_first({"items": [*items.shape], "users": [*users.shape]})
+        metrics = {"export": shapes | {"users_without_history": int((spans < 0).sum())}}
+        with processes.agreeing():
+            if processes.is_first:
+                write(session.folder.path, {"item": items, "user": users}, data)
+        session.folder.write_metrics(metrics)
+        for name in ("items", "users"):
+            session.log(
+                f"wrote {session.folder.path / name}.safetensors {tuple(shapes[name])}: "
+                f'safetensors.torch.load_file(path)["{KEY}"]; row by row as "id" of {name[:-1]}_ids.parquet'
+            )
+        if model.reads_history:
+            session.log(f"the predictor {settings.model.predictor.name} also reads the clicks of a user")
+        return metrics
+
+
+def latest_spans(data: Data) -> np.ndarray:
+    """(U,) the stored history before the last impression of each user; -1 where a user has no impression.
+
+    The last one is that of the latest time where all splits know times, otherwise one of the last split that
+    the user is in (train, dev, test); among equals the one with the longest history.
+    """
+    store, parts = data.store, data.settings.splits
+    names = [name for name in dict.fromkeys((parts.train, parts.dev, parts.test)) if name in store.splits]
+    tables = [store.interactions(name) for name in names]
+    latest = np.full(len(store.users), -1, dtype=np.int64)
+    if not tables:
+        return latest
+    times = [table.time for table in tables if table.time is not None]
+    if len(times) < len(tables):
+        times = [np.full(len(table), place) for place, table in enumerate(tables)]
+    user = np.concatenate([table.user for table in tables])
+    span = np.concatenate([table.span for table in tables])
+    order = np.lexsort((data.histories.whole().lengths[span], np.concatenate(times), user))
+    last = np.append(user[order][1:] != user[order][:-1], True) if len(order) else np.zeros(0, dtype=bool)
+    latest[user[order][last]] = span[order][last]
+    return latest
+
+
+def user_pages(
+    model: Recommender,
+    data: Data,
+    items: Tensor,
+    spans: np.ndarray,
+    settings: Settings,
+    session: Session,
+) -> Iterator[Tensor]:
+    """Vectors of every user on the host, in the order of the users, in pages; of the first process alone.
+
+    Args:
+        items: (N, D) vectors of every item, on the host.
+        spans: (U,) the history of each user; an empty one where it is -1.
+
+    Raises:
+        Interrupted: the run was asked to stop meanwhile.
+    """
+    device, rows = module_device(model), np.arange(len(spans))
+    with bar("users", len(spans), shown=session.processes.is_first) as show:
+        for start in range(0, len(spans), settings.exp.evaluation.batch_size):
+            page = rows[start : start + settings.exp.evaluation.batch_size]
+            if session.processes.is_first:
+                history, mask = _histories(data, spans[page])
+                clicks = items[torch.from_numpy(history)].to(device)
+                users = torch.from_numpy(page).to(device)
+                with inference(model, settings):
+                    vectors = model.encode_users(clicks, torch.from_numpy(mask).to(device), users)
+                yield vectors.float().cpu()
+            show(int(page[-1]) + 1, len(spans))
+            session.stop.check()
+
+
+def _histories(data: Data, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Item rows (B, H) and their mask."""
+    if not len(data.histories):
+        return np.zeros((len(spans), 1), dtype=np.int64), np.zeros((len(spans), 1), dtype=bool)
+    history, mask = data.histories.padded(np.maximum(spans, 0))
+    mask &= (spans >= 0)[:, None]
+    return np.where(mask, history, 0).astype(np.int64), mask
+
+
+def write(folder: Path, vectors: dict[str, Tensor], data: Data) -> None:
+    """Put vectors and ids into a folder, all of them or none; those of an earlier export are replaced.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
+    """
+    for left_over in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = folder / f"{PARTIAL}{os.getpid()}"
+    partial.mkdir()
+    try:
+        for name, table in (("item", data.store.items), ("user", data.store.users)):
+            _save(partial / f"{name}s.safetensors", vectors[name].float())
+            table.ids.series().to_frame().write_parquet(partial / f"{name}_ids.parquet")
+        files = sorted(partial.iterdir())
+        for file in files:
+            file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
+            flush(file)
+        for file in files:
+            os.replace(file, folder / file.name)
+        flush(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _joined(pages: Iterable[Tensor]) -> Tensor:
+    """All pages; nothing where there are none, as in a process that is not the first."""
+    whole = list(pages)
+    return torch.cat(whole) if whole else torch.zeros(0)
+
+
+def _save(file: Path, matrix: Tensor) -> None:
+    try:
+        save_file({KEY: matrix.contiguous()}, file)
+    except SafetensorError as problem:
+        size = matrix.numel() * matrix.element_size()
+        raise OSError(f"{file}: could not be written, it needs {size:,} bytes ({problem})") from None

@@ -1,0 +1,46 @@
+"""The vectors of all items of a store, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from legorec.engine.progress import bar
+from legorec.recipes.session import Session
+from legorec.recommender import Recommender, module_device
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+
+@contextmanager
+def inference(model: Recommender, settings: Settings) -> Iterator[None]:
+    """No gradients, in the precision in which the run ranks."""
+    bf16 = settings.exp.policy.precision == "bf16"
+    with torch.inference_mode(), torch.autocast(module_device(model).type, torch.bfloat16, enabled=bf16):
+        yield
+
+
+def item_pages(model: Recommender, num_items: int, settings: Settings, session: Session) -> Iterator[Tensor]:
+    """Vectors of every item, in the order of the catalogue, in pages (N, D).
+
+    With several processes the first one encodes; in the others there is nothing in it, and they wait.
+
+    Raises:
+        Interrupted: the run was asked to stop meanwhile.
+    """
+    pages = torch.arange(num_items).split(settings.exp.evaluation.item_page_size)
+    with bar("items", num_items, shown=session.processes.is_first) as show:
+        for number, page in enumerate(pages):
+            if session.processes.is_first:
+                if number + 1 < len(pages):
+                    model.prefetch(pages[number + 1])
+                with inference(model, settings):
+                    vectors = model.encode_items(page)
+                yield vectors
+            show(int(page[-1]) + 1 if len(page) else 0, num_items)
+            session.stop.check()

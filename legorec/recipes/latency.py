@@ -1,0 +1,183 @@
+"""Response times of single requests, as a service would answer them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from legorec.batch import ClickBatch
+from legorec.data.collate import collate
+from legorec.engine.progress import bar
+from legorec.processes import ALONE, Processes
+from legorec.recipes.assemble import Data, build_model, open_data
+from legorec.recipes.figures import print_figures
+from legorec.recipes.item_vectors import inference, item_pages
+from legorec.recipes.session import Session, choose_device, open_session
+from legorec.recipes.trained import load_best
+from legorec.recommender import Recommender, module_device
+from legorec.settings.schema import LatencySettings
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+WARM_UP = 10  # requests that are answered and not timed
+Request = tuple[np.ndarray, np.ndarray, int]  # item rows clicked, item rows to score, user row
+AT_HAND, ON_THE_SPOT = "item_vectors_at_hand", "items_encoded_on_the_spot"
+
+
+def latency(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
+    """Time ``exp.latency.requests`` impressions of the test split, one by one; returns the figures.
+
+    A request is a history and ``exp.latency.candidates`` candidates, and its answer their scores on the host:
+    from item vectors that were computed beforehand, and once more with the request's own items encoded on the
+    spot. With several processes the first one works and the others wait.
+
+    Raises:
+        ValueError: something the user can mend.
+        Interrupted: the process was asked to stop; nothing is kept.
+    """
+    asked = settings.exp.latency or LatencySettings()
+    with processes.agreeing():
+        device = choose_device(settings.device, processes)
+        data = open_data(settings, ["test"])
+        requests = draw_requests(data, asked.requests, asked.candidates, settings.seed)
+        model = build_model(settings, data, device).eval()
+        loaded = load_best(Path(settings.exp.load), model, settings, data) if settings.exp.load else None
+    with open_session(settings, processes) as session:
+        session.log(f"{session.folder.path}  on {device}, {torch.get_num_threads()} threads")
+        session.log(f"weights of {loaded}" if loaded else "untrained weights: no --load was given")
+        start = time.perf_counter()
+        pages = list(item_pages(model, data.num_items, settings, session))
+        _wait_for(device)
+        seconds = time.perf_counter() - start
+        table = torch.cat(pages) if pages else torch.zeros(0)
+
+        def answered(title: str, item_table: Tensor | None) -> dict[str, float]:
+            with inference(model, settings):
+                reply = partial(answer, model, item_table=item_table)
+                return _timed(title, reply, requests, device, session)
+
+        figures = {
+            "trained": loaded is not None,
+            "device": str(device),
+            "threads": torch.get_num_threads(),
+            "requests": len(requests),
+            "candidates": asked.candidates,
+            "items": {"count": data.num_items, "seconds": seconds},
+            AT_HAND: answered("vectors at hand", table),
+            ON_THE_SPOT: answered("on the spot", None),
+        }
+        found = processes.from_first({"latency": figures})
+        if processes.is_first:
+            show(settings, figures)
+        session.folder.write_metrics(found)
+        session.log(f"wrote {session.folder.metrics_file}")
+        return found
+
+
+def draw_requests(data: Data, count: int, num_candidates: int, seed: int) -> list[Request]:
+    """Impressions of the test split, in an order drawn from the seed; again from the first where too few.
+
+    An impression's own candidates are filled up with drawn items, or cut, to ``num_candidates``.
+
+    Raises:
+        ValueError: the split is empty, or the store has fewer items than candidates are asked for.
+    """
+    impressions = data.impressions("test")
+    if not len(impressions):
+        raise ValueError(f"{data.store.path}: split '{data.settings.splits.test}' holds no impression")
+    if num_candidates > data.num_items:
+        raise ValueError(
+            f"`exp.latency.candidates` must be at most the {data.num_items} items of {data.store.path}, got "
+            f"{num_candidates}"
+        )
+    rng = np.random.default_rng(seed)
+    rows = np.resize(rng.permutation(len(impressions)), count)
+    interactions, requests = impressions.interactions, []
+    for row in rows.tolist():
+        history, mask = data.histories.padded(interactions.span[[row]])
+        own = np.unique(interactions.candidates[row])[:num_candidates]
+        drawn = rng.choice(data.num_items, num_candidates, replace=False)
+        others = drawn[~np.isin(drawn, own)][: num_candidates - len(own)]
+        candidates = np.concatenate([own, others]).astype(np.int64)
+        requests.append((history[mask], candidates, int(interactions.user[row])))
+    return requests
+
+
+def answer(model: Recommender, request: Request, item_table: Tensor | None = None) -> np.ndarray:
+    """The scores of a request's candidates, from the items' vectors if they are at hand."""
+    history, candidates, user = request
+    clicked = np.ones((1, max(1, len(history))), dtype=bool) & bool(len(history))
+    shown = history[None] if len(history) else np.zeros((1, 1), dtype=np.int64)
+    everywhere, nobody = np.ones((1, len(candidates)), dtype=bool), np.zeros(1, dtype=np.int64)
+    batch: ClickBatch = collate(
+        shown,
+        clicked,
+        candidates[None],
+        everywhere,
+        np.zeros(everywhere.shape),
+        user=np.array([user]),
+        group=nobody,
+        span=nobody,
+    )
+    scores = model(batch.to(module_device(model)), item_table)
+    return scores[0].cpu().numpy()
+
+
+def _timed(
+    title: str,
+    reply: Callable[[Request], Any],
+    requests: Sequence[Request],
+    device: torch.device,
+    session: Session,
+) -> dict[str, float]:
+    """Milliseconds of one request: median, 95th and 99th percentile; and how many a second, one by one."""
+    times = []
+    with bar(title, len(requests), shown=session.processes.is_first) as advance:
+        for number, request in enumerate([*requests[:WARM_UP], *requests]):
+            if session.processes.is_first:
+                _wait_for(device)
+                start = time.perf_counter()
+                reply(request)
+                _wait_for(device)
+                times.append(time.perf_counter() - start)
+            advance(max(0, number + 1 - WARM_UP), len(requests))
+            session.stop.check()
+    if not times:
+        return {}
+    milliseconds = 1000 * np.array(times[-len(requests) :])
+    shares = {"median_ms": 50, "p95_ms": 95, "p99_ms": 99}
+    found = {name: float(np.percentile(milliseconds, share)) for name, share in shares.items()}
+    return found | {"requests_per_second": 1000 * len(requests) / float(milliseconds.sum())}
+
+
+def _wait_for(device: torch.device) -> None:
+    """Until an accelerator has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def show(settings: Settings, figures: dict[str, Any]) -> None:
+    """Print the figures as a table."""
+    items = figures["items"]
+    print_figures(
+        f"{settings.model.name}: a request of {figures['candidates']} candidates on {figures['device']}",
+        ("", "median ms", "95 % ms", "99 % ms", "requests/s"),
+        [
+            (name.replace("_", " "), *(f"{value:,.3f}" for value in list(each.values())[:3]),
+             f"{each['requests_per_second']:,.1f}")
+            for name, each in ((name, figures[name]) for name in (AT_HAND, ON_THE_SPOT))
+        ],
+        f"{figures['requests']} requests of {settings.data.name} one by one, {figures['threads']} threads; "
+        f"{'trained' if figures['trained'] else 'untrained'} weights; the vectors of all {items['count']:,} "
+        f"items took {items['seconds']:.2f} s beforehand",
+    )  # fmt: skip

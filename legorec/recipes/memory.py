@@ -1,0 +1,127 @@
+"""What training holds in memory, reckoned from the shapes of a model and of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from legorec.engine.optim import trainable
+from legorec.lm.cut import PassThrough
+from legorec.lm.families import part
+from legorec.lm.tuning import TunedLayers
+from legorec.recommender import Recommender
+
+if TYPE_CHECKING:
+    from legorec.data.clicks import ClickStream
+
+BATCHES = 32  # of which the largest is taken
+CHECKPOINTED = ("gradient_checkpointing", "activation_checkpointing")  # transformers' flag, renamed in 5
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """A batch by its sizes. ``tokens`` are of the largest page of items that is encoded at once."""
+
+    items: int
+    tokens: int
+    examples: int
+    history: int  # padded
+    candidates: int
+
+
+def largest_step(stream: ClickStream, lengths_N: Tensor, page_size: int = 0) -> StepSize:
+    """The batch with the most tokens among the first ``BATCHES`` of a run, as training will draw them.
+
+    Args:
+        lengths_N: tokens of every item.
+        page_size: items that are encoded at once; 0: all.
+    """
+    steps = []
+    for number in range(min(BATCHES, stream.num_batches)):
+        batch = stream.batch(number)
+        pages = lengths_N[batch.items].split(page_size or len(batch.items))
+        tokens = max(int(page.sum()) for page in pages)
+        (examples, history), candidates = batch.history.shape, batch.candidates.shape[1]
+        steps.append(StepSize(len(batch.items), tokens, examples, history, candidates))
+    return max(steps, key=lambda step: (step.tokens, step.items))
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """All parameters and buffers, trained or not, in their own dtypes."""
+    return sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
+
+
+def gradient_bytes(model: nn.Module) -> int:
+    """One gradient for each trainable parameter, in its dtype."""
+    return sum(value.nbytes for value in trainable(model).values())
+
+
+def optimizer_bytes(model: nn.Module) -> int:
+    """AdamW's two moments of each trainable parameter, in its dtype, and a step count of four bytes."""
+    return sum(2 * value.nbytes + 4 for value in trainable(model).values())
+
+
+def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> int:
+    """An estimate of what one step keeps for its backward pass.
+
+    Every layer with a matrix (linear, convolution, adapter) keeps what goes in and what comes out, for each
+    row that it sees::
+
+        items       tokens x (E + sum over the layers of source and item encoder of (in + out))
+        vectors     N x D
+        users       B x H x (D + sum over the layers of the user encoder of (in + out))
+        candidates  B x K x D
+
+    ``tokens`` are those of the largest page where items are encoded in pages, of all ``N`` items of the batch
+    otherwise; ``E`` is the width of the token states, ``B`` examples, ``H`` history, ``K`` candidates, ``D``
+    the item width. A value takes the bytes of the layer's weights, under ``bf16`` autocast two at most. With
+    gradient checkpointing a language model keeps what goes into each of its layers, and all of one of them;
+    where nothing is trained in it or before it, nothing.
+
+    Norms and residual sums are not counted: the input that several layers share is, for each of them. Left
+    out are padding, the weights of ``eager`` attention, workspace of kernels and the backward pass's own.
+    """
+    source: Any = model.source
+    encoder: Any = model.item_encoder
+    wide = 2 if bf16 else 4
+    of_token, apart = source.dim * wide, [getattr(source, "lower", None)]
+    for layers in (each for each in encoder.modules() if isinstance(each, TunedLayers)):
+        apart.append(layers.upper)
+        if trainable(layers) or trainable(source):
+            of_token += _of_language_model(layers, source.pretrained.family.layers, bf16)
+    left_out = {id(each) for module in apart if module is not None for each in module.modules()}
+    of_token += _kept(source, bf16, left_out) + _kept(encoder, bf16, left_out)
+    vector = encoder.output_dim * wide
+    of_click = vector + _kept(model.user_encoder, bf16)
+    return (
+        step.tokens * of_token
+        + step.items * vector
+        + step.examples * (step.history * of_click + step.candidates * vector)
+    )
+
+
+def _of_language_model(layers: TunedLayers, path: str, bf16: bool) -> int:
+    """Bytes for each token."""
+    whole: Any = layers.upper.model
+    all_layers = part(whole, path)
+    assert isinstance(all_layers, nn.ModuleList)
+    left = [layer for layer in all_layers if not isinstance(layer, PassThrough)]
+    if not left or not any(getattr(left[0], name, False) for name in CHECKPOINTED):
+        return _kept(whole, bf16)
+    wide = 2 if bf16 else next(left[0].parameters()).itemsize
+    return len(left) * whole.config.hidden_size * wide + max(_kept(layer, bf16) for layer in left)
+
+
+def _kept(module: nn.Module, bf16: bool, left_out: Set[int] = frozenset()) -> int:
+    """Bytes for each row that a module sees; a table is looked up and keeps nothing."""
+    total = 0
+    for each in module.modules():
+        weight = each._parameters.get("weight")
+        if weight is None or weight.dim() < 2 or isinstance(each, nn.Embedding) or id(each) in left_out:
+            continue
+        wide = min(2, weight.itemsize) if bf16 else weight.itemsize
+        total += (weight.shape[-1] + weight.shape[-2]) * wide
+    return total

@@ -1,0 +1,47 @@
+"""Metrics as a table on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from legorec.metrics import MetricReport
+
+
+def print_table(title: str, reports: dict[str, MetricReport]) -> None:
+    """One row a model, one column a metric, and what the figures are means of."""
+    first = next(iter(reports.values()))
+    by_basis: dict[str, list[str]] = {}
+    for name in first:
+        by_basis.setdefault(first.basis(name), []).append(name)
+    several = len(by_basis) > 1
+    caption = "; ".join(
+        f"{', '.join(names)}: {basis}" if several else basis for basis, names in by_basis.items()
+    )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)  # a file or a pipe is as wide as need be
+    pages = _pages(list(first), console.width - max(map(len, reports)) - 4)
+    for page, names in enumerate(pages):
+        last = page == len(pages) - 1
+        table = Table(title=None if page else title, caption=caption if last else None)
+        table.add_column("model")
+        for name in names:
+            table.add_column(name, justify="right")
+        for model, report in reports.items():
+            table.add_row(model, *(f"{report[name]:.4f}" for name in names))
+        console.print(table)
+
+
+def _pages(names: list[str], width: int) -> list[list[str]]:
+    """The columns side by side that fit; a figure takes six places, its borders three."""
+    pages: list[list[str]] = [[]]
+    left = width
+    for name in names:
+        wide = max(6, len(name)) + 3
+        if pages[-1] and wide > left:
+            pages.append([])
+            left = width
+        pages[-1].append(name)
+        left -= wide
+    return pages

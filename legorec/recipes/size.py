@@ -1,0 +1,203 @@
+"""How large a model is and what training it takes, from the settings, a config and a store alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from legorec.build import build, build_arguments
+from legorec.data.clicks import ClickStream
+from legorec.engine.optim import trainable
+from legorec.lm.cut import LowerLayers
+from legorec.lm.pretrained import DTYPES, Pretrained
+from legorec.processes import ALONE, Processes
+from legorec.recipes.assemble import Data, build_model, checkpoint_of, open_data
+from legorec.recipes.cache import cached_depths
+from legorec.recipes.figures import in_bytes, print_figures
+from legorec.recipes.memory import (
+    BATCHES,
+    StepSize,
+    activation_bytes,
+    gradient_bytes,
+    largest_step,
+    optimizer_bytes,
+    weight_bytes,
+)
+from legorec.recommender import Recommender
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+BRICKS = ("source", "item_encoder", "user_encoder", "predictor")
+
+
+def size(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
+    """Print parameters, memory and disk that the settings ask for; returns the figures, all in units of one.
+
+    Nothing is trained and no weight is read: the model is built without memory, so a checkpoint's config and
+    tokenizer are enough, and no cache has to be there. There is no run folder.
+
+    Raises:
+        ValueError: something the user can mend.
+    """
+    with processes.agreeing():
+        own = figures(settings) if processes.is_first else None
+    found = processes.from_first(own)
+    if processes.is_first:
+        show(settings, found)
+    return found
+
+
+def figures(settings: Settings) -> dict[str, Any]:
+    """What ``size`` prints.
+
+    Returns:
+        ``parameters``: of each brick and in ``total``, ``all`` that are loaded and those ``trainable``.
+        ``language_model``: parameters of the ``whole`` checkpoint without a head, and how many of them are
+        ``loaded`` and ``not_loaded``; None without one.
+        ``memory``: bytes of ``weights``, ``gradients``, ``optimizer`` and ``states`` (cached ones that an
+        accelerator keeps) as they are, and of ``activations`` as ``activation_bytes`` estimates them.
+        ``step``: the batch that these are of. ``cache``: tokens and bytes on disk of each depth.
+    """
+    data = open_data(settings, ["train"])
+    with torch.device("meta"):
+        model = build_model(settings, data, torch.device("meta"))
+        lm = language_model(model.source) if checkpoint_of(settings) is not None else None
+    step = training_step(settings, data, model)
+    memory = {
+        "weights": weight_bytes(model),
+        "gradients": gradient_bytes(model),
+        "optimizer": optimizer_bytes(model),
+        "activations": activation_bytes(model, step, bf16=settings.exp.policy.precision == "bf16"),
+        "states": resident_bytes(settings, data, model.source),
+    }
+    bricks = {name: getattr(model, name) for name in BRICKS}
+    return {
+        "parameters": {name: count(brick) for name, brick in (bricks | {"total": model}).items()},
+        "language_model": lm,
+        "memory": memory | {"total": sum(memory.values())},
+        "step": vars(step),
+        "cache": cache_sizes(settings, data, model.source),
+    }
+
+
+def count(module: nn.Module) -> dict[str, int]:
+    """Parameters, and those of them that training changes."""
+    return {
+        "all": sum(value.numel() for value in module.parameters()),
+        "trainable": sum(value.numel() for value in trainable(module).values()),
+    }
+
+
+def language_model(source: Any) -> dict[str, Any]:
+    """How much of the checkpoint is loaded; called under ``torch.device("meta")``."""
+    pretrained: Pretrained = source.pretrained
+    whole = count(pretrained.skeleton())["all"]
+    left_out = count(LowerLayers(pretrained, [source.depth]))["all"] if reads_cache(source) else 0
+    return {
+        "name": pretrained.name,
+        "layers": pretrained.num_layers,
+        "depth": source.depth,
+        "whole": whole,
+        "loaded": whole - left_out,
+        "not_loaded": left_out,
+    }
+
+
+def training_step(settings: Settings, data: Data, model: Recommender) -> StepSize:
+    """The largest of the first batches of this training."""
+    objective: Any = build("objective", settings.model.objective, {})
+    stream = ClickStream(
+        data.training,
+        batch_size=settings.exp.policy.batch_size,
+        num_negatives=objective.num_negatives,
+        positives_only=objective.positives_only,
+        seed=settings.seed,
+    )
+    lengths = data.catalog.lengths.sum(1)
+    if not hasattr(model.source, "catalog"):  # one state an item: its id, or its vector
+        lengths = torch.ones_like(lengths)
+    return largest_step(stream, lengths, settings.exp.policy.item_page_size)
+
+
+def cache_sizes(settings: Settings, data: Data, source: Any) -> list[dict[str, int]]:
+    """Bytes on disk for each depth of ``exp.cache.layers``, otherwise for the one that the model reads."""
+    depths: list[int] = [source.depth] if reads_cache(source) else []
+    if settings.exp.cache is not None:
+        if checkpoint_of(settings) is None:
+            raise ValueError(
+                f"`exp.cache` needs a language model, and model.source is '{settings.model.source.name}'"
+            )
+        depths = cached_depths(settings, source.pretrained)
+    tokens = int(data.catalog.lengths.sum())
+    return [
+        {"depth": depth, "tokens": tokens, "bytes": cache_bytes(settings, data, source)} for depth in depths
+    ]
+
+
+def cache_bytes(settings: Settings, data: Data, source: Any) -> int:
+    """Of one depth: tokens times width times the bytes of a value, and an offset of 8 bytes for each item."""
+    stored = DTYPES[build_arguments("source", settings.model.source)["cache_dtype"]]
+    values = int(data.catalog.lengths.sum()) * source.pretrained.width
+    return values * stored.itemsize + 8 * (data.num_items + 1)
+
+
+def resident_bytes(settings: Settings, data: Data, source: Any) -> int:
+    """Of the cached states that an accelerator keeps; 0 where they are read from disk batch by batch."""
+    found = cache_bytes(settings, data, source) if reads_cache(source) else 0
+    return found if found <= getattr(source, "memory", 0) else 0
+
+
+def reads_cache(source: Any) -> bool:
+    """Whether the layers below are not loaded, as their states come from a cache."""
+    return hasattr(source, "lower") and source.lower is None
+
+
+def show(settings: Settings, found: dict[str, Any]) -> None:
+    """Print the figures as tables."""
+    parameters, lm, memory, step = (
+        found[name] for name in ("parameters", "language_model", "memory", "step")
+    )
+    not_loaded = {name: lm["not_loaded"] for name in ("source", "total")} if lm else {}
+    rows = [
+        (name, *(f"{number:,}" for number in (*each.values(), not_loaded.get(name, 0))))
+        for name, each in parameters.items()
+    ]
+    caption = ""
+    if lm:
+        caption = (
+            f"{lm['name']}, {lm['layers']} layers, has {lm['whole']:,} parameters without a head; "
+            f"{lm['loaded']:,} of them are loaded ({lm['loaded'] / lm['whole']:.1%}), those below layer "
+            f"{lm['depth']} are not"
+            if lm["not_loaded"]
+            else f"all {lm['whole']:,} of {lm['name']} are loaded"
+        )
+    print_figures(
+        f"{settings.model.name}: parameters", ("brick", "all", "trainable", "not loaded"), rows, caption
+    )
+    names = {
+        "weights": "weights",
+        "gradients": "gradients",
+        "optimizer": "AdamW's two moments",
+        "activations": "activations (estimate)",
+        "states": "cached states kept on an accelerator",
+        "total": "total (estimate)",
+    }
+    page = "a page of them" if settings.exp.policy.item_page_size else "all of them"
+    print_figures(
+        f"{settings.model.name}: memory in training",
+        ("", "bytes", ""),
+        [(text, f"{memory[name]:,}", in_bytes(memory[name])) for name, text in names.items()],
+        f"a step of {step['examples']} examples with {step['history']} clicks and {step['candidates']} "
+        f"candidates: {step['items']:,} distinct items, {step['tokens']:,} tokens in {page}; the largest of "
+        f"the first {BATCHES} batches",
+    )
+    if found["cache"]:
+        print_figures(
+            f"{settings.data.name}: cache on disk",
+            ("depth", "tokens", "bytes", ""),
+            [(str(each["depth"]), f"{each['tokens']:,}", f"{each['bytes']:,}", in_bytes(each["bytes"]))
+             for each in found["cache"]],
+        )  # fmt: skip

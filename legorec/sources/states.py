@@ -1,0 +1,135 @@
+"""An item is its text in the hidden states of a language model, cached or computed as they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.lm.cut import LowerLayers
+from legorec.lm.item_states import cache_identity, check_text
+from legorec.lm.pretrained import DTYPES, find_pretrained
+from legorec.lm.state_cache import HiddenStateCache, Prefetcher, ResidentStates
+
+if TYPE_CHECKING:
+    from legorec.data.catalog import Catalog, Tokens
+
+
+class StatesSource(nn.Module):
+    """Item -> the states of its text behind its first layers, which are frozen (DIRE; Liu et al.,
+    2024, section 3.2).
+
+    At depth 0 they are the model's own embeddings, computed on the spot. Deeper, they are read from the cache
+    that a run in mode ``cache`` wrote, and no layer below is loaded; without a ``cache`` folder the layers
+    run on every batch, which gives the same at a multiple of the cost.
+
+    Args:
+        catalog: the items' text.
+        checkpoint: folder or hub name of the language model.
+        layer: how many layers are below, the depth; counted from the top where negative.
+        cache: folder that holds the caches of this model.
+        cache_dtype: of the cached states on disk.
+        dtype: of the states handed on, and of the layers below where they run.
+        attention: as transformers names it; ``auto`` is ``sdpa`` here.
+        memory_gb: caches up to this size are kept on an accelerator; a larger one is read from disk batch by
+            batch. On the CPU they stay mapped files, whatever their size.
+        embed_dim: another width than the model's puts a learned projection behind the states.
+    Raises:
+        ValueError: no such model, items that are not text, or no complete cache of just these states.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        checkpoint: str,
+        layer: int = 0,
+        cache: str | None = None,
+        cache_dtype: Literal["fp32", "bf16", "fp16"] = "bf16",
+        dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+        attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto",
+        memory_gb: float = 4.0,
+        embed_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.catalog = catalog
+        self.pretrained = find_pretrained(checkpoint)
+        check_text(catalog, self.pretrained)
+        self.depth = self.pretrained.depth(layer)
+        self.field_kinds = ("text",)
+        self.dtype, self.attention = dtype, attention
+        self.memory = int(memory_gb * 2**30)
+        self.lower: LowerLayers | None = None
+        self.cache: HiddenStateCache | None = None
+        if self.depth and cache is not None:
+            if torch.get_default_device().type != "meta":  # only counted, not run
+                identity = cache_identity(
+                    catalog,
+                    self.pretrained,
+                    self.depth,
+                    stored=cache_dtype,
+                    computed=dtype,
+                    attention=attention,
+                )
+                self.cache = HiddenStateCache.open(cache, identity)
+        else:
+            self.lower = LowerLayers(self.pretrained, [self.depth], dtype, attention)
+        width = self.pretrained.width
+        self.dim = embed_dim or width
+        self.project = nn.Identity() if self.dim == width else nn.Linear(width, self.dim)
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the model goes
+        self._for_new: list[LowerLayers] = []  # a list, so that they are no part of the model
+        self._resident: ResidentStates | None = None
+        self._ahead: Prefetcher | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; there may be no parameter that says so."""
+        place: Tensor = self._place  # type: ignore[assignment]
+        return place.device
+
+    def forward(self, items: Tensor) -> TokenStates:
+        """States of ``items`` (N,), rows of the catalogue on the host."""
+        if self.cache is None:
+            return self.embed(self.catalog.tokens(items))
+        return self._states(self._gathered(items), self.cache.lengths[items].unsqueeze(1))
+
+    def embed(self, tokens: Tokens) -> TokenStates:
+        """States of any items, such as new ones, from their tokens: the layers below run for them."""
+        device = self.device
+        lower = self.lower
+        if lower is None:
+            if not self._for_new:
+                self._for_new.append(LowerLayers(self.pretrained, [self.depth], self.dtype, self.attention))
+            lower = self._for_new[0].to(device)
+        states = lower(tokens.ids.to(device), tokens.lengths.sum(1))[self.depth]
+        return self._states(states, tokens.lengths)
+
+    def prefetch(self, items: Tensor) -> None:
+        """Begin to read the states of ``items`` from disk, to be asked for next."""
+        device = self.device
+        if self.cache is None or device.type == "cpu" or self._kept_on(device):
+            return
+        if self._ahead is None:
+            self._ahead = Prefetcher(self.cache)
+        self._ahead.prefetch(items)
+
+    def _gathered(self, items: Tensor) -> Tensor:
+        assert self.cache is not None
+        device = self.device
+        if device.type == "cpu":
+            return self.cache.gather(items)
+        if self._kept_on(device):
+            if self._resident is None or self._resident.values.device != device:
+                self._resident = self.cache.resident(device)
+            return self._resident.gather(items)
+        if self._ahead is None:
+            self._ahead = Prefetcher(self.cache)
+        return self._ahead.take(items).to(device, non_blocking=True)
+
+    def _kept_on(self, device: torch.device) -> bool:
+        return self.cache is not None and device.type != "cpu" and self.cache.nbytes <= self.memory
+
+    def _states(self, values_TE: Tensor, lengths_NF: Tensor) -> TokenStates:
+        return TokenStates(self.project(values_TE.to(DTYPES[self.dtype])), lengths_NF)

@@ -1,0 +1,166 @@
+"""Write a table of vectors and the `embed` layer that names it. One of:
+
+python process/embed.py tokens --checkpoint weights/llama-7b --vocabulary llama --name llama-token
+    the token embeddings of a language model, read without the rest of it
+python process/embed.py glove --vectors weights/glove --store data/MIND-small --name glove
+    GloVe's vectors of the words of a store
+python process/embed.py items --checkpoint weights/minilm --store data/ML-100K --name minilm-items \\
+    --template "[CLS] {title:30} [SEP]" --pool mean
+    a vector for each item of a store: the final states of a language model on its text, pooled
+
+Each has --help. The table goes to data/embed/NAME.safetensors, the layer to config/embed/NAME.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from legorec.data.glove import Coverage, filled, read_glove, tokens_of
+from legorec.data.item_text import ItemText, tokenization_of
+from legorec.data.raw.command import Arguments, run
+from legorec.data.store import Store
+from legorec.data.vectors import ITEMS, NewTable, Rows
+from legorec.data.writing.progress import Progress
+from legorec.lm.pretrained import DTYPES, find_pretrained
+from legorec.lm.tables import POOLS, item_vectors, token_table
+
+REMARKS = {
+    "tokens": "The token table of a language model; process/embed.py tokens writes it.",
+    "glove": "GloVe's vectors of the words of a store; process/embed.py glove writes them.",
+    "items": "Vectors of the items of a store, for the source `vectors`; process/embed.py items writes them.",
+}
+
+
+def arguments_of(kind: str) -> Arguments:
+    """A parser with what every kind of table takes."""
+    parser = Arguments(__doc__, prog=f"{Path(sys.argv[0]).name} {kind}")
+    parser.add_argument("--name", required=True, help="of the table and of its layer")
+    parser.add_argument("--out", type=Path, default="data/embed", metavar="FOLDER", help="for the table")
+    parser.add_argument("--config", type=Path, default="config/embed", metavar="FOLDER", help="for the layer")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    return parser
+
+
+def new_table(kind: str, vocabulary: str, args: argparse.Namespace) -> NewTable:
+    """The files to write, once nothing stands in their way."""
+    return NewTable(args.name, vocabulary, args.out, args.config, REMARKS[kind], args.overwrite)
+
+
+def tokens(arguments: Sequence[str]) -> None:
+    """A language model's token table."""
+    parser = arguments_of("tokens")
+    parser.add_argument("--checkpoint", required=True, help="a folder, or a name of the Hugging Face hub")
+    parser.add_argument("--vocabulary", required=True, help="the name of its tokenizer in a store")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the table; left out, the checkpoint's own")
+    args = parser.parse_args(arguments)
+    if args.vocabulary == ITEMS:
+        raise ValueError(f"`vocabulary` must name a tokenizer; '{ITEMS}' stands for vectors of items")
+    new = new_table("tokens", args.vocabulary, args)
+    table, rows = token_table(find_pretrained(args.checkpoint), args.dtype)
+    new.write(table, rows)
+    report(new, table)
+    if len(table) != rows.count:
+        print(f"  its tokenizer has {rows.count:,} tokens; a word-level model takes that many rows")
+
+
+def glove(arguments: Sequence[str]) -> None:
+    """GloVe's vectors of the words of a store."""
+    parser = arguments_of("glove")
+    parser.add_argument(
+        "--vectors", type=Path, required=True, metavar="PATH",
+        help="GloVe's text file, or a folder with its matrix (see process/fetch_model.py)",
+    )  # fmt: skip
+    parser.add_argument("--store", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--tokenizer", default="words", help="of the store")
+    parser.add_argument(
+        "--min_found", type=float, default=0.5, help="share of the words that GloVe must have"
+    )
+    parser.add_argument("--seed", type=int, default=2023, help="of the vectors of words that GloVe lacks")
+    args = parser.parse_args(arguments)
+    if not 0 <= args.min_found <= 1:
+        raise ValueError(f"`min_found` must be between 0 and 1, got {args.min_found}")
+    store = Store.open(args.store)
+    words = tokens_of(store, args.tokenizer)
+    new = new_table("glove", args.tokenizer, args)
+    progress = Progress.on_stderr()
+    progress.say(f"looking for {len(words):,} words in {args.vectors}")
+    found = read_glove(args.vectors, words)
+    coverage = Coverage.of(store, args.tokenizer, words, found)
+    if not found or coverage.share < args.min_found:
+        raise ValueError(
+            f"{args.vectors} has {coverage}; fewer than --min_found ({args.min_found:.0%}) of the words, so "
+            "nothing was written: is it of another language?"
+        )
+    table = torch.from_numpy(filled(words, found, args.seed))
+    new.write(table, Rows.of_tokens(store.tokenizer(args.tokenizer)))
+    report(new, table)
+    print(f"  found: {coverage}; the others are drawn")
+
+
+def items(arguments: Sequence[str]) -> None:
+    """A language model's vector of each item."""
+    parser = arguments_of("items")
+    parser.add_argument("--checkpoint", required=True, help="a folder, or a name of the Hugging Face hub")
+    parser.add_argument("--store", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--template", required=True, help="such as 'Title: {title:30}'; {field:budget} in tokens"
+    )
+    parser.add_argument("--pool", choices=POOLS, default="mean", help="of an item's tokens")
+    parser.add_argument("--normalize", action="store_true", help="vectors of length 1")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the model; vectors are fp32")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--token_budget", type=int, default=8192, help="tokens that are run at once")
+    args = parser.parse_args(arguments)
+    device = usable(args.device)
+    store = Store.open(args.store)
+    new = new_table("items", ITEMS, args)
+    pretrained = find_pretrained(args.checkpoint)
+    tokenizer = pretrained.tokenizer()
+    text = ItemText(args.template, tokenizer, tokenization_of(store, tokenizer, args.checkpoint))
+    rows = text.from_store(store)
+    table = item_vectors(
+        pretrained, rows, args.pool, normalize=args.normalize, dtype=args.dtype, device=device,
+        token_budget=args.token_budget, progress=Progress.on_stderr(),
+    )  # fmt: skip
+    new.write(table, Rows.of_items(store))
+    report(new, table)
+    if empty := int((rows.lengths == 0).sum()):
+        print(f"  {empty:,} items without a token have zeros")
+
+
+def usable(name: str) -> torch.device:
+    """A device by name, tried out; ``auto`` takes the accelerator there is."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"`device` '{name}' cannot be used here: {reason}") from None
+
+
+def report(new: NewTable, table: torch.Tensor) -> None:
+    """What was written, and how it is used."""
+    dtype = str(table.dtype).removeprefix("torch.")
+    print(f"{new.path}: {len(table):,} rows, {table.shape[1]} wide, {dtype}; --embed {new.layer_path}")
+
+
+KINDS: dict[str, Callable[[Sequence[str]], None]] = {"tokens": tokens, "glove": glove, "items": items}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = Arguments(__doc__)
+    parser.add_argument("kind", choices=KINDS, help="of table")
+    KINDS[parser.parse_args(given[:1]).kind](given[1:])
+
+
+if __name__ == "__main__":
+    run(main)

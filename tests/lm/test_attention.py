@@ -1,0 +1,82 @@
+"""Our attention for short rows against torch's, in every form that a language model asks for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from legorec.lm.attention import implementation, short_row_attention
+from legorec.lm.cut import LowerLayers, UpperLayers
+from tests.lm.tiny import difference, packed_ids
+
+B, HEADS, L, D = 3, 4, 5, 8
+
+
+def masks() -> dict[str, torch.Tensor | None]:
+    causal = torch.ones(L, L, dtype=torch.bool).tril()
+    padding = (torch.arange(L) < torch.tensor([5, 2, 4]).unsqueeze(1))[:, None, None, :].expand(-1, 1, L, -1)
+    return {"none": None, "causal": causal[None, None], "padded": padding, "both": padding & causal}
+
+
+@pytest.mark.parametrize("shared", [1, 2, 4])
+@pytest.mark.parametrize("mask", masks())
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_it_is_scaled_dot_product_attention(mask, shared, scaling):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(B, heads, L, D, generator=generator, dtype=torch.float64).requires_grad_()
+        for heads in (HEADS, HEADS // shared, HEADS // shared)
+    )
+    seen = masks()[mask]
+    out, weights = short_row_attention(nn.Identity(), query, key, value, seen, scaling=scaling)
+    wanted = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=seen, scale=scaling, enable_gqa=shared > 1
+    ).transpose(1, 2)
+    assert weights is None and out.is_contiguous()
+    torch.testing.assert_close(out, wanted)
+    weight = torch.randn(out.shape, generator=generator, dtype=torch.float64)
+    inputs = (query, key, value)
+    for mine, theirs in zip(
+        torch.autograd.grad((out * weight).sum(), inputs),
+        torch.autograd.grad((wanted * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_dropout_keeps_the_mean():
+    torch.manual_seed(0)
+    query = torch.zeros(400, 1, 4, 2)
+    value = torch.ones(400, 1, 4, 2)
+    out, _ = short_row_attention(nn.Identity(), query, query, value, None, dropout=0.5)
+    assert out.unique().numel() > 1 and abs(out.mean() - 1) < 0.05
+
+
+def test_names():
+    assert implementation("sdpa") == "sdpa" and implementation("auto") == implementation("auto") != "auto"
+
+
+@pytest.mark.parametrize("model_type", ["llama", "bert", "gpt2"])
+def test_every_implementation_gives_the_same(checkpoint, model_type):
+    pretrained = checkpoint(model_type)
+    ids, lengths = packed_ids([5, 3, 0, 5, 1])
+    states = LowerLayers(pretrained, [1])(ids, lengths)[1]
+    found = {
+        name: UpperLayers(pretrained, 1, attention=name).eval()(states, lengths)
+        for name in ("auto", "sdpa", "eager")
+    }
+    assert difference(found["auto"], found["sdpa"]) < 1e-6
+    assert difference(found["auto"], found["eager"]) < 1e-6
+
+
+def test_rows_beyond_a_window_are_left_to_transformers(checkpoint):
+    pretrained = checkpoint("mistral", sliding_window=4)
+    ids, lengths = packed_ids([3, 9, 4, 9])
+    states = LowerLayers(pretrained, [1])(ids, lengths)[1]
+    auto, plain = (UpperLayers(pretrained, 1, attention=name).eval() for name in ("auto", "sdpa"))
+    assert difference(auto(states, lengths), plain(states, lengths)) < 1e-6
+    short = packed_ids([3, 4])
+    states = LowerLayers(pretrained, [1])(*short)[1]
+    assert difference(auto(states, short[1]), plain(states, short[1])) < 1e-6

@@ -1,0 +1,91 @@
+"""The token table is the checkpoint's own, and an item's vector is the whole model's states, pooled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+
+from legorec.data.ragged import Ragged
+from legorec.data.vectors import Rows
+from legorec.lm import tables
+from legorec.lm.tables import POOLS, item_vectors, token_table
+from tests.lm.tiny import difference, packed_ids, states_of, tiny, whole
+
+LENGTHS = [3, 0, 7, 1, 7, 2, 0, 30, 5]
+
+
+def items() -> Ragged:
+    return Ragged.from_lengths(packed_ids(LENGTHS)[0].int().numpy(), LENGTHS)
+
+
+def pooled(states: torch.Tensor, pool: str) -> torch.Tensor:
+    """One item by hand; an empty one has zeros."""
+    if not len(states):
+        return torch.zeros(states.shape[1])
+    return {"mean": states.mean(0), "cls": states[0], "last": states[-1]}[pool]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "opt"])
+def test_item_vectors_are_the_whole_models(checkpoint, model_type: str, pool: str) -> None:
+    pretrained = checkpoint(model_type)
+    states = states_of(whole(pretrained), *packed_ids(LENGTHS)).split(LENGTHS)
+    expected = torch.stack([pooled(each, pool) for each in states])
+    for budget in (1, 20, 8192):
+        found = item_vectors(pretrained, items(), pool, token_budget=budget)
+        assert found.dtype == torch.float32 and not found.requires_grad
+        assert difference(found, expected) < 1e-5
+    normal = item_vectors(pretrained, items(), pool, normalize=True)
+    assert difference(normal, torch.nn.functional.normalize(expected)) < 1e-5
+    assert not normal[1].any()
+
+
+def test_a_narrower_output_is_taken(checkpoint) -> None:
+    pretrained = checkpoint("opt", word_embed_proj_dim=16)
+    assert item_vectors(pretrained, items(), "mean").shape == (len(LENGTHS), 16)
+
+
+def test_reduced_precision_is_near_and_comes_out_in_fp32(checkpoint) -> None:
+    pretrained = checkpoint("bert")
+    found = item_vectors(pretrained, items(), "mean", dtype="bf16")
+    assert found.dtype == torch.float32
+    assert 0 < difference(found, item_vectors(pretrained, items(), "mean")) < 0.1
+
+
+def test_batches_keep_to_the_budget() -> None:
+    rows = items()
+    batches = list(tables._batches(rows.lengths, 15))
+    assert sorted(row for batch in batches for row in batch) == [0, 2, 3, 4, 5, 7, 8]
+    for batch in batches:
+        assert len(batch) == 1 or rows.lengths[batch].max() * len(batch) <= 15
+
+
+def test_no_items_at_all(checkpoint) -> None:
+    assert item_vectors(checkpoint("bert"), Ragged.from_lists([]), "mean").shape == (0, 32)
+
+
+def test_refusals(checkpoint) -> None:
+    bert = checkpoint("bert")
+    with pytest.raises(ValueError, match=r"`pool` must be one of mean, cls, last, got 'max'"):
+        item_vectors(bert, items(), "max")
+    with pytest.raises(ValueError, match=r"`token_budget` must be at least 1, got 0"):
+        item_vectors(bert, items(), "mean", token_budget=0)
+    long = Ragged.from_lists([[5] * 65])
+    with pytest.raises(ValueError, match=r"longest item has 65 tokens, .* at most 64; .* as in {title:20}"):
+        item_vectors(bert, long, "mean")
+
+
+@pytest.mark.parametrize("options", [{}, {"head": True}, {"sharded": True}])
+def test_token_table_is_the_checkpoints_in_full(tmp_path: Path, options: dict[str, bool]) -> None:
+    """The model's table has 97 rows, its tokenizer 3 tokens."""
+    pretrained = tiny("llama", tmp_path, **options)
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2}, unk_token="a"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    table, rows = token_table(pretrained)
+    assert torch.equal(table, whole(pretrained).get_input_embeddings().weight)
+    assert rows == Rows.of_tokens(tokenizer) and rows.count == 3
+    half, _ = token_table(pretrained, "bf16")
+    assert half.dtype == torch.bfloat16 and torch.equal(half, table.bfloat16())

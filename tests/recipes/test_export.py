@@ -1,0 +1,205 @@
+"""Exported vectors are the model's, and score as it does."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+import worker
+from legorec.batch import Ranking
+from legorec.data.store import Store
+from legorec.engine.signals import StopRequest
+from legorec.recipes import export
+from legorec.recipes.assemble import build_model, open_data
+from legorec.recipes.export import KEY, latest_spans
+from legorec.recipes.trained import load_best
+from legorec.recommender import Recommender
+from legorec.scorers.clicks import rank
+from legorec.settings import read_command_line
+from tests.language_runs import language_arguments, write_language_model, write_language_store
+from tests.launching import shared
+from tests.runs import arguments, finish, only_run, refused, run_folders
+
+FILES = {"items.safetensors", "item_ids.parquet", "users.safetensors", "user_ids.parquet"}
+
+
+def vectors(run: Path, name: str) -> torch.Tensor:
+    return load_file(run / f"{name}.safetensors")[KEY]
+
+
+def ids(run: Path, name: str) -> list[str]:
+    return pl.read_parquet(run / f"{name}_ids.parquet")["id"].to_list()
+
+
+def check(run: Path, argv: list[str], trained: Path) -> None:
+    """The files of an export against the model that it came from."""
+    settings = read_command_line(argv)
+    data = open_data(settings)
+    model: Recommender = build_model(settings, data, torch.device("cpu")).eval()
+    load_best(trained, model, settings, data)
+    items, users = vectors(run, "items"), vectors(run, "users")
+    assert items.dtype == users.dtype == torch.float32
+    assert ids(run, "item") == list(data.store.items.ids) and ids(run, "user") == list(data.store.users.ids)
+    assert (len(items), len(users)) == (len(data.store.items), len(data.store.users))
+    with torch.inference_mode():
+        assert torch.allclose(items, model.encode_items(torch.arange(len(items))), atol=1e-6)
+        impressions = data.impressions("test")
+        ranked: Ranking = rank(model, impressions)
+        shown, latest, checked = impressions.interactions, latest_spans(data), 0
+        for row in range(len(impressions)):
+            user = int(shown.user[row])
+            if shown.span[row] != latest[user]:
+                continue
+            candidates = items[torch.from_numpy(shown.candidates[row].astype(np.int64))]
+            scores = model.score(users[[user]], candidates[None])[0].numpy()
+            assert np.allclose(scores, ranked.score[ranked.group == row], atol=1e-5)
+            checked += 1
+        assert checked > 0
+
+
+@pytest.mark.parametrize("model", ["lego_nrms", "lego_naml_id"])
+def test_vectors_are_those_of_the_model_and_score_as_rank_does(
+    store: Path, tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = finish(arguments(store, tmp_path / "trained", model=model, exp="train"))
+    argv = arguments(store, tmp_path / "runs", model=model, exp="export", load=trained)
+    run = finish(argv)
+    check(run, argv, trained)
+    assert {path.name for path in run.iterdir()} >= FILES and not list(run.glob("*.tmp-*"))
+    found = json.loads((run / "metrics.json").read_text())["export"]
+    assert found["items"] == [60, 16] and found["users"] == [20, 16]
+    assert 'load_file(path)["vectors"]' in capsys.readouterr().out
+
+
+def test_those_of_a_language_model_too(tmp_path: Path) -> None:
+    """With its lower layers in a cache."""
+    lm = write_language_model(tmp_path / "bert", "bert").folder
+    store = write_language_store(tmp_path / "store", bert=lm)
+    places = (store, lm, tmp_path / "cache")
+    cached = language_arguments(*places, tmp_path / "r", model="bert-nrms", exp="bert-split")
+    assert worker.main([*cached, "--exp.cache.layers", "[-1]"]) == 0
+    flags: dict[str, Any] = {"model": "bert-nrms", "layer": -1}
+    trained = finish(language_arguments(*places, tmp_path / "trained", exp="train", **flags, epoch=1))
+    argv = language_arguments(*places, tmp_path / "runs", exp="export", **flags, load=trained)
+    check(finish(argv), argv, trained)
+
+
+def test_the_size_of_pages_changes_nothing(store: Path, done: Path, tmp_path: Path) -> None:
+    runs = []
+    for size in (1, 7, 1000):
+        pages: dict[str, Any] = {"page_size": size, "eval_batch_size": size}
+        runs.append(finish(arguments(store, tmp_path / str(size), exp="export", load=done, **pages)))
+    for name in ("items", "users"):
+        for run in runs[1:]:
+            assert torch.allclose(vectors(run, name), vectors(runs[0], name), atol=1e-6)
+
+
+def test_the_latest_history_is_that_before_the_last_impression(store: Path, tmp_path: Path) -> None:
+    data = open_data(read_command_line(arguments(store, tmp_path, exp="latency")))
+    latest, lengths = latest_spans(data), data.histories.whole().lengths
+    for user in range(len(data.store.users)):
+        spans: list[int] = []
+        for split in ("test", "dev", "train"):
+            of_user = data.store.interactions(split)
+            spans = spans or of_user.span[of_user.user == user].tolist()
+        longest = max((lengths[span] for span in spans), default=0)
+        assert latest[user] == -1 if not spans else latest[user] in spans and lengths[latest[user]] == longest
+
+
+def test_times_decide_where_there_are_any(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_data(read_command_line(arguments(store, tmp_path, exp="latency")))
+    tables = {split: data.store.interactions(split) for split in ("train", "dev", "test")}
+    for number, table in enumerate(
+        tables.values()
+    ):  # train is the latest here, its first impression the last
+        object.__setattr__(table, "time", np.arange(len(table))[::-1] - 1000 * number)
+    train = tables["train"]
+    users, first = np.unique(train.user, return_index=True)
+    assert np.array_equal(latest_spans(data)[users], train.span[first])
+    object.__setattr__(tables["dev"], "time", None)
+    assert not np.array_equal(latest_spans(data)[users], train.span[first])
+
+
+def test_a_user_without_an_impression_has_an_empty_history(
+    store: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = np.full(len(Store.open(store).users), -1)
+    monkeypatch.setattr(export, "latest_spans", lambda data: spans)
+    run = finish(arguments(store, tmp_path, exp="export", load=done))
+    assert torch.equal(vectors(run, "users"), torch.zeros(20, 16))  # what NRMS gives for it
+    found = json.loads((run / "metrics.json").read_text())["export"]
+    assert found["users_without_history"] == 20
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_stopped_it_leaves_none_of_its_files(
+    store: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Among the items, at their end, among the users; and the same command goes on."""
+    argv = arguments(store, tmp_path, exp="export", load=done, page_size=20, eval_batch_size=10)
+    asked = 0
+    real = StopRequest.check
+
+    def stop_then(request: StopRequest) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == after:
+            signal.raise_signal(signal.SIGINT)
+        real(request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StopRequest, "check", stop_then)
+        assert worker.main(argv) == 130
+    (run,) = run_folders(tmp_path)
+    assert not FILES & {path.name for path in run.iterdir()} and not (run / "metrics.json").exists()
+    assert finish(argv) == run and {path.name for path in run.iterdir()} >= FILES
+
+
+def test_a_full_disk_leaves_none_of_its_files(
+    store: Path,
+    done: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = export.save_file
+
+    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        if path.name == "users.safetensors":
+            raise SafetensorError("No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(export, "save_file", full)
+    argv = arguments(store, tmp_path, exp="export", load=done)
+    refused(argv, capsys, "could not be written, it needs 1,280 bytes", "No space left")
+    (run,) = run_folders(tmp_path)
+    assert not FILES & {path.name for path in run.iterdir()} and not list(run.glob("*.tmp-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exp", ["size", "latency", "export"])
+def test_of_two_processes_one_works_and_the_other_waits(
+    store: Path, done: Path, tmp_path: Path, exp: str
+) -> None:
+    flags: dict[str, Any] = {} if exp == "size" else {"load": done}
+    status, out = shared(2, arguments(store, tmp_path / "two", exp=exp, **flags))
+    assert status == 0, out
+    assert out.count("NRMS: ") == {"size": 2, "latency": 1, "export": 0}[exp]  # tables, each once
+    if exp == "export":
+        alone, two = finish(arguments(store, tmp_path / "one", exp=exp, **flags)), only_run(tmp_path / "two")
+        assert all((alone / name).read_bytes() == (two / name).read_bytes() for name in FILES)
+
+
+def test_a_run_is_needed(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(arguments(store, tmp_path, exp="export"), capsys, "--load")
