@@ -70,8 +70,7 @@ def _run(settings: Settings, processes: Processes) -> int:
                 run(settings, processes)
             except Interrupted as stopped:
                 if processes.is_first:
-                    instead = " in place of --overwrite true" if settings.overwrite else ""
-                    print(f"stopped; go on with the same command and --resume true{instead}", file=sys.stderr)
+                    print(f"stopped; go on with the same command{_to_resume(settings)}", file=sys.stderr)
                 processes.meet()  # whoever ends before that takes the launcher for a failure, and is followed
                 return stopped.exit_status
     except PeerError as error:
@@ -86,6 +85,13 @@ def _run(settings: Settings, processes: Processes) -> int:
             processes.give_way()
         return 2
     return 0
+
+
+def _to_resume(settings: Settings) -> str:
+    """What to add to the command of a run that was stopped; a cache run goes on by itself."""
+    if settings.exp.mode == "cache":
+        return ""
+    return " and --resume true" + (" in place of --overwrite true" if settings.overwrite else "")
 
 
 if __name__ == "__main__":

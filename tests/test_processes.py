@@ -77,6 +77,7 @@ def check_facts(one: dict[str, Any], folder: Path, number: int) -> None:
         assert facts["everywhere"] == ("PeerError" if rank else "ValueError")
         assert facts["last"] == ("ValueError" if rank == number - 1 else "PeerError")
         assert facts["claims"] == 1 and facts["seeds"] == number
+        assert "gloo" not in (folder / f"left-{rank}.json").read_text()
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
