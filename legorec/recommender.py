@@ -70,16 +70,21 @@ class Recommender(nn.Module):
         pages = items.split(self.item_page_size) if self.item_page_size else (items,)
         if len(pages) < 2 or not torch.is_grad_enabled():
             return self._encode_page(items)
-        return torch.cat([checkpoint(self._encode_page, page, use_reentrant=False) for page in pages])
+        vectors = []
+        for page, after in zip(pages, [*pages[1:], None], strict=True):
+            if after is not None:
+                self.prefetch(after)
+            vectors.append(checkpoint(self._encode_page, page, use_reentrant=False))
+        return torch.cat(vectors)
 
     def _encode_page(self, items: Tensor) -> Tensor:
         return self.item_encoder(self.source(items))
 
     def prefetch(self, items: Tensor) -> None:
-        """Let the source begin to fetch what it needs of ``items``, which are asked for next."""
+        """Let the source begin to fetch what it needs of ``items``, which are asked for soon."""
         fetch = getattr(self.source, "prefetch", None)
         if fetch is not None:
-            fetch(items)
+            fetch(items[: self.item_page_size] if self.item_page_size else items)
 
     def encode_users(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
         """User vectors (B, D) or (B, M, D) from the vectors of clicked items, oldest first.

@@ -30,7 +30,7 @@ WRONG = {
     "store is a file": ({"data.store": __file__}, f"{__file__}: there is no such folder"),
     "no device": ({"device": "cuda:99"}, "`device` 'cuda:99' cannot be used here"),
     "item_lr": ({"item_lr": 1e-3}, "`item_lr` (0.001) has nothing to act on"),
-    "load where none is read": ({"exp.load": "x"}, "exp.load: is read in the modes dev, test, export and latency only"),
+    "load where none is read": ({"exp.load": "x"}, "exp.load: is read in the modes dev, test,"),
     "no table": ({"embed.tables": "[{vocabulary: words, path: none.npy}]"}, "no file none.npy"),
 }  # fmt: skip
 

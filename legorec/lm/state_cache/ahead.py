@@ -11,8 +11,9 @@ from legorec.lm.state_cache.reading import HiddenStateCache
 
 
 class Prefetcher:
-    """Gathers ahead in one thread, into pinned memory where there is CUDA; at most one batch is ahead.
+    """Gathers ahead in one thread, into pinned memory where there is CUDA.
 
+    Three are kept, for a page, the page after it, and the first page of the next batch may all be under way.
     It can be dropped at any time: the thread ends with it, after the gather that it is at.
     """
 
@@ -21,25 +22,27 @@ class Prefetcher:
         self.pinned = torch.cuda.is_available() if pinned is None else pinned
         # Not a daemon thread: one that is inside torch when the interpreter goes down aborts the process.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hidden-states")
-        self._ahead: tuple[Tensor, Future[Tensor]] | None = None
+        self._begun: list[tuple[Tensor, Future[Tensor]]] = []
 
     def prefetch(self, items: Tensor) -> None:
-        """Begin to gather ``items``; what was begun before and not taken is let go."""
-        if self._ahead is not None:
-            self._ahead[1].cancel()
+        """Begin to gather ``items``; of what was begun and not taken, all but the last two is let go."""
+        for _, gathering in self._begun[:-2]:
+            gathering.cancel()
         items = items.clone()  # the caller may go on to change its own
-        self._ahead = items, self._thread.submit(_gathered, self.cache, items, self.pinned)
+        self._begun = [
+            *self._begun[-2:],
+            (items, self._thread.submit(_gathered, self.cache, items, self.pinned)),
+        ]
 
     def take(self, items: Tensor) -> Tensor:
         """States of ``items``: those begun ahead if they are of these, else gathered now.
 
         Raises: what gathering raised.
         """
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            if torch.equal(ahead[0], items):
-                return ahead[1].result()
-            ahead[1].cancel()
+        for place, (begun, gathering) in enumerate(self._begun):
+            if torch.equal(begun, items):
+                del self._begun[place]
+                return gathering.result()
         return _gathered(self.cache, items, self.pinned)
 
 
