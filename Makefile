@@ -11,7 +11,8 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
 DEMO_EPOCHS ?= 5
-DEMO_LM ?= --exp config/exp/tt-llm.yaml --layer -1 --batch_size 1024 --lr 2e-3 --item_lr 1e-3 --epoch 4
+DEMO_LM ?= --exp config/exp/tt-llm.yaml --layer -1 --batch_size 1024 --lr 3e-3 --item_lr 1e-3 --epoch 6 \
+	--patience 9 --precision bf16
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet --progress-bar off
 READY := .venv/.ready
