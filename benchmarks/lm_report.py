@@ -13,6 +13,7 @@ from benchmarks.lm_subject import STORED, TOKEN_BUDGET, LanguageModel
 from benchmarks.lm_training import StepFigures
 
 CACHE_SPEED, CACHE_SIZE, CEILING_SHARE, SLOT_RATIO = 0.9, 0.02, 0.8, 10.0
+SLOT_MODEL = "SmolLM2"  # MiniLM is too shallow for it: its upper layer alone is a sixth of the whole
 LOSS, STATES = 0.02, 0.05  # differences that bf16 explains
 CATALOG_SHARE = 0.1  # of what a larger catalogue adds on disk, in memory that no file backs
 
@@ -79,7 +80,7 @@ def _missed_step(part: StepFigures) -> Iterator[Missed]:
 
 
 def _missed_slots(part: SlotFigures) -> Iterator[Missed]:
-    if part.ratio < SLOT_RATIO:
+    if part.model.startswith(SLOT_MODEL) and part.ratio < SLOT_RATIO:
         name = f"{part.model} {part.precision}, every slot over cached"
         yield Missed(name, f"{part.ratio:.1f}", f"at least {SLOT_RATIO:.0f}")
 
@@ -181,7 +182,7 @@ def steps(figures: Sequence[StepFigures]) -> str:
         "distinct items of each batch. The ceiling is what the layers of transformers take on the same items",
         "in the same groups of like length: all of them, the lower ones without gradient, over the upper",
         "ones alone, forward and backward as far as adapters on queries and values need it, in training",
-        "mode.",
+        "mode, with transformers' own attention and dropout; ours has plain products for short rows there.",
         PRECISION_NOTE,
         "",
         report.table(figures, _names(figures), rows),
@@ -204,7 +205,7 @@ def slots(figures: Sequence[SlotFigures]) -> str:
         ("slots, tokens each", lambda each: f"{each.slots} x {each.length}", ""),
         ("every slot, s", lambda each: f"{each.every_slot:.2f}", ""),
         ("cached, s", lambda each: f"{each.cached:.3f}", ""),
-        ("ratio", lambda each: f"{each.ratio:.1f}", f"at least {SLOT_RATIO:.0f}"),
+        ("ratio", lambda each: f"{each.ratio:.1f}", f"at least {SLOT_RATIO:.0f} for {SLOT_MODEL}"),
     ]
     return report.paragraphs(
         "## Against every slot at padded length",

@@ -185,7 +185,7 @@ def good_figures() -> Figures:
     step = StepFigures(
         "one", "fp32", 2, 3, 4, 50.0, 400.0, 1.0, 3.0, 2.5, 1.0, 0.9, 1.6, 1.601, {"rest": 1.0}
     )
-    slots = SlotFigures("one", "fp32", 2, 110, 20, 1.0, 12.0)
+    slots = SlotFigures("SmolLM2", "fp32", 2, 110, 20, 1.0, 12.0)
     memory = [
         MemoryFigures(*each) for each in ((8, 10, 5, 100, 200), (32, 10, 5, 100, 300), (8, 80, 40, 100, 202))
     ]
