@@ -41,11 +41,14 @@ def test_config_files_and_scripts_that_pages_name_exist(page: Path) -> None:
 
 def test_worker_commands_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    lines = "\n".join(blocks("")).replace("\\\n", " ").splitlines()
-    commands = [shlex.split(line, comments=True) for line in lines if "worker.py" in line]
-    assert len(commands) >= 2
-    for command in commands:
-        assert read_command_line(command[2:]).exp.mode == "train_test"
+    text = "\n".join(blocks("")).replace("\\\n", " ")
+    for name, value in re.findall(r'^(\w+)="(.*)"$', text, flags=re.MULTILINE):
+        text = text.replace(f"${name}", value)
+    commands = [shlex.split(line, comments=True) for line in text.splitlines() if "worker.py" in line]
+    modes = [read_command_line(command[2:]).exp.mode for command in commands]
+    assert sorted(modes) == ["cache", "train_test", "train_test"]
+    rows = re.findall(r'--run "[^"=]+=([^"]+)"', text)
+    assert rows and all(read_command_line(shlex.split(row)).exp.mode == "train_test" for row in rows)
 
 
 def test_a_brick_alone_and_metrics_run_as_written() -> None:
