@@ -16,6 +16,7 @@ import worker
 from legorec.engine.signals import Interrupted
 from legorec.lm.cut import LowerLayers
 from tests.language_runs import language_arguments, write_language_model, write_language_store
+from tests.launching import one_thread, prepared, shared
 from tests.runs import only_run, refused, run_folders
 
 SPLIT = {"layer": 0, "lora": 0, "fast_eval": 0, "shard_mb": 1}
@@ -165,3 +166,44 @@ def test_training_without_a_cache_says_how_to_write_it(models, store, tmp_path, 
     refused(
         language_arguments(*base, layer=2), capsys, "there is no cache", "--exp config/exp/llama-split.yaml"
     )
+
+
+def bert_split(store: Path, folder: Path, cache: Path, runs: Path) -> list[str]:
+    return language_arguments(store, folder, cache, runs, "bert-naml", "bert-split", **SPLIT, **TOP_LAYERS)
+
+
+TOP_LAYERS = {"exp__cache__layers": "[-1, -2]"}
+SMALL_SHARDS = "import legorec.recipes.cache as cache\ncache.SHARD_UNIT = 4096"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3])
+def test_several_processes_write_the_cache_of_one_and_train_on_it(
+    models, store, tmp_path, monkeypatch, number
+):
+    """The shards are divided, the files the same; then training gives what one gives, to Adam's rounding."""
+    monkeypatch.setattr("legorec.recipes.cache.SHARD_UNIT", 4096)
+    roots = {"one": tmp_path / "one", "several": tmp_path / "several"}
+    with one_thread():
+        assert worker.main(bert_split(store, models["bert"], roots["one"], tmp_path)) == 0
+    argv = bert_split(store, models["bert"], roots["several"], tmp_path)
+    process = prepared(tmp_path, SMALL_SHARDS, number, argv)
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, out
+    assert out.count("items a second") == 1
+    names = [path.relative_to(roots["one"]) for path in sorted(roots["one"].rglob("*.safetensors"))]
+    assert len(names) > 4 and not list(roots["several"].rglob("*.lock"))
+    for name in names:
+        for key, value in load_file(roots["one"] / name).items():
+            assert torch.equal(load_file(roots["several"] / name)[key], value), name
+    measured = []
+    for name, count in (("one", 1), ("several", number)):
+        base = (store, models["bert"], roots[name], tmp_path / name / "runs", "bert-naml", "tt-llm")
+        more = {**TRAIN, "layer": 2, "lora_dropout": 0.0, "acc_batch": 1, "epoch_batch": 0, "epoch": 1}
+        argv = language_arguments(*base, **more)
+        with one_thread():
+            status, out = (worker.main(argv), "") if count == 1 else shared(count, argv)
+        assert status == 0, out
+        measured.append(json.loads((only_run(tmp_path / name / "runs") / "metrics.json").read_text()))
+    for metric, value in measured[0]["test"]["metrics"].items():
+        assert measured[1]["test"]["metrics"][metric] == pytest.approx(value, abs=1e-3), metric
