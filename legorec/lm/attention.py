@@ -26,8 +26,7 @@ def short_row_attention(
     """Softmax attention; on the CPU as plain matrix products, elsewhere as transformers' ``sdpa``.
 
     The CPU kernels behind ``scaled_dot_product_attention`` are made for long rows: with some twenty tokens
-    and a gradient they take half as long again in float32 and four to ten times as long in bfloat16
-    (``python -m benchmarks.kernels``).
+    and a gradient they are slower than this, in bfloat16 several times.
 
     Args:
         query: (B, heads, L, D); ``key`` and ``value`` may have fewer heads, each shared by several queries.
