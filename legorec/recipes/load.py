@@ -147,15 +147,20 @@ class TrainedRecommender:
             raise ValueError(
                 f"{type(self.model.source).__name__} reads item ids alone; it cannot encode a new item"
             )
+        text = catalog.text
         names = [part.name.partition("@")[0] for part in catalog.fields]
+        names = list(text.field_names) if text is not None else names
         for item in items:
             for name in item:
                 if name not in names:
                     raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(names)}")
-        rows = [
-            self._tokenize(part, [item.get(name) for item in items])
-            for part, name in zip(catalog.fields, names, strict=True)
-        ]
+        if text is not None:
+            rows = [text.of([{key: value for key, value in item.items() if value} for item in items])]
+        else:
+            rows = [
+                self._tokenize(part, [item.get(name) for item in items])
+                for part, name in zip(catalog.fields, names, strict=True)
+            ]
         fresh = catalog.with_items(rows).to(catalog.values.device)
         return self.model.item_encoder(embed(fresh.tokens(torch.arange(len(items)))))
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import legorec
 import worker
 from legorec.engine.signals import Interrupted
 from legorec.lm.cut import LowerLayers
@@ -73,6 +74,12 @@ def test_the_published_commands(models, store, caches, tmp_path, model):
     metrics = json.loads((run / "metrics.json").read_text())["test"]
     assert 0 <= metrics["metrics"]["gauc"] <= 1
     assert adapted_scores_are_peft_s(run / "adapter", models[name])
+    trained = legorec.load(run, device="cpu")
+    items = trained.data.store.items
+    (known,) = trained.score([items.ids[0]], [items.ids[1]])
+    category = trained.data.store.vocabulary("category")[items.field("category").rows[1][0]]
+    fresh = {"title": items.text("title")[1], "category": category}
+    assert trained.score([items.ids[0]], [fresh])[0] == pytest.approx(known, abs=1e-2)
     again = language_arguments(*base, "test-llm", layer=2, embed_hidden_size=32, load=run)
     assert worker.main(again) == 0
     (tested,) = (folder for folder in run_folders(tmp_path / "runs") if folder != run)
