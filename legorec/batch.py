@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.nn.fused import PermuteRows
+from legorec.nn.fused import PermuteRows, gather_rows
 from legorec.nn.segments import Segments
 
 
@@ -38,6 +38,12 @@ class ClickBatch:
     group: Tensor  # (B,) what metrics group by
     span: Tensor  # (B,) which stored history this is
     number: int = -1  # its place in the run, for messages
+    kept: tuple[Tensor, Tensor] | None = None  # history and its mask, on the host, of a batch that was moved
+
+    @property
+    def history_on_host(self) -> tuple[Tensor, Tensor]:
+        """``history`` and ``history_mask`` where their values can be read without waiting."""
+        return self.kept or (self.history, self.history_mask)
 
     def to(self, device: torch.device | str) -> ClickBatch:
         """The same batch with everything but ``items`` on a device."""
@@ -46,7 +52,25 @@ class ClickBatch:
             for part in fields(self)
             if part.name != "items" and isinstance(value := getattr(self, part.name), Tensor)
         }
-        return ClickBatch(items=self.items, number=self.number, **moved)
+        return ClickBatch(items=self.items, number=self.number, kept=self.history_on_host, **moved)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """What is known of ``B`` users: their histories, oldest first, and who they are."""
+
+    vectors: Tensor  # (B, H, D) of the clicked items
+    mask: Tensor  # (B, H) True where a click exists
+    items: Tensor  # (B, H) rows of the catalogue
+    user: Tensor  # (B,) rows of the user table, -1 for a user that is not in it
+    states: TokenStates | None = None  # of the clicked items, B * H rows, where a brick reads them
+
+    def of(self, users: Tensor) -> Clicks:
+        """The clicks of some users (R,), in that order, for scoring; without token states."""
+        vectors, mask, items, user = (
+            each.index_select(0, users) for each in (self.vectors, self.mask, self.items, self.user)
+        )
+        return Clicks(vectors, mask, items, user)
 
 
 @dataclass(frozen=True)
@@ -94,6 +118,21 @@ class TokenStates:
         parts = values.split(lengths.sum(0).tolist())
         return [(part, Segments(self.lengths[:, index])) for index, part in enumerate(parts)]
 
+    def take(self, items: Tensor) -> TokenStates:
+        """The states of some items, in that order; of -1 there are none.
+
+        Args:
+            items: (R,) int64 on the host.
+        """
+        chosen = items.numpy()
+        sizes = self.lengths.sum(1).numpy()
+        starts = np.append(sizes.cumsum() - sizes, 0)[chosen]  # the added places are those of -1
+        sizes = np.append(sizes, 0)[chosen]
+        places = np.arange(int(sizes.sum())) + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
+        index = torch.from_numpy(places).to(self.values.device, non_blocking=True)
+        lengths = torch.cat([self.lengths, self.lengths.new_zeros(1, self.lengths.shape[1])])[items]
+        return TokenStates(gather_rows(self.values, index), lengths)
+
     def select(self, field_index: int) -> tuple[Tensor, Tensor]:
         """The packed values of one field and its lengths (N,)."""
         values, rows = self.by_fields()[field_index]
@@ -111,6 +150,14 @@ class TokenVectors:
     weight: np.ndarray | Tensor
     frozen: bool = True
     transform: Literal["auto", "linear", "none"] = "auto"
+
+
+@dataclass(frozen=True)
+class ItemCodes:
+    """Semantic codes: each item as one code a level, from coarse to fine."""
+
+    values: Tensor  # (num_items, levels) int64, on the host
+    sizes: tuple[int, ...]  # how many codes each level has
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,28 @@
-"""Four bricks as one model: item ids and histories in, scores out."""
+"""Bricks as one model: item ids and histories in, scores out."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from legorec.batch import ClickBatch
+from legorec.batch import ClickBatch, Clicks, TokenStates
 from legorec.nn.fused import gather_rows
-
-# What a brick may name in its forward beyond its tensors, and who can ask for it.
-USER_EXTRAS = {"user": "(B,) rows of the user table"}
-PREDICTOR_EXTRAS = {"clicks": "(B, H, D) vectors of the history", "mask": "(B, H) True where a click exists"}
+from legorec.registry import EXTRAS, NUM_TENSORS
 
 
-def extras_of(brick: nn.Module, num_inputs: int, offered: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the offered values that a brick's forward asks for after its ``num_inputs`` tensors.
+def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
+    """Names of the offered values that a brick's forward asks for behind its tensors, see ``EXTRAS``.
 
     Raises:
         ValueError: it asks for something that is not offered.
     """
-    asked = list(inspect.signature(brick.forward).parameters.values())[num_inputs:]
+    offered: Mapping[str, str] = EXTRAS[kind]
+    asked = list(inspect.signature(brick.forward).parameters.values())[NUM_TENSORS[kind] :]
     unknown = [part.name for part in asked if part.name not in offered and part.default is part.empty]
     if unknown:
         raise ValueError(
@@ -33,19 +32,30 @@ def extras_of(brick: nn.Module, num_inputs: int, offered: Mapping[str, str]) -> 
     return tuple(part.name for part in asked if part.name in offered)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A batch behind its encoders."""
+
+    user: Tensor  # (B, D), (B, M, D) or (B, H, D), as the user encoder gives
+    candidates: Tensor  # (B, K, D)
+    clicks: Clicks
+
+
 class Recommender(nn.Module):
     """Encode each distinct item once, encode users from clicked items, score candidates.
 
     Args:
         source: item rows (N,) -> TokenStates.
         item_encoder: TokenStates -> (N, D).
-        user_encoder: clicks (B, H, D), mask (B, H) -> user, (B, D) or (B, M, D).
+        user_encoder: clicks (B, H, D), mask (B, H) -> user: (B, D), (B, M, D) or (B, H, D).
         predictor: user, candidates (B, K, D) -> scores (B, K).
+        user_plugin: user -> user, joins what else is known of the user; None leaves it out.
         item_page_size: in training, items are encoded so many at a time and once more in the backward pass,
             so that memory grows with the page and not with the batch; 0: all at once. The result is the same.
 
     Raises:
-        ValueError: a brick asks for more than ``USER_EXTRAS`` or ``PREDICTOR_EXTRAS`` offer.
+        ValueError: a brick asks for more than ``EXTRAS`` offers, or ``item_page_size`` is set where the user
+            encoder reads token states, which are kept whole.
     """
 
     def __init__(
@@ -54,16 +64,40 @@ class Recommender(nn.Module):
         item_encoder: nn.Module,
         user_encoder: nn.Module,
         predictor: nn.Module,
+        user_plugin: nn.Module | None = None,
         item_page_size: int = 0,
     ) -> None:
         super().__init__()
         self.source = source
         self.item_encoder = item_encoder
         self.user_encoder = user_encoder
+        self.user_plugin = user_plugin
         self.predictor = predictor
         self.item_page_size = item_page_size
-        self._user_extras = extras_of(user_encoder, 2, USER_EXTRAS)
-        self._predictor_extras = extras_of(predictor, 2, PREDICTOR_EXTRAS)
+        self._user_extras = extras_of(user_encoder, "user_encoder")
+        self._plugin_extras = extras_of(user_plugin, "user_plugin") if user_plugin is not None else ()
+        self._predictor_extras = extras_of(predictor, "predictor")
+        if self.reads_states and item_page_size:
+            raise ValueError(
+                f"`item_page_size` must be 0 with {type(user_encoder).__name__}, which reads the tokens of "
+                f"the whole batch, got {item_page_size}"
+            )
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether the user encoder looks at the tokens of the clicked items."""
+        return "states" in self._user_extras
+
+    @property
+    def reads_history(self) -> bool:
+        """Whether the predictor looks at anything of a user but the user encoder's result."""
+        return bool(set(self._predictor_extras) - {"candidate_items", "candidate_mask"})
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a brick looks up clicked or shown items by their rows in the catalogue."""
+        by_row = {"click_items", "candidate_items", "states"}
+        return bool(by_row & {*self._user_extras, *self._predictor_extras})
 
     def encode_items(self, items: Tensor) -> Tensor:
         """Vectors (N, D) of catalogue rows (N,); ``items`` is best left on the host."""
@@ -86,48 +120,91 @@ class Recommender(nn.Module):
         if fetch is not None:
             fetch(items[: self.item_page_size] if self.item_page_size else items)
 
-    def encode_users(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
-        """User vectors (B, D) or (B, M, D) from the vectors of clicked items, oldest first.
+    def states_of(self, items: Tensor, mask: Tensor) -> TokenStates | None:
+        """Token states of clicks, where the user encoder reads them: each distinct item's once, then copied.
 
         Args:
-            user: (B,) rows of the user table.
+            items: (B, H) catalogue rows on the host, and their ``mask``, there too.
         """
-        offered = {"user": user}
-        return self.user_encoder(clicks_BHD, mask_BH, **{name: offered[name] for name in self._user_extras})
+        if not self.reads_states:
+            return None
+        distinct, place = torch.unique(items[mask], return_inverse=True)
+        positions = torch.full(items.shape, -1, dtype=torch.int64)
+        positions[mask] = place
+        return self.source(distinct).take(positions.flatten())
 
-    @property
-    def reads_history(self) -> bool:
-        """Whether the predictor looks at the clicks or their mask, beyond the user vector."""
-        return bool(self._predictor_extras)
+    def encode_users(self, clicks: Clicks) -> Tensor:
+        """User vectors (B, D), interests (B, M, D) or clicks (B, H, D), as the user encoder gives them."""
+        offered = {"user": clicks.user, "click_items": clicks.items, "states": clicks.states}
+        given = {name: offered[name] for name in self._user_extras}
+        user = self.user_encoder(clicks.vectors, clicks.mask, **given)
+        if self.user_plugin is None:
+            return user
+        return self.user_plugin(user, **{name: offered[name] for name in self._plugin_extras})
 
     def score(
-        self, user: Tensor, candidates_BKD: Tensor, clicks: Tensor | None = None, mask: Tensor | None = None
+        self,
+        user: Tensor,
+        candidates_BKD: Tensor,
+        clicks: Clicks | None = None,
+        items: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Scores (B, K), float32 at least, whatever the precision of the encoders.
 
         Args:
-            user: (B, D) or (B, M, D), what ``encode_users`` gives.
-            clicks: (B, H, D) and ``mask`` (B, H); may be left out unless ``reads_history``.
+            user: what ``encode_users`` gives.
+            clicks: may be left out unless ``reads_history``.
+            items: (B, K) catalogue rows of the candidates, and their ``mask``.
         """
-        offered = {"clicks": clicks, "mask": mask}
-        extras = {name: offered[name] for name in self._predictor_extras}
-        scores = self.predictor(user, candidates_BKD, **extras)
+        offered = {"candidate_items": items, "candidate_mask": mask}
+        if clicks is not None:
+            offered |= {"clicks": clicks.vectors, "mask": clicks.mask, "click_items": clicks.items}
+            if "click_weights" in self._predictor_extras:
+                offered["click_weights"] = self.user_encoder.click_weights(clicks.vectors, clicks.mask)  # type: ignore[operator]
+        scores = self.predictor(
+            user, candidates_BKD, **{name: offered[name] for name in self._predictor_extras}
+        )
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
-    def forward(self, batch: ClickBatch, item_table: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of a batch's candidates.
+    def encode(self, batch: ClickBatch, item_table: Tensor | None = None) -> Encoded:
+        """Users and candidates of a batch.
 
         Args:
             item_table: (num_items, D), vectors of every catalogue row, when they are at hand; otherwise the
                 batch's distinct items are encoded.
         """
-        if item_table is None:
-            items = self.encode_items(batch.items)
+        states = None
+        history, mask = batch.history_on_host
+        if item_table is not None:
+            vectors = item_table.index_select(0, batch.items.to(item_table.device))
+            states = self.states_of(batch.items[history], mask)
+        elif self.reads_states:
+            every = self.source(batch.items)
+            vectors = self.item_encoder(every)
+            states = every.take(history.masked_fill(~mask, -1).flatten())
         else:
-            items = item_table.index_select(0, batch.items.to(item_table.device))
-        clicks = gather_rows(items, batch.history)
-        user = self.encode_users(clicks, batch.history_mask, batch.user)
-        return self.score(user, gather_rows(items, batch.candidates), clicks, batch.history_mask)
+            vectors = self.encode_items(batch.items)
+        items = batch.items.to(vectors.device, non_blocking=True)
+        clicks = Clicks(
+            vectors=gather_rows(vectors, batch.history),
+            mask=batch.history_mask,
+            items=items[batch.history],
+            user=batch.user,
+            states=states,
+        )
+        return Encoded(self.encode_users(clicks), gather_rows(vectors, batch.candidates), clicks)
+
+    def score_encoded(self, encoded: Encoded, batch: ClickBatch) -> Tensor:
+        """Scores (B, K) of a batch that was encoded."""
+        items = None
+        if "candidate_items" in self._predictor_extras:
+            items = batch.items.to(batch.candidates.device, non_blocking=True)[batch.candidates]
+        return self.score(encoded.user, encoded.candidates, encoded.clicks, items, batch.candidate_mask)
+
+    def forward(self, batch: ClickBatch, item_table: Tensor | None = None) -> Tensor:
+        """Scores (B, K) of a batch's candidates; ``item_table`` as in ``encode``."""
+        return self.score_encoded(self.encode(batch, item_table), batch)
 
 
 def module_device(module: nn.Module) -> torch.device:

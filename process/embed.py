@@ -1,4 +1,4 @@
-"""Write a table of vectors and the `embed` layer that names it. One of:
+"""Write a table of vectors, or of semantic codes, and the `embed` layer that names it. One of:
 
 python process/embed.py tokens --checkpoint weights/llama-7b --vocabulary llama --name llama-token
     the token embeddings of a language model, read without the rest of it
@@ -7,6 +7,9 @@ python process/embed.py glove --vectors weights/glove --store data/MIND-small --
 python process/embed.py items --checkpoint weights/minilm --store data/ML-100K --name minilm-items \\
     --template "[CLS] {title:30} [SEP]" --pool mean
     a vector for each item of a store: the final states of a language model on its text, pooled
+python process/embed.py codes --vectors data/embed/minilm-items.safetensors --levels 3 --size 256 --unique \\
+    --name semantic-codes
+    semantic codes of items, from vectors of these: their clusters, the clusters of what these leave, ...
 
 Each has --help. The table goes to data/embed/NAME.safetensors, the layer to config/embed/NAME.yaml.
 """
@@ -18,13 +21,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from legorec.data.glove import Coverage, filled, read_glove, tokens_of
 from legorec.data.item_text import ItemText, tokenization_of
 from legorec.data.raw.command import Arguments, run
+from legorec.data.residual_kmeans import places_among_equals, residual_kmeans
 from legorec.data.store import Store
-from legorec.data.vectors import ITEMS, NewTable, Rows
+from legorec.data.vectors import ITEMS, NewTable, Rows, map_items
 from legorec.data.writing.progress import Progress
 from legorec.lm.pretrained import DTYPES, find_pretrained
 from legorec.lm.tables import POOLS, item_vectors, token_table
@@ -33,6 +38,7 @@ REMARKS = {
     "tokens": "The token table of a language model; process/embed.py tokens writes it.",
     "glove": "GloVe's vectors of the words of a store; process/embed.py glove writes them.",
     "items": "Vectors of the items of a store, for the source `vectors`; process/embed.py items writes them.",
+    "codes": "Semantic codes of the items of a store; process/embed.py codes writes them.",
 }
 
 
@@ -46,7 +52,7 @@ def arguments_of(kind: str) -> Arguments:
     return parser
 
 
-def new_table(kind: str, vocabulary: str, args: argparse.Namespace) -> NewTable:
+def new_table(kind: str, vocabulary: str | None, args: argparse.Namespace) -> NewTable:
     """The files to write, once nothing stands in their way."""
     return NewTable(args.name, vocabulary, args.out, args.config, REMARKS[kind], args.overwrite)
 
@@ -133,6 +139,42 @@ def items(arguments: Sequence[str]) -> None:
         print(f"  {empty:,} items without a token have zeros")
 
 
+def codes(arguments: Sequence[str]) -> None:
+    """Semantic codes of items."""
+    parser = arguments_of("codes")
+    parser.add_argument(
+        "--vectors", type=Path, required=True, metavar="FILE",
+        help="of the items, row by row: what `items` wrote, items.safetensors of a run in mode export, .npy",
+    )  # fmt: skip
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="whose items they are, where the file does not say it"
+    )
+    parser.add_argument("--levels", type=int, default=3, help="codes of an item")
+    parser.add_argument("--size", type=int, default=256, help="different codes of a level")
+    parser.add_argument(
+        "--unique", action="store_true", help="one more level, which tells items apart that share all codes"
+    )
+    parser.add_argument("--seed", type=int, default=2023, help="of where the clusters start")
+    args = parser.parse_args(arguments)
+    vectors, rows = map_items(args.vectors, Store.open(args.store) if args.store else None)
+    new = new_table("codes", None, args)
+    progress = Progress.on_stderr()
+    found = residual_kmeans(vectors, args.levels, args.size, args.seed, progress=progress)
+    places, together = places_among_equals(found.codes)
+    table, sizes = found.codes, [args.size] * args.levels
+    if args.unique and together.max() > 1:
+        table, sizes = np.column_stack([table, places]), [*sizes, int(together.max())]
+    new.write_codes(table, sizes, rows)
+    print(f"{new.path}: {len(table):,} items, {len(sizes)} levels; --embed {new.layer_path}")
+    for level, left in enumerate(found.left):
+        used = len(np.unique(found.codes[:, level]))
+        print(f"  level {level + 1}: {used:,} of {args.size:,} codes used, {left:.1%} of the variance left")
+    apart = f"; level {len(sizes)} with {sizes[-1]:,} tells them apart" if len(sizes) > args.levels else ""
+    print(f"  {int((together > 1).sum()):,} items share all these codes with another{apart}")
+    if rows is None:
+        print("  nothing says whose items they are, so only their number will be checked; --store says it")
+
+
 def usable(name: str) -> torch.device:
     """A device by name, tried out; ``auto`` takes the accelerator there is."""
     if name == "auto":
@@ -151,7 +193,12 @@ def report(new: NewTable, table: torch.Tensor) -> None:
     print(f"{new.path}: {len(table):,} rows, {table.shape[1]} wide, {dtype}; --embed {new.layer_path}")
 
 
-KINDS: dict[str, Callable[[Sequence[str]], None]] = {"tokens": tokens, "glove": glove, "items": items}
+KINDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "tokens": tokens,
+    "glove": glove,
+    "items": items,
+    "codes": codes,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -68,7 +68,10 @@ def test_batch_moves_whole_but_items_stay_on_the_host():
     batch = small.stream().batch(3)
     moved = batch.to("meta")
     assert moved.items is batch.items and moved.number == batch.number == 3
-    others = [part.name for part in fields(ClickBatch) if part.name not in ("items", "number")]
+    for kept, given in zip(moved.history_on_host, (batch.history, batch.history_mask), strict=True):
+        assert kept is given
+    assert all(map(torch.equal, batch.history_on_host, moved.to("meta").history_on_host))
+    others = [part.name for part in fields(ClickBatch) if part.name not in ("items", "number", "kept")]
     assert len(others) == 8
     for name in others:
         assert getattr(moved, name).device.type == "meta"

@@ -24,7 +24,8 @@ def tables_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables that ``config/embed`` names, which ``process/embed.py`` would have written."""
     monkeypatch.chdir(tmp_path)
     for path in files("embed"):
-        for table in yaml.safe_load(path.read_text())["tables"]:
+        layer = yaml.safe_load(path.read_text())
+        for table in [*layer["tables"], *([layer["codes"]] if "codes" in layer else [])]:
             Path(table["path"]).parent.mkdir(parents=True, exist_ok=True)
             Path(table["path"]).touch()
 
@@ -41,6 +42,10 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
         ("mind-bert", "null", "bert-naml", "tt-llm") if with_lm else ("mind", "null", "lego_naml", "train")
     )
     first = {layer: CONFIG / layer / f"{name}.yaml" for layer, name in zip(LAYERS, names, strict=True)}
+    if "model" in chosen and chosen["model"].stem.startswith("semantic"):
+        first["embed"] = CONFIG / "embed" / "semantic-codes.yaml"
+    if "embed" in chosen and chosen["embed"].stem == "semantic-codes":
+        first["model"] = CONFIG / "model" / "semantic_naml.yaml"
     argv = [part for layer, path in (first | chosen).items() for part in (f"--{layer}", str(path))]
     load = ["--load", str(tmp_path)] if "load: ${load}$" in (first | chosen)["exp"].read_text() else []
     return [*argv, *load, *(["--llm_ver", "12L"] if with_lm else [])]
@@ -48,7 +53,7 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
 
 def is_for_language_models(path: Path) -> bool:
     """Items as one text, a language model that encodes them, its token table, or an experiment on it."""
-    named = path.stem.startswith(("bert-", "llama-")) or path.stem.endswith("-llm")
+    named = path.stem.startswith(("bert-", "llama-", "plmnr-")) or path.stem.endswith("-llm")
     return named or "template:" in path.read_text()
 
 

@@ -126,8 +126,8 @@ def test_dot_predictor():
         ),
         (lambda: NRMSUserEncoder(64, heads=0), r"`heads` must divide `input_dim` \(64\), got 0"),
         (
-            lambda: NAMLItemEncoder(16, ["number"]),
-            r"`field_kinds` must be some of text, category, categories",
+            lambda: NAMLItemEncoder(16, ["numbers"]),
+            r"`field_kinds` must be some of text, category, categories, number",
         ),
         (lambda: NAMLItemEncoder(16, []), r"`field_kinds` must be some of .*, got \[\]"),
         (

@@ -21,7 +21,7 @@ ORDER: list[set[str]] = [
     {"data"},
     {"lm"},
     {"prompts"},
-    {"sources", "item_encoders", "user_encoders", "predictors"},
+    {"sources", "item_encoders", "user_encoders", "user_plugins", "predictors"},
     {"recommender"},
     {"objectives", "scorers"},
     {"engine"},

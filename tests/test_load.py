@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import legorec
+from legorec.data.catalog import Catalog
 from legorec.data.evaluation import Impressions
+from legorec.data.item_text import ItemText
+from legorec.data.text import TokenizerChoice
+from legorec.recipes.load import TrainedRecommender
 from legorec.scorers.clicks import rank
+from tests.profiles import profile_arguments, write_profile_store
 from tests.runs import arguments, finish, write_store
 
 MODELS = ("lego_nrms", "lego_naml", "lego_nrms_id")
@@ -89,7 +96,7 @@ def test_a_new_item_with_the_fields_of_a_known_one_has_its_vector(runs, model):
     trained = legorec.load(runs[model], device="cpu")
     ids = list(trained.data.store.items.ids)
     new = [fields(trained, row) for row in range(len(ids))]
-    torch.testing.assert_close(trained._vectors(new), trained.item_vectors, atol=1e-6, rtol=0)
+    torch.testing.assert_close(trained._known_or_new(new).vectors, trained.item_vectors, atol=1e-6, rtol=0)
     mixed = trained.score([new[3], ids[4]], [ids[5], new[6]])
     np.testing.assert_allclose(mixed, trained.score(ids[3:5], ids[5:7]), atol=1e-6)
 
@@ -102,7 +109,9 @@ def test_an_empty_history_and_an_item_without_fields_are_finite(trained):
 
 
 def test_an_unknown_category_is_left_out(trained):
-    known, unknown = trained._vectors([{"title": "w1 w2"}, {"title": "w1 w2", "category": "of no item"}])
+    known, unknown = trained._known_or_new(
+        [{"title": "w1 w2"}, {"title": "w1 w2", "category": "of no item"}]
+    ).vectors
     assert torch.equal(known, unknown)
 
 
@@ -157,3 +166,66 @@ def test_the_run_of_a_test_leads_to_what_it_loaded(runs, tmp_path):
     tested = finish(arguments(store, tmp_path, exp="test", epoch=1, **flags))
     vectors = legorec.load(tested, device="cpu").item_vectors
     assert torch.equal(vectors, legorec.load(runs["lego_nrms"], device="cpu").item_vectors)
+
+
+@pytest.fixture(scope="module")
+def priced(tmp_path_factory):
+    """A trained run whose items have a price, all but some."""
+    folder = tmp_path_factory.mktemp("priced")
+    store = write_profile_store(folder / "tables")
+    return legorec.load(finish(profile_arguments(store, folder / "runs", epoch=1)), device="cpu")
+
+
+def priced_fields(trained, row: int) -> dict[str, object]:
+    """The fields of a known item, as a user would write them."""
+    items, found = trained.data.store.items, {}
+    for name in ("category", "tags"):
+        vocabulary = trained.data.store.vocabulary(name)
+        found[name] = [vocabulary[value] for value in items.field(name).rows[row]]
+    price = items.field("price").rows[row]
+    found |= {"category": found["category"][0], "title": items.text("title")[row]}
+    return found | ({"price": float(price[0])} if len(price) else {})
+
+
+def test_a_new_item_with_the_numbers_of_a_known_one_has_its_vector(priced):
+    count = len(priced.data.store.items)
+    new = [priced_fields(priced, row) for row in range(count)]
+    assert 0 < sum("price" in item for item in new) < count
+    torch.testing.assert_close(priced._known_or_new(new).vectors, priced.item_vectors, atol=1e-6, rtol=0)
+    # Alone, an item is the mean of its company: only the mean and deviation of the store place it.
+    torch.testing.assert_close(priced._known_or_new(new[:1]).vectors[0], priced.item_vectors[0])
+
+
+def test_a_number_of_a_new_item_counts(priced):
+    prices = [None, 1, np.float32(9.5), np.int64(30), Fraction(1, 3)]
+    vectors = priced._known_or_new([{"title": "w1", "price": price} for price in prices]).vectors
+    assert vectors.isfinite().all() and len(vectors.unique(dim=0)) == len(prices)
+    without = priced._known_or_new([{"title": "w1"}]).vectors
+    torch.testing.assert_close(vectors[0], without[0])
+
+
+@pytest.mark.parametrize("price", ["9.5", True, [1.0], float("nan"), float("inf"), 1e39, 10**400, 1j])
+def test_what_is_no_number_is_a_message(priced, price):
+    with pytest.raises(ValueError, match="the field 'price' of a new item must be a finite number, got "):
+        priced.score(["i1"], [{"price": price}])
+
+
+def test_a_number_in_a_template_is_written_as_that_of_a_known_item(priced):
+    store = priced.data.store
+    letters = TokenizerChoice("chars").build(iter(["0123456789.e+-, t"]))
+    catalog = Catalog.from_text(store, text := ItemText("{price} {tags}", letters, "chars"))
+    model = SimpleNamespace(
+        source=SimpleNamespace(embed=lambda tokens: tokens), item_encoder=lambda each: each
+    )
+    reader = TrainedRecommender(model, SimpleNamespace(store=store, catalog=catalog))  # type: ignore[arg-type]
+    every = [priced_fields(priced, row) for row in range(len(store.items))]
+    new = [{name: value for name, value in item.items() if name in ("price", "tags")} for item in every]
+    found, known = reader._encode_new(new), catalog.tokens(torch.arange(len(new)))
+    assert torch.equal(found.ids, known.ids) and torch.equal(found.lengths, known.lengths)
+    assert reader._encode_new([{"price": 0}]).ids.tolist() == text.of([{"price": "0"}]).values.tolist()
+    for wrong, message in [
+        ({"price": "dear"}, "'price' of a new item must be a finite number, got 'dear'"),
+        ({"tags": 7}, "'tags' of a new item must be a text or a list of texts, got 7"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            reader._encode_new([wrong])

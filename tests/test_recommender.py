@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import ClickBatch
-from legorec.recommender import PREDICTOR_EXTRAS, USER_EXTRAS, Recommender, extras_of, module_device
+from legorec.batch import ClickBatch, TokenStates
+from legorec.recommender import Recommender, extras_of, module_device
+from legorec.registry import EXTRAS
 from tests import small
 
 NAMES = ["nrms", "naml"]
@@ -80,22 +81,50 @@ def test_r19_cold_rows_are_finite(name):
 
 
 class Reading(nn.Module):
-    """A brick that asks for more than its two tensors, and keeps what it was given."""
+    """A brick that asks for all that is offered to its kind, and keeps what it was given."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: dict[str, Tensor] = {}
+        self.given: dict[str, Tensor | TokenStates] = {}
 
 
 class UserReading(Reading):
-    def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
-        self.given = {"user": user}
+    def forward(
+        self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor, click_items: Tensor, states: TokenStates
+    ) -> Tensor:
+        self.given = {"user": user, "click_items": click_items, "states": states}
         return clicks_BHD.sum(1) + user.unsqueeze(1)
+
+    def click_weights(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+        return mask_BH.unsqueeze(2).float()
+
+
+class PluginReading(Reading):
+    def forward(self, user_BD: Tensor, user: Tensor) -> Tensor:
+        self.given = {"user": user}
+        return user_BD * 2
 
 
 class HistoryReading(Reading):
-    def forward(self, user: Tensor, candidates_BKD: Tensor, mask: Tensor, clicks: Tensor) -> Tensor:
-        self.given = {"clicks": clicks, "mask": mask}
+    def forward(
+        self,
+        user: Tensor,
+        candidates_BKD: Tensor,
+        mask: Tensor,
+        clicks: Tensor,
+        click_items: Tensor,
+        click_weights: Tensor,
+        candidate_items: Tensor,
+        candidate_mask: Tensor,
+    ) -> Tensor:
+        self.given = {
+            "clicks": clicks,
+            "mask": mask,
+            "click_items": click_items,
+            "click_weights": click_weights,
+            "candidate_items": candidate_items,
+            "candidate_mask": candidate_mask,
+        }
         return (candidates_BKD @ user.unsqueeze(2)).squeeze(2)
 
 
@@ -109,21 +138,59 @@ class Greedy(nn.Module):
         return clicks_BHD.sum(1)
 
 
-def test_extras_are_offered_by_name():
-    plain, batch = small.recommender().eval(), batches()[0]
-    model = Recommender(plain.source, plain.item_encoder, UserReading(), HistoryReading()).eval()
-    assert model.reads_history and not plain.reads_history
-    table = model.encode_items(batch.items)
-    model(batch)
-    assert torch.equal(model.user_encoder.given["user"], batch.user)
-    assert torch.equal(model.predictor.given["mask"], batch.history_mask)
-    assert torch.equal(model.predictor.given["clicks"], table[batch.history])
+READING = {"user_encoder": UserReading, "user_plugin": PluginReading, "predictor": HistoryReading}
 
 
-def test_every_offer_can_be_asked_for():
-    assert extras_of(UserReading(), 2, USER_EXTRAS) == tuple(USER_EXTRAS)
-    assert set(extras_of(HistoryReading(), 2, PREDICTOR_EXTRAS)) == set(PREDICTOR_EXTRAS)
-    assert extras_of(WithDefault(), 2, PREDICTOR_EXTRAS) == ()
+def reading() -> Recommender:
+    plain = small.recommender()
+    return Recommender(
+        plain.source, plain.item_encoder, UserReading(), HistoryReading(), PluginReading()
+    ).eval()
+
+
+@pytest.mark.parametrize("with_table", [False, True])
+def test_extras_are_offered_by_name(with_table):
+    model, batch = reading(), batches()[1]
+    assert model.reads_history and model.reads_rows and model.reads_states
+    plain = small.recommender()
+    assert not (plain.reads_history or plain.reads_rows or plain.reads_states)
+    table = model.encode_items(torch.arange(small.NUM_ITEMS))
+    scores = model(batch, table if with_table else None)
+    user, mask = model.user_encoder.given, batch.history_mask
+    clicked, shown = batch.items[batch.history], batch.items[batch.candidates]
+    assert torch.equal(user["user"], batch.user) and torch.equal(user["click_items"][mask], clicked[mask])
+    expected = model.source(clicked[mask])
+    assert torch.equal(user["states"].values, expected.values)
+    assert torch.equal(user["states"].lengths[mask.flatten()], expected.lengths)
+    assert not user["states"].lengths[~mask.flatten()].any()
+    assert torch.equal(model.user_plugin.given["user"], batch.user)
+    given = model.predictor.given
+    assert torch.equal(given["mask"], mask) and torch.equal(given["click_weights"][..., 0], mask.float())
+    torch.testing.assert_close(given["clicks"][mask], table[clicked[mask]], **CLOSE)
+    assert torch.equal(given["click_items"][mask], clicked[mask])
+    there = batch.candidate_mask
+    assert torch.equal(given["candidate_mask"], there)
+    assert torch.equal(given["candidate_items"][there], shown[there])
+    users = given["clicks"].masked_fill(~mask.unsqueeze(2), 0).sum(1) + batch.user.unsqueeze(1)
+    assert scores.shape == there.shape and users.shape[0] == len(there)
+
+
+def test_the_plugin_stands_between_user_encoder_and_predictor():
+    model, batch = reading(), batches()[0]
+    encoded = model.encode(batch)
+    plain = model.user_encoder(
+        encoded.clicks.vectors, encoded.clicks.mask, batch.user, encoded.clicks.items, encoded.clicks.states
+    )
+    assert torch.equal(encoded.user, plain * 2)
+
+
+@pytest.mark.parametrize("kind", READING)
+def test_every_offer_can_be_asked_for(kind):
+    assert set(extras_of(READING[kind](), kind)) == set(EXTRAS[kind])
+
+
+def test_what_has_a_default_is_not_asked_for():
+    assert extras_of(WithDefault(), "predictor") == ()
 
 
 def test_an_unknown_extra_is_refused():
@@ -132,8 +199,12 @@ def test_an_unknown_extra_is_refused():
         ValueError, match="Greedy.forward asks for weather, which is not there; offered are user"
     ):
         Recommender(plain.source, plain.item_encoder, Greedy(), plain.predictor)
-    with pytest.raises(ValueError, match="asks for mask_BH, user, weather.*offered are clicks, mask"):
-        extras_of(Greedy(), 1, PREDICTOR_EXTRAS)
+
+
+def test_token_states_are_not_read_in_pages():
+    plain = small.recommender()
+    with pytest.raises(ValueError, match="`item_page_size` must be 0 with UserReading, .* got 4"):
+        Recommender(plain.source, plain.item_encoder, UserReading(), HistoryReading(), item_page_size=4)
 
 
 def test_scores_are_float32_at_least():

@@ -27,7 +27,8 @@ def test_a_run_leaves_settings_log_epochs_metrics_and_checkpoints(store, tmp_pat
     left = {path.name for path in run.iterdir()}
     assert left == {".lock", "settings.yaml", "run.log", "epochs.csv", "metrics.json", "checkpoints"}
     metrics = json.loads((run / "metrics.json").read_text())
-    assert list(metrics) == ["test", "baselines"] and list(metrics["baselines"]) == ["random", "popularity"]
+    assert list(metrics) == ["test", "baselines", "trainable_parameters"]
+    assert list(metrics["baselines"]) == ["random", "popularity"]
     for report in (metrics["test"], *metrics["baselines"].values()):
         assert list(report["metrics"]) == METRICS
         assert report["group_by"] == "impression" and report["groups"] == 24
@@ -46,7 +47,7 @@ def test_every_mode_measures_its_split(store, done, tmp_path, exp, measured):
     flags = {} if exp == "train" else {"load": done}
     run = finish(arguments(store, tmp_path, exp=exp, **flags))
     found = json.loads((run / "metrics.json").read_text())
-    assert list(found) == [measured, "baselines"]
+    assert list(found) == [measured, "baselines", "trainable_parameters"]
     if exp == "test":
         assert found == json.loads((done / "metrics.json").read_text())
 

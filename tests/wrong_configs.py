@@ -49,7 +49,7 @@ WRONG_FILES = [
     # bricks
     ("model.yaml", "name: nrms\n  heads", "name: nmrs\n  heads", "model.yaml:10", "model.user_encoder.name", "'nrms'?"),
     ("model.yaml", "name: dot", "kind: dot", "model.yaml:12", "model.predictor.name", "is required"),
-    ("model.yaml", "name: dot", "name: dot, output_dim: 3", "model.yaml:12", "model.predictor.output_dim", "told by the program"),
+    ("model.yaml", "name: dot", "name: dot, input_dim: 3", "model.yaml:12", "model.predictor.input_dim", "told by the program"),
     ("model.yaml", "name: dot", "name: my_lab.dots.Dot", "model.yaml:12", "model.predictor.name", "no module 'my_lab.dots'"),
     # references
     ("parts/clicks.yaml", "data.name", "data.nam", "clicks.yaml:1", "data.store", "${data.nam} is not set"),

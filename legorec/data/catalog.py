@@ -1,4 +1,4 @@
-"""The items as the model sees them: token ids, packed, on the device."""
+"""The items, or the users, as the model sees them: token ids, packed, on the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from legorec.data.text import vocab_size
 
 if TYPE_CHECKING:
     from legorec.data.item_text import ItemText
-    from legorec.data.store import Store
+    from legorec.data.store import Store, Table
 
 
 class FieldCut(Protocol):
@@ -30,13 +30,49 @@ class FieldCut(Protocol):
 
 @dataclass(frozen=True)
 class CatalogField:
-    """One field of the items, after truncation."""
+    """One field of the items, after truncation.
+
+    A field of numbers has a vocabulary of its own with one token, which an item has where it has a number.
+    """
 
     name: str
-    kind: str  # text, category or categories
+    kind: str  # text, category, categories or number
     vocabulary: str
     vocab_size: int
     max_length: int  # the longest row there is
+    mean: float = 0.0  # of the numbers there are
+    deviation: float = 1.0  # standard deviation of the numbers; 0 where all are the same
+
+    @classmethod
+    def of_numbers(cls, name: str, rows: Ragged) -> CatalogField:
+        """A field of numbers, with mean and standard deviation over the items that have one.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        _refuse_infinite(name, rows.values, rows.values)
+        numbers = rows.values.astype(np.float64)
+        mean = float(numbers.mean()) if len(numbers) else 0.0
+        # The mean of equal numbers may be off by a rounding, which would become a deviation to divide by.
+        differ = len(numbers) > 0 and numbers.min() < numbers.max()
+        deviation = float(numbers.std()) if differ else 0.0
+        longest = int(rows.lengths.max(initial=0))
+        # No vocabulary of a store has a name with a space.
+        return cls(name, "number", f"number {name}", 1, longest, mean, deviation)
+
+    def standardised(self, numbers: np.ndarray) -> np.ndarray:
+        """(T,) float32 deviations from the mean, in units of the standard one; 0 in a constant field.
+
+        Raises:
+            ValueError: one is not finite, before or after.
+        """
+        _refuse_infinite(self.name, numbers, numbers)
+        if not self.deviation:
+            return np.zeros(len(numbers), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            scaled = ((numbers.astype(np.float64) - self.mean) / self.deviation).astype(np.float32)
+        _refuse_infinite(self.name, numbers, scaled)
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -45,16 +81,18 @@ class Tokens:
 
     ids: Tensor  # (T,) int64, on the device; shifted by the vocabulary's base
     lengths: Tensor  # (N, F) int64, on the host
+    scale: Tensor | None = None  # (T,) float32 by which a token's vector is multiplied; None: by 1
 
 
 class Catalog:
     """Token ids of every item, packed once; a batch is a gather.
 
-    Ids of different vocabularies are shifted apart (``base``), so that one table can hold them all.
+    Ids of different vocabularies are shifted apart (``base``), so that one table can hold them all. Where a
+    field holds numbers, each token has a ``scale``: the standardised number, and 1 for every other token.
 
     Args:
         fields: what each field is, in order.
-        rows: the tokens of each field, one row per item.
+        rows: the tokens of each field, or its numbers as they are, one row per item.
         text: the template that the one field was made by, where it is the items' text for a language model.
     """
 
@@ -76,11 +114,16 @@ class Catalog:
         self._pack(rows)
 
     def _pack(self, rows: Sequence[Ragged]) -> None:
-        shifted = [
-            Ragged(row.values + np.int32(self.base[part.vocabulary]), row.offsets)
-            for part, row in zip(self.fields, rows, strict=True)
-        ]
+        parts = list(zip(self.fields, rows, strict=True))
+        shifted = []
+        for part, row in parts:
+            ids = np.zeros(len(row.values), dtype=np.int32) if part.kind == "number" else row.values
+            shifted.append(Ragged(ids + np.int32(self.base[part.vocabulary]), row.offsets))
         whole = joined(shifted)
+        self.scale: Tensor | None = None
+        if any(part.kind == "number" for part in self.fields):
+            scales = [Ragged(_scale(part, row.values), row.offsets) for part, row in parts]
+            self.scale = torch.from_numpy(joined(scales).values)
         self.lengths = torch.from_numpy(np.stack([row.lengths for row in rows], axis=1))
         self._starts = torch.from_numpy(whole.offsets[:-1].copy())
         self._item_lengths = self.lengths.sum(1)
@@ -91,19 +134,29 @@ class Catalog:
         """The named fields of a store's items, cut to their lengths.
 
         Raises:
-            ValueError: a field is not in the store or holds numbers.
+            ValueError: a field is not in the store, or a number is not finite.
         """
         store.require(fields=list(cuts))
+        return cls.from_table(store.items, cuts)
+
+    @classmethod
+    def from_table(cls, table: Table, cuts: Mapping[str, FieldCut]) -> Catalog:
+        """The named fields of a store's items, or of its users, cut to their lengths.
+
+        Raises:
+            ValueError: a field is not in the table, or a number is not finite.
+        """
         fields, rows = [], []
         for name, cut in cuts.items():
-            stored = store.items.field(name)
-            if stored.kind == "number" or stored.vocabulary is None:
-                raise ValueError(f"item field '{name}' holds numbers; a token table needs text or categories")
+            stored = table.field(name)
             row = stored.rows
             if cut.max_length is not None:
                 row = row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
-            longest = int(row.lengths.max()) if len(row) else 0
-            fields.append(CatalogField(name, stored.kind, stored.vocabulary, stored.vocab_size, longest))
+            if stored.vocabulary is None:
+                fields.append(CatalogField.of_numbers(name, row))
+            else:
+                longest = int(row.lengths.max(initial=0))
+                fields.append(CatalogField(name, stored.kind, stored.vocabulary, stored.vocab_size, longest))
             rows.append(row)
         return cls(fields, rows)
 
@@ -122,12 +175,13 @@ class Catalog:
         return catalog
 
     def with_items(self, rows: Sequence[Ragged]) -> Catalog:
-        """A small catalogue of new items, with the same fields and vocabularies as this one."""
+        """A small catalogue of new items, with the fields, vocabularies, means and deviations of this one."""
         return Catalog(self.fields, rows, self.text)
 
     def to(self, device: torch.device | str) -> Catalog:
-        """Move the token ids; lengths stay on the host."""
+        """Move the token ids and their scale; lengths stay on the host."""
         self.values = self.values.to(device)
+        self.scale = None if self.scale is None else self.scale.to(device)
         return self
 
     def tokens(self, items: Tensor) -> Tokens:
@@ -137,5 +191,16 @@ class Catalog:
         total = int(ends[-1]) if len(items) else 0
         shift = self._starts[items] - (ends - lengths)
         index = torch.repeat_interleave(shift, lengths, output_size=total) + torch.arange(total)
-        ids = self.values[index.to(self.values.device, non_blocking=True)]
-        return Tokens(ids=ids.long(), lengths=self.lengths[items])
+        index = index.to(self.values.device, non_blocking=True)
+        scale = None if self.scale is None else self.scale[index]
+        return Tokens(ids=self.values[index].long(), lengths=self.lengths[items], scale=scale)
+
+
+def _refuse_infinite(name: str, numbers: np.ndarray, judged: np.ndarray) -> None:
+    wrong = ~np.isfinite(judged)
+    if wrong.any():
+        raise ValueError(f"the field '{name}' must hold finite numbers, got {numbers[wrong][0]:g}")
+
+
+def _scale(part: CatalogField, values: np.ndarray) -> np.ndarray:
+    return part.standardised(values) if part.kind == "number" else np.ones(len(values), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A table of vectors as a file, with what its rows belong to, and the ``embed`` layer that names it."""
+"""Vectors or semantic codes as a file that says what its rows belong to, and the ``embed`` layer for it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import polars as pl
+import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from legorec.data.digest import digest_bytes
 from legorec.data.files import check_name, flush
@@ -22,12 +26,13 @@ from legorec.data.text import vocab_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import Tensor
 
     from legorec.data.store import Store
 
 ITEMS = "items"
 KEY = "legorec.rows"
+SIZES_KEY = "legorec.codes"
+EXPORTED, EXPORTED_IDS = "items.safetensors", "item_ids.parquet"  # what a run in mode export writes
 DEFAULTS = {"frozen": True, "transform": "auto"}
 
 
@@ -65,28 +70,39 @@ class Rows:
 
 
 class NewTable:
-    """A table that is about to be written, ``tables/NAME.safetensors``, and its layer, ``configs/NAME.yaml``.
+    """A file that is about to be written, ``tables/NAME.safetensors``, and its layer, ``configs/NAME.yaml``.
 
     A layer that says the same already is left as it is, with its comments.
 
     Args:
-        vocabulary: whose vectors they are: a tokenizer of a store, or ``items``.
+        vocabulary: whose vectors they are: a tokenizer of a store, or ``items``. None for semantic codes.
         remark: the comment at the top of a new layer.
         overwrite: replace what is there.
     Raises:
-        ValueError: the table is there, or a layer that says something else.
+        ValueError: the file is there, or a layer that says something else.
     """
 
     def __init__(
-        self, name: str, vocabulary: str, tables: Path, configs: Path, remark: str, overwrite: bool = False
+        self,
+        name: str,
+        vocabulary: str | None,
+        tables: Path,
+        configs: Path,
+        remark: str,
+        overwrite: bool = False,
     ) -> None:
-        check_name(vocabulary, "vocabulary")
+        if vocabulary is not None:
+            check_name(vocabulary, "vocabulary")
         if not re.fullmatch(r"[\w@+=,-][\w@+=.,-]*", name):
             raise ValueError(f"`name` must be letters, digits and -_.@+=, as it names files; got '{name}'")
         self.path = tables / f"{name}.safetensors"
         self.layer_path = configs / f"{name}.yaml"
-        table = {"vocabulary": vocabulary, "path": self.path.as_posix(), **DEFAULTS}
-        self._layer = {"name": name, "tables": [table]}
+        path = {"path": self.path.as_posix()}
+        self._layer: dict[str, Any] = {"name": name, "tables": []}
+        if vocabulary is None:
+            self._layer["codes"] = path
+        else:
+            self._layer["tables"] = [{"vocabulary": vocabulary, **path, **DEFAULTS}]
         self._remark = remark
         if self.path.exists() and not overwrite:
             raise ValueError(f"{self.path}: it exists; give another --name, or --overwrite to replace it")
@@ -109,12 +125,29 @@ class NewTable:
                 f"{self.path}: some values are not finite as {matrix.dtype}, so nothing was written; "
                 "--dtype takes another"
             )
-        said = {"format": "pt", KEY: json.dumps(asdict(rows))}
+        self._write({"vectors": matrix}, {KEY: json.dumps(asdict(rows))})
+
+    def write_codes(self, codes: np.ndarray, sizes: Sequence[int], rows: Rows | None) -> None:
+        """Write codes (num_items, levels) as ``write`` does vectors.
+
+        Args:
+            sizes: how many codes each level has, also where the last ones stand for no item.
+            rows: whose codes they are; None where nobody knows.
+        Raises:
+            OSError: the disk is full, or may not be written.
+        """
+        said = {SIZES_KEY: json.dumps({"sizes": list(sizes)})}
+        if rows is not None:
+            said[KEY] = json.dumps(asdict(rows))
+        self._write({"codes": torch.from_numpy(codes.astype(np.int32))}, said)
+
+    def _write(self, tensors: dict[str, Tensor], said: dict[str, str]) -> None:
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         with written_whole(self.path) as temporary:
             try:
-                save_file({"vectors": matrix.contiguous()}, temporary, metadata=said)
+                save_file(tensors, temporary, metadata={"format": "pt", **said})
             except SafetensorError as problem:
-                size = matrix.numel() * matrix.element_size()
+                size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
                 raise OSError(f"{self.path}: not written, it needs {size:,} bytes ({problem})") from None
         if not self._layer_is_there:
             with written_whole(self.layer_path) as temporary:
@@ -130,9 +163,63 @@ def _meaning(path: Path) -> Any:
     """What a layer says, with the defaults filled in."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {**found, "tables": [{**DEFAULTS, **table} for table in found["tables"]]}
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
+        return {**found, "tables": [{**DEFAULTS, **table} for table in found.get("tables", [])]}
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):
         return None
+
+
+def sizes_stated_in(path: Path) -> tuple[int, ...] | None:
+    """How many codes each level has, as a file of semantic codes says; None where it says nothing."""
+    with safe_open(path, framework="pt") as file:
+        said = (file.metadata() or {}).get(SIZES_KEY)
+    return tuple(json.loads(said)["sizes"]) if said else None
+
+
+def map_items(path: Path, store: Store | None = None) -> tuple[Tensor, Rows | None]:
+    """Vectors of items (N, E), mapped where the file allows it, and whose they are, as far as that is known.
+
+    Args:
+        path: a table that ``NewTable`` wrote, ``items.safetensors`` of a run in mode export, any other
+            ``.safetensors`` file with one tensor, or ``.npy`` (never pickled).
+        store: whose items they are; None leaves it to the file.
+    Raises:
+        ValueError: no such file, no matrix of floats in it, or of other items than those of ``store``.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file of vectors")
+    matrix = _map_matrix(path)
+    if matrix.ndim != 2 or not matrix.is_floating_point():
+        raise ValueError(
+            f"{path}: must hold a matrix of floats, one row for each item; it holds {tuple(matrix.shape)} of "
+            f"{matrix.dtype}"
+        )
+    stated = Rows.stated_in(path)
+    if store is None:
+        return matrix, stated
+    own, ids = Rows.of_items(store), path.with_name(EXPORTED_IDS)
+    same = len(matrix) == own.count and stated in (None, own)
+    if same and path.name == EXPORTED and ids.is_file():
+        same = pl.read_parquet(ids)["id"].to_list() == list(store.items.ids)
+    if not same:
+        raise ValueError(
+            f"{path}: it holds {len(matrix):,} vectors of other items than those of {store.path}"
+        )
+    return matrix, own
+
+
+def _map_matrix(path: Path) -> Tensor:
+    if path.suffix == ".npy":
+        try:
+            return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+        except (ValueError, TypeError, EOFError):
+            raise ValueError(f"{path}: no plain .npy matrix (a pickled one is refused)") from None
+    try:
+        tensors = list(load_file(path).values())
+    except SafetensorError as problem:
+        raise ValueError(f"{path}: no .npy file, and cannot be read as safetensors ({problem})") from None
+    if len(tensors) != 1:
+        raise ValueError(f"{path}: must hold one tensor, it holds {len(tensors)}")
+    return tensors[0]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -34,6 +34,8 @@ class BERTItemEncoder(nn.Module):
         ValueError: the model is causal, or ``lora`` does not fit it.
     Unlike ``llama``, every token has seen the whole text, the first one too.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("states",)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -33,6 +33,8 @@ class LlamaItemEncoder(nn.Module):
         ValueError: the model is bidirectional, or ``lora`` does not fit it.
     Unlike ``bert``, a token has seen only what stands before it; the last one alone has seen the whole text.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("states",)
 
     def __init__(
         self,

@@ -13,18 +13,18 @@ from legorec.nn.conv import PackedConv1d
 from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments
 
-KINDS = ("text", "category", "categories")
+KINDS = ("text", "category", "categories", "number")
 
 
 class NAMLItemEncoder(nn.Module):
     """One vector per field, then their weighted mean (NAML; Wu et al., 2019, section 3.1).
 
-    A text field is a convolution, ReLU and a weighted mean of its tokens; a category is a dense layer with
-    ReLU.
+    A text field is a convolution, ReLU and a weighted mean of its tokens; a category, or a number, is a dense
+    layer with ReLU.
 
     Args:
         input_dim: width of the token states.
-        field_kinds: what each field of the states is: ``text``, ``category`` or ``categories``.
+        field_kinds: what each field of the states is: ``text``, ``category``, ``categories`` or ``number``.
         hidden_dim: width of the item vectors, the number of filters (paper: 400).
         kernel_size: odd; tokens that a filter sees (paper: 3).
         dropout: on the tokens behind the convolution, as in the authors' code.
@@ -34,7 +34,7 @@ class NAMLItemEncoder(nn.Module):
     Unlike the encoder ``CNN`` of Legommenders, which weighs the tokens of all fields in one mean, this has
     the paper's two levels. A field that is empty for an item is left out of that item's mean; with one field
     there is no second level. Several categories of one item are averaged behind their dense layer, where the
-    paper has one.
+    paper has one; it has no numbers.
     """
 
     def __init__(

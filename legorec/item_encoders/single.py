@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ class SingleItemEncoder(nn.Module):
 
     Goes with the sources ``ids`` and ``vectors``, whose items are one vector each.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("vector",)
 
     def __init__(self, input_dim: int, hidden_dim: int = 64) -> None:
         super().__init__()

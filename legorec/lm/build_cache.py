@@ -42,20 +42,25 @@ def build_caches(
     token_budget: int,
     share: tuple[int, int] = (0, 1),
     advanced: Callable[[int], None] = lambda items: None,
+    mean: bool = False,
 ) -> None:
     """Write every shard that is missing, then the manifests.
 
     Args:
-        writers: one for each of ``lower.depths``, in that order.
+        writers: one for each of ``lower.depths``, in that order; a single one where ``mean``.
         share: (rank, number of ranks): this process begins with its own part of the shards, and ends with
             what others have left.
         advanced: called with the items of each batch that is done; may raise to stop.
+        mean: an item has one row for each of ``lower.depths``, the mean of its tokens there, see
+            ``mean_states``.
     """
     rank, ranks = share
     first_round = True
     while missing := sorted({index for writer in writers for index in writer.missing()}):
         mine = [index for index in missing if index % ranks == rank] if first_round else missing
-        written = [_build_shard(writers, lower, catalog, index, token_budget, advanced) for index in mine]
+        written = [
+            _build_shard(writers, lower, catalog, index, token_budget, advanced, mean) for index in mine
+        ]
         if not first_round and not any(written):
             time.sleep(WAIT)
             advanced(0)
@@ -71,12 +76,20 @@ def _build_shard(
     index: int,
     token_budget: int,
     advanced: Callable[[int], None],
+    mean: bool,
 ) -> bool:
     with ExitStack() as stack:
         claimed = [writer for writer in writers if stack.enter_context(writer.claim(index))]
         if not claimed:
             return False
-        states = states_of(lower, catalog, writers[0].shards[index], claimed, token_budget, advanced)
+        items = writers[0].shards[index]
+        if mean:
+            (writer,) = claimed
+            tokens, dtype = catalog.tokens(torch.arange(items.start, items.stop)), _kept_dtype(writer)
+            lengths = tokens.lengths.sum(1)
+            writer.write(index, mean_states(lower, tokens.ids, lengths, token_budget, dtype, advanced).cpu())
+            return True
+        states = states_of(lower, catalog, items, claimed, token_budget, advanced)
         for writer in claimed:
             writer.write(index, states.pop(writer.identity.depth))
     return True
@@ -93,24 +106,62 @@ def states_of(
     """Depth -> the packed states of some items, on the host, in the dtype in which they will be stored."""
     tokens = catalog.tokens(torch.arange(items.start, items.stop))
     lengths = tokens.lengths.sum(1).numpy()
-    starts = lengths.cumsum() - lengths
-    # fp16 is left to the writer: it has to see the value that does not fit.
     kept = {
-        writer.identity.depth: torch.empty(
-            len(tokens.ids),
-            lower.width,
-            dtype=torch.float32 if writer.identity.dtype == "fp16" else DTYPES[writer.identity.dtype],
-        )
+        writer.identity.depth: torch.empty(len(tokens.ids), lower.width, dtype=_kept_dtype(writer))
         for writer in writers
     }
     with torch.inference_mode():
-        for rows in length_sorted_batches(lengths, token_budget):
-            sizes = lengths[rows]
-            places = np.repeat(starts[rows] - (sizes.cumsum() - sizes), sizes) + np.arange(int(sizes.sum()))
-            index = torch.from_numpy(places)
-            ids = tokens.ids.index_select(0, index.to(tokens.ids.device, non_blocking=True))
+        for rows, sizes, places, ids in _batches(tokens.ids, lengths, token_budget):
             for depth, states in lower.padded(ids, sizes).items():
                 if depth in kept:
-                    kept[depth].index_copy_(0, index, states.to(kept[depth].dtype).cpu())
+                    kept[depth].index_copy_(0, places, states.to(kept[depth].dtype).cpu())
             advanced(len(rows))
     return kept
+
+
+def mean_states(
+    lower: LowerLayers,
+    ids_T: Tensor,
+    lengths_N: Tensor,
+    token_budget: int,
+    dtype: torch.dtype,
+    advanced: Callable[[int], None] = lambda items: None,
+) -> Tensor:
+    """(R, E) the means over each item's tokens, one row for each of ``lower.depths``, item by item.
+
+    An item without a token has no row. Few of the states are in memory at a time, see ``LowerLayers.padded``.
+
+    Args:
+        ids_T: tokens of the items, packed; the rows are given where they are.
+        lengths_N: on the host.
+    """
+    lengths = lengths_N.numpy()
+    places = np.cumsum(lengths > 0) - 1  # of the items that have rows
+    num_items = int((lengths > 0).sum())
+    means = torch.empty(num_items, len(lower.depths), lower.width, dtype=dtype, device=ids_T.device)
+    with torch.no_grad():
+        for rows, sizes, _, ids in _batches(ids_T, lengths, token_budget):
+            found = lower.padded(ids, sizes, mean=True)
+            index = torch.from_numpy(places[rows]).to(ids_T.device, non_blocking=True)
+            means.index_copy_(0, index, torch.stack([found[depth] for depth in lower.depths], 1).to(dtype))
+            advanced(len(rows))
+    return means.flatten(0, 1)
+
+
+def _batches(
+    ids_T: Tensor, lengths: np.ndarray, token_budget: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor, Tensor]]:
+    """Of each batch of like length: its rows, their lengths, where their tokens stand, and the tokens."""
+    starts = lengths.cumsum() - lengths
+    for rows in length_sorted_batches(lengths, token_budget):
+        sizes = lengths[rows]
+        places = np.repeat(starts[rows] - (sizes.cumsum() - sizes), sizes) + np.arange(int(sizes.sum()))
+        index = torch.from_numpy(places)
+        yield rows, sizes, index, ids_T.index_select(0, index.to(ids_T.device, non_blocking=True))
+
+
+def _kept_dtype(writer: CacheWriter) -> torch.dtype:
+    """What states are kept in until they are written; fp16 is left to the writer, which has to see the value
+    that does not fit."""
+    stored = writer.identity.dtype
+    return torch.float32 if stored == "fp16" else DTYPES[stored]

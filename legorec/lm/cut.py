@@ -8,7 +8,7 @@ kinds of their windows and the names of adapters stay true.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -95,13 +95,15 @@ class LowerLayers(nn.Module):
         self.eval()
         self._rows = _PaddedRows(pretrained, self.model, attention)
         self._seen: dict[int, Tensor] = {}
+        self._keep: Callable[[Tensor], Tensor] | None = None
         for depth in self.depths:
             if depth < len(layers):
                 layers[depth].register_forward_pre_hook(self._note(depth))
 
     def _note(self, depth: int) -> Any:
         def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._seen[depth] = inputs[0]
+            assert self._keep is not None
+            self._seen[depth] = self._keep(inputs[0])
 
         return note
 
@@ -109,15 +111,27 @@ class LowerLayers(nn.Module):
         """Frozen layers have no dropout, whatever the rest of the model does."""
         return super().train(False)
 
-    def padded(self, ids_T: Tensor, lengths: np.ndarray) -> dict[int, Tensor]:
-        """Depth -> packed states (T, E) of rows that are run as one padded batch, none of them empty."""
+    def padded(self, ids_T: Tensor, lengths: np.ndarray, mean: bool = False) -> dict[int, Tensor]:
+        """Depth -> packed states (T, E) of rows that are run as one padded batch, none of them empty.
+
+        With ``mean``, depth -> the mean of each row (R, E), float32 at least. It is taken as the layers go
+        by, so that the states of many depths are never in memory together.
+        """
         rows = Segments(torch.from_numpy(lengths))
         inputs = self._rows.inputs(ids_T.unsqueeze(1), rows)
         inputs["input_ids"] = inputs.pop("inputs_embeds").squeeze(2)
+
+        def keep(padded_RLE: Tensor) -> Tensor:
+            packed_TE = self._rows.packed(padded_RLE, rows)
+            if not mean:
+                return packed_TE
+            return rows.mean(packed_TE.to(torch.promote_types(packed_TE.dtype, torch.float32)))
+
+        self._keep = keep
         out = self.model(**inputs, use_cache=False).last_hidden_state
-        states = {depth: self._seen.pop(depth, out) for depth in self.depths}
+        states = {depth: self._seen[depth] if depth in self._seen else keep(out) for depth in self.depths}
         self._seen.clear()
-        return {depth: self._rows.packed(value, rows) for depth, value in states.items()}
+        return states
 
     def forward(self, ids_T: Tensor, lengths_R: Tensor) -> dict[int, Tensor]:
         """Depth -> packed states (T, E) of packed rows of token ids; ``lengths_R`` is on the host."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from legorec.data.digest import digest_bytes
 from legorec.lm.attention import AUTO
@@ -12,6 +16,8 @@ from legorec.lm.state_cache import CacheIdentity, catalog_digest
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog
+
+MEANS = "means"  # folder of the caches of means, apart from those of all states
 
 
 def check_text(catalog: Catalog, pretrained: Pretrained) -> None:
@@ -41,9 +47,16 @@ def cache_identity(
     stored: Precision,
     computed: Precision,
     attention: Attention,
+    mean_at: Sequence[int] = (),
 ) -> CacheIdentity:
-    """Everything that decides what a cache of these items at this depth holds."""
+    """Everything that decides what a cache of these items at this depth holds.
+
+    Args:
+        mean_at: the depths, up to ``depth``, of which an item has the mean over its tokens, one row each.
+            Empty: it has its tokens' states at ``depth``.
+    """
     assert catalog.text is not None
+    taken = f", mean at {'-'.join(map(str, mean_at))}" if mean_at else ""
     return CacheIdentity(
         checkpoint=pretrained.digest(),
         tokenizer=digest_bytes(catalog.text.tokenizer.to_str().encode()),
@@ -54,5 +67,30 @@ def cache_identity(
         depth=depth,
         width=pretrained.width,
         dtype=stored,
-        compute=f"{computed}/{'sdpa' if attention == AUTO else attention}",
+        compute=f"{computed}/{'sdpa' if attention == AUTO else attention}{taken}",
     )
+
+
+def mean_depths(pretrained: Pretrained, step: int) -> list[int]:
+    """Every ``step``-th depth counted down from all layers, shallow ones first; 0, the embeddings, where the
+    steps end there.
+
+    Raises:
+        ValueError: ``step`` is below 1, or more than the model's layers, which would leave one depth alone.
+    """
+    if not 1 <= step <= pretrained.num_layers:
+        raise ValueError(
+            f"`step` must be between 1 and {pretrained.num_layers}, the layers of {pretrained.name}, "
+            f"got {step}"
+        )
+    return list(range(pretrained.num_layers, -1, -step))[::-1]
+
+
+def mean_rows(lengths_N: Tensor, depths: Sequence[int]) -> Tensor:
+    """(N,) rows of each item in a cache of means: one a depth, none where it has no token."""
+    return (lengths_N > 0) * len(depths)
+
+
+def means_folder(cache: str) -> Path:
+    """Where the caches of means lie below ``cache``."""
+    return Path(cache) / MEANS

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from legorec.batch import ClickBatch, Loss
+from legorec.objectives._penalty import check_weight, scored
 
 
 class PointwiseObjective:
@@ -15,8 +15,10 @@ class PointwiseObjective:
     added to each click (needed where the data holds clicks alone). An example and its sampled negatives count
     as one, so the terms of the negatives are added, not averaged.
 
+    Args:
+        disagreement: as in ``sampled_softmax``.
     Raises:
-        ValueError: ``num_negatives`` is negative.
+        ValueError: ``num_negatives`` or ``disagreement`` is negative.
 
     Relations: ``sampled_softmax`` compares a click with its negatives, so that only differences of scores
     matter.
@@ -24,19 +26,20 @@ class PointwiseObjective:
 
     positives_only = False
 
-    def __init__(self, num_negatives: int = 0) -> None:
+    def __init__(self, num_negatives: int = 0, disagreement: float = 0.0) -> None:
         if num_negatives < 0:
             raise ValueError(f"`num_negatives` must not be negative, got {num_negatives}")
         self.num_negatives = num_negatives
+        self.disagreement = check_weight(disagreement)
 
     def count(self, batch: ClickBatch) -> int:
         """Examples in the batch, what the sum is divided by."""
         return len(batch.labels)
 
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
-        scores = model(batch)
-        wide = torch.promote_types(scores.dtype, torch.float32)
+        scores, penalty = scored(model, batch, self.disagreement)
         losses = nn.functional.binary_cross_entropy_with_logits(
-            scores.to(wide), batch.labels.to(wide), reduction="none"
+            scores, batch.labels.to(scores.dtype), reduction="none"
         )
-        return Loss(total=losses.masked_fill(~batch.candidate_mask, 0.0).sum(), count=self.count(batch))
+        total = losses.masked_fill(~batch.candidate_mask, 0.0).sum()
+        return Loss(total=total + penalty, count=self.count(batch), parts={"disagreement": penalty.detach()})

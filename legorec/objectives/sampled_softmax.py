@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from legorec.batch import ClickBatch, Loss
+from legorec.objectives._penalty import check_weight, scored
 
 
 class SampledSoftmaxObjective:
@@ -13,8 +14,11 @@ class SampledSoftmaxObjective:
 
     Training examples are clicks alone; the click is the first candidate.
 
+    Args:
+        disagreement: weight of MINER's penalty on a user's interests for being alike (Li et al., 2022; the
+            paper: 0.8). For user encoders that give interests.
     Raises:
-        ValueError: ``num_negatives`` is below 1.
+        ValueError: ``num_negatives`` is below 1, or ``disagreement`` below 0.
 
     Relations: ``pointwise`` judges every candidate for itself and also learns from impressions without a
     click.
@@ -22,17 +26,18 @@ class SampledSoftmaxObjective:
 
     positives_only = True
 
-    def __init__(self, num_negatives: int = 4) -> None:
+    def __init__(self, num_negatives: int = 4, disagreement: float = 0.0) -> None:
         if num_negatives < 1:
             raise ValueError(f"`num_negatives` must be at least 1 for sampled_softmax, got {num_negatives}")
         self.num_negatives = num_negatives
+        self.disagreement = check_weight(disagreement)
 
     def count(self, batch: ClickBatch) -> int:
         """Examples in the batch, what the sum is divided by."""
         return len(batch.labels)
 
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
-        scores = model(batch).masked_fill(~batch.candidate_mask, -torch.inf)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        total = -nn.functional.log_softmax(scores.to(wide), dim=1)[:, 0].sum()
-        return Loss(total=total, count=self.count(batch))
+        scores, penalty = scored(model, batch, self.disagreement)
+        scores = scores.masked_fill(~batch.candidate_mask, -torch.inf)
+        total = -nn.functional.log_softmax(scores, dim=1)[:, 0].sum()
+        return Loss(total=total + penalty, count=self.count(batch), parts={"disagreement": penalty.detach()})

@@ -17,6 +17,7 @@ from legorec.data.evaluation import Impressions
 from legorec.data.histories import Histories
 from legorec.data.item_text import ItemText, tokenization_of
 from legorec.data.store import Store
+from legorec.recipes.codes import read_codes
 from legorec.recipes.tables import read_tables
 from legorec.recipes.token_table import check_token_table
 from legorec.recommender import Recommender
@@ -37,6 +38,12 @@ class Data:
     @property
     def num_items(self) -> int:
         return len(self.store.items)
+
+    @cached_property
+    def profiles(self) -> Catalog | None:
+        """The users' fields, where `data.user_fields` names some."""
+        fields = self.settings.user_fields
+        return Catalog.from_table(self.store.users, fields) if fields else None
 
     @cached_property
     def training(self) -> TrainingClicks:
@@ -60,7 +67,7 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
     data = settings.data
     store = Store.open(Path(data.store))
     wanted = [getattr(data.splits, split) for split in splits]
-    store.require(fields=list(data.fields), made_with=data.made_with, splits=wanted)
+    store.require(list(data.fields), data.made_with, wanted, list(data.user_fields))
     histories = Histories(store.histories, store.spans, data.history.max_length)
     return Data(store, _catalog(settings, store), histories, data)
 
@@ -89,16 +96,20 @@ def _catalog(settings: Settings, store: Store) -> Catalog:
 
 
 def build_model(settings: Settings, data: Data, device: torch.device) -> Recommender:
-    """The four bricks, built in order, each told the width of the one before; weights drawn from the seed."""
+    """The bricks, built in order, each told the width of the one before; weights drawn from the seed."""
     torch.manual_seed(settings.seed)
     model = settings.model
-    _check_widths(settings)
     catalog = data.catalog.to(device)
     offered: dict[str, Any] = {
         "catalog": catalog,
         "num_items": data.num_items,
         "num_users": len(data.store.users),
+        "max_history": max(1, int(data.histories.lengths.max(initial=0))),
     }
+    if data.profiles is not None:
+        offered["profiles"] = data.profiles.to(device)
+    if settings.embed.codes is not None:
+        offered["codes"] = read_codes(Path(settings.embed.codes.path), data)
     if checkpoint_of(settings) is None:
         offered["vectors"] = read_tables(settings.embed, data)
     source = build("source", model.source, offered)
@@ -107,17 +118,9 @@ def build_model(settings: Settings, data: Data, device: torch.device) -> Recomme
         check_token_table(settings.embed, source.pretrained)
         states |= {"pretrained": source.pretrained, "depth": source.depth}
     item_encoder = build("item_encoder", model.item_encoder, offered | states)
-    width = {"input_dim": item_encoder.output_dim, "output_dim": item_encoder.output_dim}
+    width = {"input_dim": item_encoder.output_dim, "token_dim": source.dim}
     user_encoder = build("user_encoder", model.user_encoder, offered | width)
+    plugin = build("user_plugin", model.user_plugin, offered | width) if model.user_plugin else None
     predictor = build("predictor", model.predictor, offered | width)
-    return Recommender(source, item_encoder, user_encoder, predictor, settings.exp.policy.item_page_size).to(
-        device
-    )
-
-
-def _check_widths(settings: Settings) -> None:
-    """Torch says of a width of 0 or below what no user can read."""
-    for kind, brick in settings.model:
-        for key, value in getattr(brick, "arguments", {}).items():
-            if key.endswith("_dim") and isinstance(value, int) and value < 1:
-                raise ValueError(f"model.{kind} '{brick.name}': `{key}` must be at least 1, got {value}")
+    page_size = settings.exp.policy.item_page_size
+    return Recommender(source, item_encoder, user_encoder, predictor, plugin, page_size).to(device)

@@ -1,8 +1,10 @@
-"""Cache the states of the frozen lower layers, once for every item, at one or several depths."""
+"""Cache the states of the frozen lower layers, or their means, once for every item, at several depths."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from legorec.build import build_arguments
@@ -11,7 +13,7 @@ from legorec.engine.progress import bar
 from legorec.engine.signals import StopRequest
 from legorec.lm.build_cache import build_caches
 from legorec.lm.cut import LowerLayers
-from legorec.lm.item_states import cache_identity, check_text
+from legorec.lm.item_states import cache_identity, check_text, mean_depths, mean_rows, means_folder
 from legorec.lm.pretrained import Pretrained, find_pretrained
 from legorec.lm.state_cache import CacheWriter, free_space_check
 from legorec.processes import ALONE, Processes
@@ -41,20 +43,62 @@ def cached_depths(settings: Settings, pretrained: Pretrained) -> list[int]:
     return depths
 
 
-def make_writers(settings: Settings, data: Data, pretrained: Pretrained) -> list[CacheWriter]:
-    """One writer for each depth; nothing is written yet.
+@dataclass(frozen=True)
+class CachePlan:
+    """What a cache run computes, and where it goes: one cache a depth, or one of the means at all of them."""
+
+    depths: list[int]
+    writers: list[CacheWriter]
+    mean: bool
+
+
+def make_plan(settings: Settings, data: Data, pretrained: Pretrained) -> CachePlan:
+    """What the source of the model layer reads; nothing is written yet.
+
+    The source ``states`` reads one depth of those that ``exp.cache.layers`` lists, the source ``layers`` the
+    means at the depths that its own ``step`` chooses.
 
     Raises:
-        ValueError: the model layer has no source ``states`` with a ``cache`` folder, or is not set for a run
-            from the whole model.
+        ValueError: the model layer has no such source with a ``cache`` folder, or is not set for a run from
+            the whole model.
     """
     source = settings.model.source
     options = build_arguments("source", source)
     root = options.get("cache")
-    if source.name != "states" or root is None:
+    if source.name not in ("states", "layers") or root is None:
         raise ValueError(
-            f"mode cache needs the source `states` with a `cache` folder, model.source is '{source.name}'"
+            "mode cache needs the source `states` with a `cache` folder, or the source `layers` with one; "
+            f"model.source is '{source.name}'"
         )
+    if source.name == "states":
+        _judge_states(options, pretrained)
+    check_token_table(settings.embed, pretrained)
+    check_text(data.catalog, pretrained)
+    assert settings.exp.cache is not None
+    mean = source.name == "layers"
+    depths = mean_depths(pretrained, options["step"]) if mean else cached_depths(settings, pretrained)
+    lengths = data.catalog.lengths.sum(1)
+    size = settings.exp.cache.shard_mb * SHARD_UNIT
+
+    def writer(depth: int) -> CacheWriter:
+        identity = cache_identity(
+            data.catalog,
+            pretrained,
+            depth,
+            stored=options["cache_dtype"],
+            computed=options["dtype"],
+            attention=options["attention"],
+            mean_at=depths if mean else (),
+        )
+        if mean:
+            return CacheWriter(means_folder(root), identity, mean_rows(lengths, depths).numpy(), size)
+        return CacheWriter(root, identity, lengths.numpy(), size)
+
+    return CachePlan(depths, [writer(depth) for depth in (depths[-1:] if mean else depths)], mean)
+
+
+def _judge_states(options: Mapping[str, Any], pretrained: Pretrained) -> None:
+    """Refuse settings of the source ``states`` that are not those of a run from the whole model."""
     if options["layer"] != 0:
         raise ValueError(
             f"`layer` is 0 while caching, got {options['layer']}; exp.cache.layers says how deep"
@@ -64,23 +108,6 @@ def make_writers(settings: Settings, data: Data, pretrained: Pretrained) -> list
             f"`embed_dim` (--embed_hidden_size) is the width of {pretrained.name} ({pretrained.width}) while "
             f"caching, got {options['embed_dim']}"
         )
-    check_token_table(settings.embed, pretrained)
-    check_text(data.catalog, pretrained)
-    assert settings.exp.cache is not None
-    lengths = data.catalog.lengths.sum(1).numpy()
-    identities = [
-        cache_identity(
-            data.catalog,
-            pretrained,
-            depth,
-            stored=options["cache_dtype"],
-            computed=options["dtype"],
-            attention=options["attention"],
-        )
-        for depth in cached_depths(settings, pretrained)
-    ]
-    size = settings.exp.cache.shard_mb * SHARD_UNIT
-    return [CacheWriter(root, identity, lengths, size) for identity in identities]
 
 
 def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
@@ -102,7 +129,8 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
                 f"'{settings.model.source.name}'"
             )
         data, pretrained = open_data(settings), find_pretrained(checkpoint)
-        writers = make_writers(settings, data, pretrained)
+        plan = make_plan(settings, data, pretrained)
+        writers = plan.writers
         missing = sum(writer.bytes_needed() for writer in writers)
         if missing:
             free_space_check(writers[0].folder.parent, missing)
@@ -110,16 +138,16 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     folders = [str(writer.folder) for writer in writers]
     num_tokens = int(data.catalog.lengths.sum())
     if missing:
-        depths = [writer.identity.depth for writer in writers]
+        what = "the means of each item" if plan.mean else "states"
         log(
-            f"{data.num_items:,} items, {num_tokens:,} tokens, states at depth "
-            f"{', '.join(map(str, depths))} of {pretrained.num_layers} layers: {missing / 1e9:.2f} GB to "
-            f"write to {', '.join(folders)}"
+            f"{data.num_items:,} items, {num_tokens:,} tokens, {what} at depth "
+            f"{', '.join(map(str, plan.depths))} of {pretrained.num_layers} layers: "
+            f"{missing / 1e9:.2f} GB to write to {', '.join(folders)}"
         )
         options = build_arguments("source", settings.model.source)
-        lower = LowerLayers(pretrained, depths, options["dtype"], options["attention"]).to(device)
+        lower = LowerLayers(pretrained, plan.depths, options["dtype"], options["attention"]).to(device)
         data.catalog.to(device)
-        _build(settings, writers, lower, data, processes, log)
+        _build(settings, plan, lower, data, processes, log)
     else:
         for writer in writers:
             writer.finish()
@@ -131,7 +159,7 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
 
 def _build(
     settings: Settings,
-    writers: list[CacheWriter],
+    plan: CachePlan,
     lower: LowerLayers,
     data: Data,
     processes: Processes,
@@ -139,7 +167,7 @@ def _build(
 ) -> None:
     """Run the lower layers over the items, with a bar and a stop between two batches."""
     assert settings.exp.cache is not None
-    todo, done, started = _items_missing(writers) // processes.world, 0, time.monotonic()
+    todo, done, started = _items_missing(plan.writers) // processes.world, 0, time.monotonic()
     # A wish to stop concerns this process alone: shards are its own, and nobody waits for them.
     with StopRequest() as stop, bar("cache", todo) as show:
 
@@ -150,12 +178,13 @@ def _build(
             stop.check()
 
         build_caches(
-            writers,
+            plan.writers,
             lower,
             data.catalog,
             token_budget=settings.exp.cache.token_budget,
             share=(processes.rank, processes.world),
             advanced=advanced,
+            mean=plan.mean,
         )
     seconds = time.monotonic() - started
     log(f"{done:,} items in {seconds:.1f} s, {done / seconds:,.0f} items a second")

@@ -46,7 +46,7 @@ def experiment(settings: Settings, processes: Processes = ALONE) -> dict[str, An
         loaded = load_best(Path(settings.exp.load or ""), model, settings, data) if training is None else None
     with open_session(settings, processes) as session:
         together = f", {processes.world} processes" if processes.world > 1 else ""
-        session.log(f"{session.folder.path}  on {device}{together}, {_size(model)} trainable parameters")
+        session.log(f"{session.folder.path}  on {device}{together}, {_size(model):,} trainable parameters")
         if loaded is not None:
             session.log(f"weights of {loaded}")
         if training is not None:
@@ -86,8 +86,9 @@ def _measure(settings: Settings, data: Data, model: Recommender, session: Sessio
     return {
         split: report_json(report),
         "baselines": {name: report_json(each) for name, each in baselines.items()},
+        "trainable_parameters": _size(model),
     }
 
 
-def _size(model: Recommender) -> str:
-    return f"{sum(value.numel() for value in trainable(model).values()):,}"
+def _size(model: Recommender) -> int:
+    return sum(value.numel() for value in trainable(model).values())

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from legorec.batch import Clicks
 from legorec.data.files import flush
 from legorec.engine.progress import bar
 from legorec.processes import ALONE, Processes
@@ -115,10 +116,16 @@ def user_pages(
             page = rows[start : start + settings.exp.evaluation.batch_size]
             if session.processes.is_first:
                 history, mask = _histories(data, spans[page])
-                clicks = items[torch.from_numpy(history)].to(device)
-                users = torch.from_numpy(page).to(device)
+                rows_BH, mask_BH = torch.from_numpy(history), torch.from_numpy(mask)
                 with inference(model, settings):
-                    vectors = model.encode_users(clicks, torch.from_numpy(mask).to(device), users)
+                    clicks = Clicks(
+                        vectors=items[rows_BH].to(device),
+                        mask=mask_BH.to(device),
+                        items=rows_BH.to(device),
+                        user=torch.from_numpy(page).to(device),
+                        states=model.states_of(rows_BH, mask_BH),
+                    )
+                    vectors = model.encode_users(clicks)
                 yield vectors.float().cpu()
             show(int(page[-1]) + 1, len(spans))
             session.stop.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legorec.batch import Clicks
 from legorec.data.catalog import CatalogField
+from legorec.data.item_text import stored_field
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
 from legorec.recipes.assemble import Data, build_model, open_data
@@ -20,6 +23,11 @@ from legorec.recipes.trained import load_best
 from legorec.recommender import Recommender
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
+
+
+class _Items(NamedTuple):
+    vectors: Tensor  # (n, D)
+    rows: Tensor  # (n,) of the store, on the host; 0 for new ones
 
 
 class Recommended(NamedTuple):
@@ -66,20 +74,23 @@ class TrainedRecommender:
             pages = torch.arange(self.data.num_items).split(1024)
             return torch.cat([self.model.encode_items(page) for page in pages])
 
-    def score(self, history: Sequence[Item], candidates: Sequence[Item]) -> np.ndarray:
+    def score(
+        self, history: Sequence[Item], candidates: Sequence[Item], *, user: str | None = None
+    ) -> np.ndarray:
         """One score a candidate, higher is better.
 
         Args:
             history: clicked items, oldest first; may be empty.
+            user: raw id, for a model that knows its users; one that is in no table is a stranger, as None is.
 
         Raises:
             ValueError: a raw id is not in the store, or a new item has a field that the model does not read.
         """
-        clicked = self._history(history)
-        return self._scores(clicked, self._vectors(checked(candidates, "candidates"))).cpu().numpy()
+        clicked, shown = self._history(history), self._known_or_new(checked(candidates, "candidates"))
+        return self._scores(clicked, shown, user).cpu().numpy()
 
     def recommend(
-        self, history: Sequence[Item], k: int = 10, *, include_history: bool = False
+        self, history: Sequence[Item], k: int = 10, *, user: str | None = None, include_history: bool = False
     ) -> list[Recommended]:
         """The ``k`` best items of the store, best first; clicked ones are left out unless asked for.
 
@@ -88,8 +99,8 @@ class TrainedRecommender:
         """
         if k < 1:
             raise ValueError(f"`k` must be at least 1, got {k}")
-        clicked = self._history(history)
-        scores = self._scores(clicked, self.item_vectors).clone()
+        every = _Items(self.item_vectors, torch.arange(self.data.num_items))
+        scores = self._scores(self._history(history), every, user).clone()
         known = [item for item in history if isinstance(item, str)]
         if known and not include_history:
             scores[torch.from_numpy(self._rows(known)).to(scores.device)] = -torch.inf
@@ -101,20 +112,48 @@ class TrainedRecommender:
             if score != -torch.inf
         ]
 
-    def _history(self, items: Sequence[Item]) -> Tensor:
+    def _history(self, items: Sequence[Item]) -> _Items:
         limit = self.data.settings.history.max_length
         items = checked(items, "history")
-        return self._vectors(items[-limit:] if limit else items)
+        return self._known_or_new(items[-limit:] if limit else items)
 
-    def _scores(self, clicked: Tensor, candidates: Tensor) -> Tensor:
+    def _scores(self, clicked: _Items, shown: _Items, user: str | None) -> Tensor:
         with torch.inference_mode():
-            device = candidates.device
-            mask = torch.ones(1, max(1, len(clicked)), dtype=torch.bool, device=device)
-            if not len(clicked):  # one place that is masked, as a batch of empty histories has it
-                clicked, mask = candidates.new_zeros(1, candidates.shape[1]), ~mask
-            user = torch.zeros(1, dtype=torch.int64, device=device)
-            encoded = self.model.encode_users(clicked[None], mask, user)
-            return self.model.score(encoded, candidates[None], clicked[None], mask)[0]
+            device = shown.vectors.device
+            vectors, rows = clicked.vectors, clicked.rows[None]
+            mask = torch.ones(1, max(1, len(vectors)), dtype=torch.bool)
+            if not len(vectors):  # one place that is masked, as a batch of empty histories has it
+                vectors, rows, mask = vectors.new_zeros(1, shown.vectors.shape[1]), mask.long(), ~mask
+            row = -1 if user is None else int(self.data.store.users.index([user])[0])
+            clicks = Clicks(
+                vectors=vectors[None],
+                mask=mask.to(device),
+                items=rows.to(device),
+                user=torch.tensor([row], device=device),
+                states=self.model.states_of(rows, mask),
+            )
+            encoded, items = self.model.encode_users(clicks), shown.rows[None].to(device)
+            there = torch.ones_like(items, dtype=torch.bool)
+            return self.model.score(encoded, shown.vectors[None], clicks, items, there)[0]
+
+    def _known_or_new(self, items: Sequence[Item]) -> _Items:
+        """Vectors and rows: known items by gather, new ones encoded from their fields."""
+        table = self.item_vectors
+        known = [place for place, item in enumerate(items) if isinstance(item, str)]
+        new = [place for place, item in enumerate(items) if not isinstance(item, str)]
+        if new and self.model.reads_rows:
+            raise ValueError(
+                "this model looks items up in the store, beyond their vectors; it cannot score a new one"
+            )
+        vectors = table.new_zeros(len(items), table.shape[1])
+        rows = torch.zeros(len(items), dtype=torch.int64)
+        with torch.inference_mode():
+            if known:
+                rows[known] = torch.from_numpy(self._rows([str(items[place]) for place in known])).long()
+                vectors[known] = table[rows[known].to(table.device)]
+            if new:
+                vectors[new] = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+        return _Items(vectors, rows)
 
     def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:
         rows = np.array(self.data.store.items.index(raw_ids))  # a copy: torch warns of a read-only array
@@ -125,20 +164,6 @@ class TrainedRecommender:
                 f"'{unknown[0]}'; give an item that is new as its fields, {{'title': ...}}"
             )
         return rows
-
-    def _vectors(self, items: Sequence[Item]) -> Tensor:
-        """(n, D): known items by gather, new ones encoded from their fields."""
-        table = self.item_vectors
-        known = [place for place, item in enumerate(items) if isinstance(item, str)]
-        new = [place for place, item in enumerate(items) if not isinstance(item, str)]
-        vectors = table.new_zeros(len(items), table.shape[1])
-        with torch.inference_mode():
-            if known:
-                rows = self._rows([str(items[place]) for place in known])
-                vectors[known] = table[torch.from_numpy(rows).to(table.device)]
-            if new:
-                vectors[new] = self._encode_new([items[place] for place in new])  # type: ignore[misc]
-        return vectors
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         catalog = self.data.catalog
@@ -155,7 +180,10 @@ class TrainedRecommender:
                 if name not in names:
                     raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(names)}")
         if text is not None:
-            rows = [text.of([{key: value for key, value in item.items() if value} for item in items])]
+            stored = [stored_field(self.data.store, name, text.tokenizer_name) for name in names]
+            kinds = dict(zip(names, (field.kind for field in stored), strict=True))
+            filled = [{name: _written(name, kinds[name], item.get(name)) for name in names} for item in items]
+            rows = [text.of(filled)]
         else:
             rows = [
                 self._tokenize(part, [item.get(name) for item in items])
@@ -165,8 +193,10 @@ class TrainedRecommender:
         return self.model.item_encoder(embed(fresh.tokens(torch.arange(len(items)))))
 
     def _tokenize(self, part: CatalogField, values: Sequence[Any]) -> Ragged:
-        """The tokens of one field of new items, cut as in training; an unknown category is left out."""
-        lists = [_texts(part, value) for value in values]
+        """The tokens or numbers of one field of new items, cut as in training; without unknown categories."""
+        if part.kind == "number":
+            return Ragged.from_lists([_numbers(part.name, value) for value in values], np.float32)
+        lists = [_texts(part.name, part.kind, value) for value in values]
         if part.kind == "text":
             row = encode(self.data.store.tokenizer(part.vocabulary), ["".join(each) for each in lists])
         else:
@@ -194,14 +224,31 @@ def checked(items: Sequence[Item], name: str) -> Sequence[Item]:
     return items
 
 
-def _texts(part: CatalogField, value: Any) -> list[str]:
+def _texts(name: str, kind: str, value: Any) -> list[str]:
     """What is given for one field as a list of texts; None is empty."""
     if value is None:
         return []
     if isinstance(value, str):
         return [value]
-    several = part.kind == "categories" and isinstance(value, Sequence)
+    several = kind == "categories" and isinstance(value, Sequence)
     if several and all(isinstance(each, str) for each in value):
         return list(value)
-    wanted = "a text or a list of texts" if part.kind == "categories" else "a text"
-    raise ValueError(f"the field '{part.name}' of a new item must be {wanted}, got {value!r}")
+    wanted = "a text or a list of texts" if kind == "categories" else "a text"
+    raise ValueError(f"the field '{name}' of a new item must be {wanted}, got {value!r}")
+
+
+def _numbers(name: str, value: Any) -> list[float]:
+    """What is given for one field as the float32 that a store would hold; None is none."""
+    if value is None:
+        return []
+    known = isinstance(value, Real) and not isinstance(value, bool)
+    if not known or not abs(value) <= float(np.finfo(np.float32).max):
+        raise ValueError(f"the field '{name}' of a new item must be a finite number, got {value!r}")
+    return [float(np.float32(value))]
+
+
+def _written(name: str, kind: str, value: Any) -> list[str]:
+    """What is given for one field as texts that a template is filled with."""
+    if kind == "number":
+        return [f"{number:g}" for number in _numbers(name, value)]
+    return [text for text in _texts(name, kind, value) if text]

@@ -11,6 +11,7 @@ from legorec.build import build, build_arguments
 from legorec.data.clicks import ClickStream
 from legorec.engine.optim import trainable
 from legorec.lm.cut import LowerLayers
+from legorec.lm.item_states import mean_rows
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data, build_model, checkpoint_of, open_data
@@ -66,11 +67,12 @@ def figures(settings: Settings) -> dict[str, Any]:
         model = build_model(settings, data, torch.device("meta"))
         lm = language_model(model.source) if checkpoint_of(settings) is not None else None
     step = training_step(settings, data, model)
+    bf16 = settings.exp.policy.precision == "bf16"
     memory = {
         "weights": weight_bytes(model),
         "gradients": gradient_bytes(model),
         "optimizer": optimizer_bytes(model),
-        "activations": activation_bytes(model, step, bf16=settings.exp.policy.precision == "bf16"),
+        "activations": activation_bytes(model, step, bf16=bf16) + further_rows(model.source, step, bf16),
         "states": resident_bytes(settings, data, model.source),
     }
     bricks = {name: getattr(model, name) for name in BRICKS}
@@ -95,11 +97,14 @@ def language_model(source: Any) -> dict[str, Any]:
     """How much of the checkpoint is loaded; called under ``torch.device("meta")``."""
     pretrained: Pretrained = source.pretrained
     whole = count(pretrained.skeleton())["all"]
-    left_out = count(LowerLayers(pretrained, [source.depth]))["all"] if reads_cache(source) else 0
+    if gives_means(source):  # there are no upper layers
+        left_out = whole - (0 if source.lower is None else count(source.lower)["all"])
+    else:
+        left_out = count(LowerLayers(pretrained, [source.depth]))["all"] if reads_cache(source) else 0
     return {
         "name": pretrained.name,
         "layers": pretrained.num_layers,
-        "depth": source.depth,
+        "depth": deepest(source),
         "whole": whole,
         "loaded": whole - left_out,
         "not_loaded": left_out,
@@ -117,30 +122,50 @@ def training_step(settings: Settings, data: Data, model: Recommender) -> StepSiz
         seed=settings.seed,
     )
     lengths = data.catalog.lengths.sum(1)
-    if not hasattr(model.source, "catalog"):  # one state an item: its id, or its vector
+    if not hasattr(model.source, "catalog") or gives_means(model.source):  # see ``further_rows``
         lengths = torch.ones_like(lengths)
     return largest_step(stream, lengths, settings.exp.policy.item_page_size)
 
 
+def further_rows(source: Any, step: StepSize, bf16: bool) -> int:
+    """Bytes of the rows of an item behind its first one, where it has one a layer.
+
+    ``activation_bytes`` takes each row through every matrix of the item encoder. Of an item's layers, each
+    goes through its own, so they count as one row there, and here for what they are.
+    """
+    if not gives_means(source):
+        return 0
+    return int(step.tokens * (source.depth - 1) * source.dim * (2 if bf16 else 4))
+
+
 def cache_sizes(settings: Settings, data: Data, source: Any) -> list[dict[str, int]]:
-    """Bytes on disk for each depth of ``exp.cache.layers``, otherwise for the one that the model reads."""
-    depths: list[int] = [source.depth] if reads_cache(source) else []
+    """Bytes on disk for each depth of ``exp.cache.layers``, otherwise for the one that the model reads.
+
+    A cache of means goes by the deepest one.
+    """
+    depths = [deepest(source)] if reads_cache(source) else []
     if settings.exp.cache is not None:
         if checkpoint_of(settings) is None:
             raise ValueError(
                 f"`exp.cache` needs a language model, and model.source is '{settings.model.source.name}'"
             )
-        depths = cached_depths(settings, source.pretrained)
-    tokens = int(data.catalog.lengths.sum())
+        depths = [deepest(source)] if gives_means(source) else cached_depths(settings, source.pretrained)
     return [
-        {"depth": depth, "tokens": tokens, "bytes": cache_bytes(settings, data, source)} for depth in depths
+        {"depth": depth, "tokens": cached_rows(data, source), "bytes": cache_bytes(settings, data, source)}
+        for depth in depths
     ]
 
 
+def cached_rows(data: Data, source: Any) -> int:
+    """Rows of a cache: the tokens, or one a layer of each item that has a token."""
+    lengths = data.catalog.lengths.sum(1)
+    return int((mean_rows(lengths, source.depths) if gives_means(source) else lengths).sum())
+
+
 def cache_bytes(settings: Settings, data: Data, source: Any) -> int:
-    """Of one depth: tokens times width times the bytes of a value, and an offset of 8 bytes for each item."""
+    """Of one cache: rows times width times the bytes of a value, and an offset of 8 bytes for each item."""
     stored = DTYPES[build_arguments("source", settings.model.source)["cache_dtype"]]
-    values = int(data.catalog.lengths.sum()) * source.pretrained.width
+    values = cached_rows(data, source) * source.pretrained.width
     return values * stored.itemsize + 8 * (data.num_items + 1)
 
 
@@ -153,6 +178,16 @@ def resident_bytes(settings: Settings, data: Data, source: Any) -> int:
 def reads_cache(source: Any) -> bool:
     """Whether the layers below are not loaded, as their states come from a cache."""
     return hasattr(source, "lower") and source.lower is None
+
+
+def gives_means(source: Any) -> bool:
+    """Whether an item is the mean of its tokens in several layers, each as one row."""
+    return hasattr(source, "depths")
+
+
+def deepest(source: Any) -> int:
+    """How many layers the states have been through."""
+    return int(source.depths[-1] if gives_means(source) else source.depth)
 
 
 def show(settings: Settings, found: dict[str, Any]) -> None:
@@ -169,8 +204,8 @@ def show(settings: Settings, found: dict[str, Any]) -> None:
     if lm:
         caption = (
             f"{lm['name']}, {lm['layers']} layers, has {lm['whole']:,} parameters without a head; "
-            f"{lm['loaded']:,} of them are loaded ({lm['loaded'] / lm['whole']:.1%}), those below layer "
-            f"{lm['depth']} are not"
+            f"{lm['loaded']:,} of them are loaded ({lm['loaded'] / lm['whole']:.1%})"
+            + (f", those below layer {lm['depth']} are not" if lm["depth"] < lm["layers"] else "")
             if lm["not_loaded"]
             else f"all {lm['whole']:,} of {lm['name']} are loaded"
         )
@@ -186,18 +221,20 @@ def show(settings: Settings, found: dict[str, Any]) -> None:
         "total": "total (estimate)",
     }
     page = "a page of them" if settings.exp.policy.item_page_size else "all of them"
+    means = settings.model.source.name == "layers"
+    tokens = "" if means else f", {step['tokens']:,} tokens in {page}"
     print_figures(
         f"{settings.model.name}: memory in training",
         ("", "bytes", ""),
         [(text, f"{memory[name]:,}", in_bytes(memory[name])) for name, text in names.items()],
         f"a step of {step['examples']} examples with {step['history']} clicks and {step['candidates']} "
-        f"candidates: {step['items']:,} distinct items, {step['tokens']:,} tokens in {page}; the largest of "
+        f"candidates: {step['items']:,} distinct items{tokens}; the largest of "
         f"the first {BATCHES} batches",
     )
     if found["cache"]:
         print_figures(
             f"{settings.data.name}: cache on disk",
-            ("depth", "tokens", "bytes", ""),
+            ("depth", "rows" if means else "tokens", "bytes", ""),
             [(str(each["depth"]), f"{each['tokens']:,}", f"{each['bytes']:,}", in_bytes(each["bytes"]))
              for each in found["cache"]],
         )  # fmt: skip

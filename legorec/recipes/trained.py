@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from legorec import registry
 from legorec.compose.files import read_document
 from legorec.data.digest import digest_files
 from legorec.data.item_text import stored_field
@@ -21,8 +22,8 @@ from legorec.recipes.assemble import Data, checkpoint_of
 if TYPE_CHECKING:
     from legorec.settings import Settings
 
-BRICKS = ("source", "item_encoder", "user_encoder", "predictor")
-ITEM_IDS = "items/ids.safetensors"
+BRICKS = ("source", "item_encoder", "user_encoder", "user_plugin", "predictor")
+ITEM_IDS, USER_IDS = "items/ids.safetensors", "users/ids.safetensors"
 LANGUAGE_MODEL = "language model"
 PLACES = ("checkpoint", "cache", "memory_gb")  # where things lie; what they hold is held against digests
 
@@ -32,24 +33,41 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     language model as ``language model``."""
     store = data.store
     names = [ITEM_IDS, "histories.safetensors"]
-    for field in _fields(data):
-        vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
-        names += [f"items/{field.name}.safetensors"]
-        if field.kind != "number":
-            names += [vocabulary if field.kind == "text" else f"vocabularies/{field.vocabulary}.json"]
+    if _reads_users(settings):
+        names.append(USER_IDS)
+    profiles = [data.store.users.field(name) for name in settings.data.user_fields]
+    for table, fields in (("items", _fields(data)), ("users", profiles)):
+        for field in fields:
+            vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
+            names += [f"{table}/{field.name}.safetensors"]
+            if field.kind != "number":
+                names += [vocabulary if field.kind == "text" else f"vocabularies/{field.vocabulary}.json"]
     for split in (settings.data.splits.train, settings.data.splits.dev):
         names += [f"interactions/{split}.safetensors"] if split in store.splits else []
     facts = store.manifest["files"]
     tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
+    if settings.embed.codes is not None:
+        tables["codes"] = Path(settings.embed.codes.path)
     digests = digest_files(tables.values())
     found = {name: facts[name]["blake2b"] for name in names}
     found |= {f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()}
+    for table, catalog in (("items", data.catalog), ("users", data.profiles)):
+        for part in catalog.fields if catalog is not None else ():
+            if part.kind == "number":
+                found[f"numbers/{table}/{part.name}"] = f"mean {part.mean!r}, deviation {part.deviation!r}"
     checkpoint = checkpoint_of(settings)
     if checkpoint is not None:
         from legorec.lm.pretrained import find_pretrained
 
         found[LANGUAGE_MODEL] = find_pretrained(checkpoint).digest()
     return found
+
+
+def _reads_users(settings: Settings) -> bool:
+    """Whether a brick knows users by their rows."""
+    chosen = {"user_encoder": settings.model.user_encoder, "user_plugin": settings.model.user_plugin}
+    bricks = [registry.find(kind, brick.name) for kind, brick in chosen.items() if brick is not None]
+    return any("user" in registry.extras(brick) for brick in bricks)
 
 
 def _fields(data: Data) -> list[Field]:
@@ -93,7 +111,8 @@ def load_best(run: Path, model: nn.Module, settings: Settings, data: Data) -> Pa
     saved = checkpoint.load(path)
     now = input_digests(settings, data)
     by_item = settings.model.source.name in ("ids", "vectors")
-    wanted = ("tokenizers/", "vocabularies/", "embed/", LANGUAGE_MODEL, *([ITEM_IDS] if by_item else []))
+    ids = (USER_IDS, ITEM_IDS) if by_item else (USER_IDS,)
+    wanted = ("tokenizers/", "vocabularies/", "numbers/", "embed/", LANGUAGE_MODEL, *ids)
     check_inputs(saved.state, {name: now[name] for name in now if name.startswith(wanted)}, path, data)
     load_weights(model, saved, path)
     return path
@@ -107,7 +126,7 @@ def check_make(run: Path, settings: Settings) -> None:
     tree = read_document(str(file), []).tree
     there, here = tree.get("model", {}), settings.dump()["model"]
     for kind in BRICKS:
-        trained, asked = (dict(block.get(kind, {})) for block in (there, here))
+        trained, asked = (dict(block.get(kind) or {}) for block in (there, here))
         for key in [key for key in (*trained, *asked) if key not in PLACES]:
             if trained.get(key) != asked.get(key):
                 raise ValueError(
@@ -115,12 +134,13 @@ def check_make(run: Path, settings: Settings) -> None:
                     f"{asked.get(key)!r}; give the model layer and flags that it was trained with"
                 )
     there, here = tree.get("data", {}), settings.data
-    trained_fields, asked_fields = list(there.get("fields", {})), list(here.fields)
-    if trained_fields != asked_fields:
-        raise ValueError(
-            f"{run} was trained with data.fields {', '.join(trained_fields)}, asked for are "
-            f"{', '.join(asked_fields)}"
-        )
+    for key in ("fields", "user_fields"):
+        trained_fields, asked_fields = list(there.get(key) or {}), list(getattr(here, key))
+        if trained_fields != asked_fields:
+            raise ValueError(
+                f"{run} was trained with data.{key} {', '.join(trained_fields) or 'none'}, asked for are "
+                f"{', '.join(asked_fields) or 'none'}"
+            )
     template = (there.get("text") or {}).get("template")
     if template != (here.text.template if here.text else None):
         raise ValueError(

@@ -13,10 +13,13 @@ from legorec.registry.bricks import (
     names,
     nearest,
 )
+from legorec.registry.fits import EXTRAS, NUM_TENSORS, accepts, extras, gives, misfits, unknown_extras
 from legorec.registry.signatures import UNREAD, FieldType, Parameter
 
 __all__ = [
+    "EXTRAS",
     "KINDS",
+    "NUM_TENSORS",
     "OFFERED",
     "UNREAD",
     "Brick",
@@ -24,10 +27,15 @@ __all__ = [
     "Kind",
     "Parameter",
     "RegistryError",
+    "accepts",
     "construct",
     "did_you_mean",
+    "extras",
     "find",
+    "gives",
     "load",
+    "misfits",
     "names",
     "nearest",
+    "unknown_extras",
 ]

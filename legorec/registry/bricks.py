@@ -7,11 +7,12 @@ through ``ast``, so a misspelt key is answered before torch is imported; ``load`
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -21,7 +22,9 @@ from legorec.registry.signatures import (
     Parameter,
     SignatureError,
     Source,
+    facts_of,
     find_class,
+    inputs_of,
     parameters_of,
     parse_source,
 )
@@ -42,6 +45,7 @@ KINDS = {
         Kind("source", "sources", "Source"),
         Kind("item_encoder", "item_encoders", "ItemEncoder"),
         Kind("user_encoder", "user_encoders", "UserEncoder"),
+        Kind("user_plugin", "user_plugins", "UserPlugin"),
         Kind("predictor", "predictors", "Predictor"),
         Kind("objective", "objectives", "Objective"),
     )
@@ -51,13 +55,16 @@ KINDS = {
 OFFERED = {
     "catalog": "the items' fields and tokens, from the store and `data.fields`",
     "input_dim": "the width of what the brick before this one gives",
-    "output_dim": "the width that the next brick expects",
+    "token_dim": "the width of the source's token states",
     "depth": "how many language model layers are already applied to the states",
     "pretrained": "the checkpoint of the language model whose states the source gives",
     "field_kinds": "the kind of each field of the token states (text, category, ...), in order",
     "num_items": "how many items the store holds",
     "num_users": "how many users the store holds",
+    "max_history": "how many clicks the longest history has, after `data.history.max_length`",
     "vectors": "the given vectors of `embed.tables`",
+    "codes": "the semantic codes of the items, from `embed.codes`",
+    "profiles": "the users' fields and tokens, from the store and `data.user_fields`",
 }
 
 
@@ -75,6 +82,10 @@ class Brick:
     class_name: str
     file: Path
     parameters: tuple[Parameter, ...]
+    inputs: Mapping[str, bool] = field(default_factory=dict)  # of its ``forward``: whether it is required
+    methods: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)  # class attributes that are plain values
+    docstring: str = ""
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -171,8 +182,18 @@ def _find(kind: str, name: str) -> Brick:
             f"no class {class_name!r} in {source.file}; there are {', '.join(public) or 'none'}"
             f"{did_you_mean(class_name, public)}"
         )
-    parameters = parameters_of(node, owner, _locate)
-    return Brick(kind, name, source.module, class_name, source.file, parameters)
+    return Brick(
+        kind,
+        name,
+        source.module,
+        class_name,
+        source.file,
+        parameters_of(node, owner, _locate),
+        inputs_of(node),
+        tuple(each.name for each in node.body if isinstance(each, ast.FunctionDef)),
+        facts_of(node),
+        ast.get_docstring(node) or "",
+    )
 
 
 def _class_of(source: Source, kind: Kind) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import Ranking
+from legorec.batch import Clicks, Ranking
 from legorec.data.evaluation import Impressions
 from legorec.nn.fused import gather_rows
 from legorec.processes import ALONE, Processes
@@ -103,22 +103,38 @@ def _fast(
     owners = np.empty(len(spans), dtype=np.int64)
     owners[of_impression] = data.interactions.user
 
+    def clicks_of(chosen: np.ndarray) -> Clicks:
+        history, mask = data.histories.padded(spans[chosen])
+        history = np.where(mask, history, 0).astype(np.int64)
+        items, mask_BH = torch.from_numpy(history), torch.from_numpy(mask)
+        return Clicks(
+            vectors=gather_rows(table, torch.from_numpy(position[history]).to(device)),
+            mask=mask_BH.to(device),
+            items=items.to(device),
+            user=torch.from_numpy(owners[chosen]).to(device),
+            states=model.states_of(items, mask_BH),
+        )
+
     def score_page(page: int) -> Iterator[Page]:
         start = page * batch_size
-        chosen = order[start : start + batch_size]
-        history, mask = data.histories.padded(spans[chosen])
-        clicks = gather_rows(table, torch.from_numpy(position[history]).to(device))
-        mask_BH = torch.from_numpy(mask).to(device)
-        users = model.encode_users(clicks, mask_BH, torch.from_numpy(owners[chosen]).to(device))
+        clicks = clicks_of(order[start : start + batch_size])
+        users = model.encode_users(clicks)
         members = impressions[bounds[page] : bounds[page + 1]]
-        for rows in data.pages(members, max_cells=64 * batch_size):
+        # What reads the history holds one click beside each candidate.
+        cells = 64 * batch_size
+        cells = (
+            max(1, cells // max(1, clicks.mask.shape[1])) if users.dim() > 2 or model.reads_history else cells
+        )
+        for rows in data.pages(members, max_cells=cells):
             shown, place, candidate_mask = data.candidates(rows)
             own = torch.from_numpy(rank_of_impression[rows] - start).to(device)
             candidates = gather_rows(table, torch.from_numpy(position[shown]).to(device))
             # With one candidate a row these copies would be far larger than all else on the page.
-            read = (clicks, mask_BH) if model.reads_history else ()
-            own_history = (part.index_select(0, own) for part in read)
-            scores = model.score(users.index_select(0, own), candidates, *own_history)
+            history = clicks.of(own) if model.reads_history else None
+            items, mask = torch.from_numpy(shown.astype(np.int64)), torch.from_numpy(candidate_mask)
+            scores = model.score(
+                users.index_select(0, own), candidates, history, items.to(device), mask.to(device)
+            )
             yield place[candidate_mask], _flat(scores, candidate_mask, device)
 
     for turn, page in processes.turns(len(bounds) - 1):

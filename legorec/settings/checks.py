@@ -112,6 +112,7 @@ def _block_schema(name: str, parameters: Iterable[Parameter], owner: str) -> typ
                 )
             continue
         default = ... if each.required else None if each.default is UNREAD else each.default
+        default = list(default) if isinstance(default, tuple) else default  # as YAML has it
         fields[each.name] = (_python_type(each.type, owner), Field(default=default))
     return create_model(name, __base__=Strict, **fields)
 

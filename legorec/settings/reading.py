@@ -9,8 +9,11 @@ from legorec.compose import LAYERS, MASK, WORKER_FLAGS, Composition, Problem, Re
 from legorec.compose.files import missing_file
 from legorec.registry import KINDS
 from legorec.settings.checks import checked, checked_brick
+from legorec.settings.fit import judge_fit, judge_offers, judge_paging
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
+
+OPTIONAL = ("user_plugin",)  # kinds of bricks that a model may do without
 
 
 def read_command_line(argv: list[str]) -> Settings:
@@ -44,6 +47,10 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_mode(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
         _judge_repeats(exp.baselines, "exp.baselines", composition)
+    if data and embed and model:
+        judge_offers(data, embed, model, composition)
+    if model and exp:
+        judge_paging(model, exp, composition)
     if worker is None or data is None or embed is None or model is None or exp is None:
         return None
     return Settings(
@@ -60,7 +67,9 @@ def _checked_settings(composition: Composition) -> Settings | None:
 def _checked_model(tree: Any, composition: Composition) -> ModelSettings | None:
     if not isinstance(tree, dict):
         return checked(ModelSettings, tree, "model", composition)
-    bricks = {kind: checked_brick(kind, tree[kind], composition) for kind in KINDS if kind in tree}
+    present = [kind for kind in KINDS if kind in tree and not (kind in OPTIONAL and tree[kind] is None)]
+    bricks = {kind: checked_brick(kind, tree[kind], composition) for kind in present}
+    judge_fit(bricks, composition)
     return checked(ModelSettings, {**tree, **bricks}, "model", composition)
 
 
@@ -110,13 +119,15 @@ def _judge_mode(exp: ExpSettings, composition: Composition) -> None:
 
 
 def _judge_tables(embed: EmbedSettings, composition: Composition) -> None:
-    for index, table in enumerate(embed.tables):
-        place, suffixes = f"embed.tables.{index}.path", (".npy", ".safetensors")
+    named = [(f"embed.tables.{place}.path", table.path) for place, table in enumerate(embed.tables)]
+    named += [("embed.codes.path", embed.codes.path)] if embed.codes is not None else []
+    for place, path in named:
+        suffixes = (".safetensors",) if place == "embed.codes.path" else (".npy", ".safetensors")
         message = ""
-        if not table.path.endswith(suffixes):
-            message = f"must be a file that ends in {' or '.join(suffixes)}, got {table.path!r}"
-        elif not os.path.isfile(table.path):
-            message = f"{missing_file(table.path, suffixes)}; write it with process/embed.py"
+        if not path.endswith(suffixes):
+            message = f"must be a file that ends in {' or '.join(suffixes)}, got {path!r}"
+        elif not os.path.isfile(path):
+            message = f"{missing_file(path, suffixes)}; write it with process/embed.py"
         if message and not composition.is_unresolved(place):
             composition.problems.append(Problem(composition.where(place), place, message))
 

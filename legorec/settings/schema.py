@@ -110,12 +110,13 @@ class TextSettings(Strict):
 
 
 class DataSettings(Strict):
-    """The ``data`` layer; items are read as ``fields``, or as one ``text``."""
+    """The ``data`` layer; items are read as ``fields``, or as one ``text``; users by ``user_fields``."""
 
     name: SafeName
     store: Text
     fields: dict[FieldName, Annotated[FieldSettings, BeforeValidator(empty_block)]] = {}
     text: TextSettings | None = None
+    user_fields: dict[FieldName, Annotated[FieldSettings, BeforeValidator(empty_block)]] = {}
     history: HistorySettings = HistorySettings()
     splits: SplitSettings = SplitSettings()
     group_by: Literal["impression", "user"] = "impression"
@@ -139,11 +140,18 @@ class TokenTableSettings(Strict):
     transform: Literal["auto", "linear", "none"] = "auto"
 
 
+class CodesSettings(Strict):
+    """Semantic codes of the items, written by ``process/embed.py codes``."""
+
+    path: Text
+
+
 class EmbedSettings(Strict):
     """The ``embed`` layer."""
 
     name: SafeName = "random"
     tables: list[TokenTableSettings] = []
+    codes: CodesSettings | None = None
 
 
 class BrickSettings(Strict):
@@ -160,12 +168,13 @@ class ModelSettings(Strict):
     source: BrickSettings
     item_encoder: BrickSettings
     user_encoder: BrickSettings
+    user_plugin: BrickSettings | None = None
     predictor: BrickSettings
     objective: BrickSettings
 
-    @field_serializer("source", "item_encoder", "user_encoder", "predictor", "objective")
-    def _flat(self, brick: BrickSettings) -> dict[str, Any]:
-        return {"name": brick.name, **brick.arguments}
+    @field_serializer("source", "item_encoder", "user_encoder", "user_plugin", "predictor", "objective")
+    def _flat(self, brick: BrickSettings | None) -> dict[str, Any] | None:
+        return None if brick is None else {"name": brick.name, **brick.arguments}
 
 
 class PolicySettings(Strict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,8 @@ class IdsSource(nn.Module):
     Drawn from N(0, 0.1). An item that training never saw keeps its random vector. Goes with the item encoder
     ``single``.
     """
+
+    gives: ClassVar[str] = "vector"
 
     def __init__(self, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:
         super().__init__()

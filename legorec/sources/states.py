@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from legorec.batch import TokenStates
 from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text
 from legorec.lm.pretrained import DTYPES, find_pretrained
-from legorec.lm.state_cache import HiddenStateCache, Prefetcher, ResidentStates
+from legorec.lm.state_cache import HiddenStateCache, ServedStates
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog, Tokens
@@ -40,6 +40,8 @@ class StatesSource(nn.Module):
         ValueError: no such model, items that are not text, or no complete cache of just these states.
     """
 
+    gives: ClassVar[str] = "states"
+
     def __init__(
         self,
         catalog: Catalog,
@@ -61,7 +63,7 @@ class StatesSource(nn.Module):
         self.dtype, self.attention = dtype, attention
         self.memory = int(memory_gb * 2**30)
         self.lower: LowerLayers | None = None
-        self.cache: HiddenStateCache | None = None
+        self.cached: ServedStates | None = None
         if self.depth and cache is not None:
             if torch.get_default_device().type != "meta":  # only counted, not run
                 identity = cache_identity(
@@ -72,7 +74,7 @@ class StatesSource(nn.Module):
                     computed=dtype,
                     attention=attention,
                 )
-                self.cache = HiddenStateCache.open(cache, identity)
+                self.cached = ServedStates(HiddenStateCache.open(cache, identity), self.memory)
         else:
             self.lower = LowerLayers(self.pretrained, [self.depth], dtype, attention)
         width = self.pretrained.width
@@ -80,8 +82,6 @@ class StatesSource(nn.Module):
         self.project = nn.Identity() if self.dim == width else nn.Linear(width, self.dim)
         self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the model goes
         self._for_new: list[LowerLayers] = []  # a list, so that they are no part of the model
-        self._resident: ResidentStates | None = None
-        self._ahead: Prefetcher | None = None
 
     @property
     def device(self) -> torch.device:
@@ -91,9 +91,10 @@ class StatesSource(nn.Module):
 
     def forward(self, items: Tensor) -> TokenStates:
         """States of ``items`` (N,), rows of the catalogue on the host."""
-        if self.cache is None:
+        if self.cached is None:
             return self.embed(self.catalog.tokens(items))
-        return self._states(self._gathered(items), self.cache.lengths[items].unsqueeze(1))
+        values_TE = self.cached.gather(items, self.device)
+        return self._states(values_TE, self.cached.cache.lengths[items].unsqueeze(1))
 
     def embed(self, tokens: Tokens) -> TokenStates:
         """States of any items, such as new ones, from their tokens: the layers below run for them."""
@@ -108,28 +109,8 @@ class StatesSource(nn.Module):
 
     def prefetch(self, items: Tensor) -> None:
         """Begin to read the states of ``items`` from disk, to be asked for next."""
-        device = self.device
-        if self.cache is None or device.type == "cpu" or self._kept_on(device):
-            return
-        if self._ahead is None:
-            self._ahead = Prefetcher(self.cache)
-        self._ahead.prefetch(items)
-
-    def _gathered(self, items: Tensor) -> Tensor:
-        assert self.cache is not None
-        device = self.device
-        if device.type == "cpu":
-            return self.cache.gather(items)
-        if self._kept_on(device):
-            if self._resident is None or self._resident.values.device != device:
-                self._resident = self.cache.resident(device)
-            return self._resident.gather(items)
-        if self._ahead is None:
-            self._ahead = Prefetcher(self.cache)
-        return self._ahead.take(items).to(device, non_blocking=True)
-
-    def _kept_on(self, device: torch.device) -> bool:
-        return self.cache is not None and device.type != "cpu" and self.cache.nbytes <= self.memory
+        if self.cached is not None:
+            self.cached.prefetch(items, self.device)
 
     def _states(self, values_TE: Tensor, lengths_NF: Tensor) -> TokenStates:
         return TokenStates(self.project(values_TE.to(DTYPES[self.dtype])), lengths_NF)

@@ -22,7 +22,9 @@ class TableSource(nn.Module):
     """Item -> the table vectors of its tokens, field by field.
 
     Vocabularies without given vectors share one learned table, drawn from N(0, 0.1): Legommenders draws from
-    N(0, 1), where scores start so large that training begins in the flat part of the softmax.
+    N(0, 1), where scores start so large that training begins in the flat part of the softmax. A number is its
+    field's one learned vector times the standardised number (the embedding layer of AutoInt; Song et al.,
+    2019, where the number is taken as it is).
 
     Args:
         catalog: the items; it is referred to, not owned, and is no part of the state.
@@ -73,6 +75,8 @@ class TableSource(nn.Module):
             values_TE = gather_rows(self.learned, tokens.ids)
         else:
             values_TE = self._from_several(tokens.ids, tokens.lengths)
+        if tokens.scale is not None:
+            values_TE = values_TE * tokens.scale.unsqueeze(1)
         return TokenStates(self.dropout(values_TE), tokens.lengths)
 
     def _from_several(self, ids_T: Tensor, lengths_NF: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ class VectorsSource(nn.Module):
     Raises:
         ValueError: no such table, or not one row per item.
     """
+
+    gives: ClassVar[str] = "vector"
 
     def __init__(
         self, num_items: int, vectors: Mapping[str, TokenVectors] | None, embed_dim: int | None = None

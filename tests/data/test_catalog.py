@@ -122,9 +122,83 @@ def test_fields_are_cut_as_asked(cut, title):
     assert found.tokens(torch.arange(3)).ids.tolist() == [token for item in ids for token in item]
 
 
-def test_numbers_are_refused():
-    with pytest.raises(ValueError, match="item field 'price' holds numbers; a token table needs text or cat"):
-        Catalog.from_store(stored(), {"price": Cut()})
+def priced(prices: list[list[float]], **others: list[list[int]]) -> SimpleNamespace:
+    """A store with prices, and categories under other names."""
+    rows = {"price": Field("price", "number", Ragged.from_lists(prices, np.float32), None, 0)}
+    for name, lists in others.items():
+        rows[name] = Field(name, "category", Ragged.from_lists(lists), name, 3)
+    return store(**rows)
+
+
+def test_a_number_is_one_token_with_a_standardised_scale():
+    found = Catalog.from_store(stored(), {"category": Cut(), "price": Cut(1), "title": Cut(2)})
+    assert [part.kind for part in found.fields] == ["category", "number", "text"]
+    assert found.vocabularies == {"category": 3, "number price": 1, "words": 11}
+    tokens = found.tokens(torch.tensor([2, 1, 0]))
+    assert tokens.ids.tolist() == [0, 3, 4 + 5, 4 + 6, 3, 2, 3, 4 + 1, 4 + 2]
+    assert tokens.lengths.tolist() == [[1, 1, 2], [0, 1, 0], [1, 1, 2]]
+    large = 1.5**0.5  # of 1, 2, 3: the deviation is the root of 2/3
+    wanted = [1, large, 1, 1, 0, 1, -large, 1, 1]
+    torch.testing.assert_close(tokens.scale, torch.tensor(wanted, dtype=torch.float32))
+
+
+def test_mean_and_deviation_are_of_the_items_that_have_a_number():
+    found = Catalog.from_store(priced([[3], [], [1], [8], []]), {"price": Cut()})
+    (field,) = found.fields
+    assert (field.mean, field.deviation) == (4, pytest.approx((26 / 3) ** 0.5))
+    assert found.lengths.tolist() == [[1], [0], [1], [1], [0]]
+    scale = found.tokens(torch.arange(5)).scale.numpy().astype(float)
+    assert scale.mean() == pytest.approx(0, abs=1e-7) and scale.std() == pytest.approx(1)
+
+
+def test_new_numbers_go_by_the_known_mean_and_deviation():
+    found = Catalog.from_store(priced([[3], [], [1], [8]]), {"price": Cut()})
+    new = found.with_items([Ragged.from_lists([[8], [], [4]], np.float32)])
+    assert new.tokens(torch.arange(3)).scale.tolist() == [float(found.scale[2]), 0]
+    with pytest.raises(ValueError, match="the field 'price' must hold finite numbers, got nan"):
+        found.with_items([Ragged.from_lists([[float("nan")]], np.float32)])
+
+
+@pytest.mark.parametrize("prices", [[[0.1], [0.1], [], [0.1]], [[7]], [[], []], [[3e38], [3e38]]])
+def test_a_constant_field_has_scale_zero(prices):
+    found = Catalog.from_store(priced(prices), {"price": Cut()})
+    scale = found.tokens(torch.arange(len(prices))).scale
+    assert scale.tolist() == [0.0] * sum(map(len, prices))
+    assert found.with_items([Ragged.from_lists([[5]], np.float32)]).scale.tolist() == [0]
+
+
+@pytest.mark.parametrize("prices", [[[-3e38], [3e38], [1]], [[1e-40], [3e-40]], [[16777216], [16777218]]])
+def test_wide_and_narrow_numbers_stay_finite(prices):
+    scale = Catalog.from_store(priced(prices), {"price": Cut()}).scale
+    assert scale.isfinite().all() and scale.any()
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"the field 'price' must hold finite numbers, got {wrong:g}"):
+        Catalog.from_store(priced([[1], [wrong]]), {"price": Cut()})
+
+
+def test_a_new_number_beyond_all_measure_is_refused():
+    found = Catalog.from_store(priced([[0], [1e-38]]), {"price": Cut()})
+    with pytest.raises(ValueError, match=r"the field 'price' must hold finite numbers, got 1e\+38"):
+        found.with_items([Ragged.from_lists([[1e38]], np.float32)])
+
+
+def test_a_number_may_be_called_as_a_vocabulary_is():
+    source = priced([[1], [2]], words=[[0], [2]])
+    source.items.field("words").__dict__["vocabulary"] = "price"
+    found = Catalog.from_store(source, {"words": Cut(), "price": Cut()})
+    assert found.base == {"price": 0, "number price": 3}
+
+
+def test_without_numbers_there_is_no_scale():
+    assert catalog([([1], [2], [3])]).tokens(torch.tensor([0])).scale is None
+
+
+def test_the_scale_moves_with_the_tokens():
+    found = Catalog.from_store(priced([[1], [2]]), {"price": Cut()}).to("meta")
+    assert found.tokens(torch.tensor([0])).scale.device.type == "meta"
 
 
 def test_a_catalogue_needs_a_field():

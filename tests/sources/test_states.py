@@ -61,7 +61,7 @@ def recommender(
     )
     settings = LoRA(enabled=lora, r=2, dropout=0.0)
     item_encoder = ENCODERS[name](source.dim, pretrained, source.depth, 8, 8, lora=settings, **more)
-    model = Recommender(source, item_encoder, NAMLUserEncoder(8, 8), DotPredictor(), page)
+    model = Recommender(source, item_encoder, NAMLUserEncoder(8, 8), DotPredictor(), item_page_size=page)
     for key, value in model.named_parameters():
         if "lora_B" in key:  # as if it had learned something
             torch.nn.init.normal_(value, std=0.1)

@@ -80,20 +80,20 @@ def encode_categories(column: pl.Series, categories: Sequence[str]) -> Ragged:
 
 
 def encode_numbers(column: pl.Series) -> Ragged:
-    """Numbers (float32); a missing one takes no place.
+    """Numbers (float32); a missing one, or NaN, takes no place.
 
     Raises:
-        StoreError: something is not a finite number.
+        StoreError: something is no number, or is infinite in float32.
     """
     numbers = column.cast(pl.Float64, strict=False)
     given = column.is_not_null() & (column.cast(pl.String) != "")
-    wrong = given & (numbers.is_null() | numbers.is_infinite())
+    kept = numbers.fill_nan(None).cast(pl.Float32)
+    wrong = given & (numbers.is_null() | kept.is_infinite())
     if wrong.any():
         example = column.filter(wrong)[0]
         raise StoreError(
             f"column '{column.name}' must hold numbers: {wrong.sum():,} of {len(column):,} values are none, "
             f"e.g. {example!r}"
         )
-    values = numbers.fill_nan(None).cast(pl.Float32)
-    lengths = values.is_not_null().to_numpy().astype(np.int64)
-    return Ragged.from_lengths(values.drop_nulls().to_numpy(), lengths)
+    lengths = kept.is_not_null().to_numpy().astype(np.int64)
+    return Ragged.from_lengths(kept.drop_nulls().to_numpy(), lengths)

@@ -32,7 +32,8 @@ class CacheIdentity:
         depth: layers already applied.
         width: of one hidden state.
         dtype: how the states are stored.
-        compute: dtype and attention implementation in which the layers ran, such as ``fp32/sdpa``.
+        compute: dtype and attention implementation in which the layers ran, such as ``fp32/sdpa``; of means
+            over an item's tokens also at which depths, up to ``depth``: ``fp32/sdpa, mean at 0-2-4``.
         format: version of the files.
     """
 

@@ -1,0 +1,166 @@
+"""Train every named model of config/model on MovieLens-100K and print test metrics, seconds and parameters.
+
+    make named-models                                          prepares the data, then runs this
+    python -m benchmarks.named_models --part words --epoch 12  full training of the word-level and id models
+
+A word-level or id model takes ``--epoch`` passes over the training clicks, one with a language model at most
+``--lm_steps`` steps. A model that fails is a row too, and the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from legorec.recipes.run import run
+from legorec.settings import SettingsError, read_command_line
+
+MODELS = Path("config/model")
+METRICS = ("gauc", "mrr", "ndcg@5", "ndcg@10")
+LANGUAGE_MODELS = {
+    "bert": ("MiniLM", "minilm"),
+    "plmnr": ("MiniLM", "minilm"),
+    "llama": ("stories", "stories260K"),
+}
+NO_BASELINES = ["--exp.baselines", "[]"]
+
+
+@dataclass
+class Row:
+    """What became of one model."""
+
+    name: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    parameters: int = 0
+    problem: str = ""
+
+
+def family(name: str) -> str:
+    """The language model that a file of config/model is about, or ``words``."""
+    first = name.split("-")[0]
+    return first if first in LANGUAGE_MODELS else "words"
+
+
+def names(part: str, pattern: str) -> list[str]:
+    """The models of one part (``words``, ``lm`` or ``all``) whose name matches."""
+    found = [path.stem for path in sorted(MODELS.glob("*.yaml"))]
+    parts = {"all": lambda name: True, "words": lambda name: family(name) == "words"}
+    parts["lm"] = lambda name: family(name) != "words"
+    return [name for name in found if parts[part](name) and fnmatch.fnmatch(name, pattern)]
+
+
+def language_model(name: str) -> list[str]:
+    """The flags that name a language model, its text and its cache."""
+    version, folder = LANGUAGE_MODELS[family(name)]
+    data = "movielens-llama" if family(name) == "llama" else "movielens-bert"
+    flags = {
+        "data": f"config/data/{data}.yaml",
+        "model": MODELS / f"{name}.yaml",
+        "llm_ver": version,
+        "lm_path": f"weights/{folder}",
+        "cache": f"weights/{folder}-split",
+    }
+    return [part for key, value in flags.items() for part in (f"--{key}", str(value))]
+
+
+def command(name: str, options: argparse.Namespace) -> list[str]:
+    """The worker's command line for one model."""
+    shared = ["--runs", str(options.runs), "--seed", str(options.seed), "--patience", str(options.patience)]
+    shared += ["--overwrite", "true"]
+    if family(name) != "words":
+        steps = ["--epoch", "1", "--epoch_batch", str(options.lm_steps), "--batch_size", "64"]
+        layer = [] if "iisan" in name else ["--layer", "-1"]
+        exp = ["--exp", "config/exp/tt-llm.yaml", "--lr", "1e-3"]
+        return [*language_model(name), *exp, *layer, *steps, *shared]
+    layers = {
+        "data": "config/data/movielens.yaml",
+        "model": MODELS / f"{name}.yaml",
+        "exp": "config/exp/tt-nrms.yaml",
+    }
+    if name.startswith("semantic"):
+        layers["embed"] = "config/embed/semantic-codes.yaml"
+    named = [part for key, value in layers.items() for part in (f"--{key}", str(value))]
+    sizes = ["--epoch", str(options.epoch), "--batch_size", "256", "--lr", str(options.lr)]
+    return [*named, *sizes, *shared]
+
+
+def trained(name: str, options: argparse.Namespace, baselines: dict[str, Any]) -> Row:
+    """Train and test one model; a problem that the user can mend is told in its row."""
+    begin = time.perf_counter()
+    try:
+        more = NO_BASELINES if baselines else []
+        result = run(read_command_line([*command(name, options), *more]))
+    except (SettingsError, ValueError, OSError) as error:
+        return Row(name, problem=" ".join(str(error).split()))
+    baselines.update(result["baselines"])
+    seconds = time.perf_counter() - begin
+    return Row(name, result["test"]["metrics"], seconds, result["trainable_parameters"])
+
+
+def table(rows: list[Row], baselines: dict[str, Any]) -> str:
+    """A Markdown table, the untrained baselines below."""
+    lines = [f"| model | {' | '.join(METRICS)} | seconds | trainable parameters |", "|---|" + "---:|" * 6]
+    for row in rows:
+        if row.problem:
+            lines.append(f"| {row.name} | failed: {row.problem} | | | | | |")
+            continue
+        cells = [f"{row.metrics[name]:.4f}" for name in METRICS]
+        lines.append(f"| {row.name} | {' | '.join(cells)} | {row.seconds:.0f} | {row.parameters:,} |")
+    for name, report in baselines.items():
+        cells = [f"{report['metrics'][metric]:.4f}" for metric in METRICS]
+        lines.append(f"| {name} | {' | '.join(cells)} | | |")
+    return "\n".join(lines)
+
+
+def prepare(chosen: list[str], options: argparse.Namespace) -> None:
+    """Cache what the language models' frozen layers give, once for each of them."""
+    for prefix, exp in (("bert", "bert-split"), ("llama", "llama-split")):
+        for kind in ("naml", "iisan-naml"):
+            if any(name.startswith((prefix, "plmnr" if prefix == "bert" else prefix)) for name in chosen):
+                model = f"{prefix}-{kind}"
+                layers = [] if kind == "iisan-naml" else ["--exp.cache.layers", "[-1]"]
+                exp_flags = ["--exp", f"config/exp/{exp}.yaml", *layers, "--runs", str(options.runs)]
+                run(read_command_line([*language_model(model), *exp_flags]))
+
+
+def main(argv: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=["all", "words", "lm"], default="all")
+    parser.add_argument("--only", default="*", help="a pattern of names, such as 'lego_*_id'")
+    parser.add_argument("--epoch", type=int, default=1, help="passes of word-level and id models")
+    parser.add_argument("--patience", type=int, default=2, help="epochs without a better dev gauc")
+    parser.add_argument("--lr", type=float, default=2e-3, help="of word-level and id models")
+    parser.add_argument("--lm_steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=2023)
+    parser.add_argument("--runs", type=Path, default=Path("runs/named-models"))
+    parser.add_argument("--out", type=Path, help="also write the table here")
+    options = parser.parse_args(argv)
+    chosen = names(options.part, options.only)
+    if not chosen:
+        parser.error(f"no model of {MODELS} matches {options.only!r}")
+    begin = time.perf_counter()
+    prepare(chosen, options)
+    baselines: dict[str, Any] = {}
+    rows = []
+    for number, name in enumerate(chosen, 1):
+        print(f"== {number}/{len(chosen)} {name}", flush=True)
+        rows.append(trained(name, options, baselines))
+        if options.out:  # a table of what is done, should the rest be cut off
+            options.out.write_text(table(rows, baselines) + "\n", encoding="utf-8")
+    print(table(rows, baselines))
+    failed = sum(bool(row.problem) for row in rows)
+    print(f"{len(rows)} models, {failed} failed, {(time.perf_counter() - begin) / 60:.0f} minutes")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

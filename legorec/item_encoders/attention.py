@@ -1,0 +1,49 @@
+"""Item encoder with projected self-attention."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
+from legorec.nn.dropout import Dropout
+
+
+class AttentionItemEncoder(nn.Module):
+    """Self-attention over an item's tokens, a dense layer, then their weighted mean: ``Attention`` of
+    Legommenders, after NRMS (Wu et al., 2019).
+
+    Args:
+        input_dim: width of the token states.
+        hidden_dim: width of the item vectors: all heads together.
+        dropout: on the tokens between self-attention and dense layer.
+        attention_dim: width of the query that weighs the tokens.
+    Raises:
+        ValueError: ``heads`` does not divide ``hidden_dim``.
+    Unlike ``nrms``, a dense layer with a bias mixes the joined heads. Legommenders has
+    ``nn.MultiheadAttention`` and a dense layer behind it. The output projection of the one and the other are
+    two linear maps in a row and are one layer here, whose bias holds that of the values too; the bias of the
+    keys falls out of the softmax; the bias of the queries is left out. Its heads are ``input_dim`` wide
+    together, and its dropout is on the attention weights.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int = 64,
+        heads: int = 8,
+        dropout: float = 0.1,
+        attention_dim: int = 200,
+    ) -> None:
+        super().__init__()
+        self.output_dim = hidden_dim
+        self.tokens = MultiHeadSelfAttention(input_dim, hidden_dim, heads)
+        self.dropout = Dropout(dropout)
+        self.project = nn.Linear(hidden_dim, hidden_dim)
+        self.pool = AdditiveAttention(hidden_dim, attention_dim)
+
+    def forward(self, states: TokenStates) -> Tensor:
+        """(N, D); an item without a token is zero."""
+        rows = states.by_item
+        values_TD = self.dropout(self.tokens.packed(states.values, rows))
+        return self.pool.packed(self.project(values_TD), rows)

@@ -1,0 +1,81 @@
+"""The news encoder of LSTUR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.nn.attention import AdditiveAttention
+from legorec.nn.conv import PackedConv1d
+from legorec.nn.dropout import Dropout
+from legorec.nn.segments import Segments
+
+KINDS = ("text", "category", "categories", "number")
+
+
+class CNNCatItemEncoder(nn.Module):
+    """Encoded texts and the embeddings of categories end to end (LSTUR; An et al., 2019, section 3.1).
+
+    A text field is a convolution, ReLU and a weighted mean of its tokens. A category is its embedding itself,
+    several are their mean. ``e = [e_title, e_topic, e_subtopic]`` with the fields of the paper.
+
+    Args:
+        input_dim: width of the token states.
+        field_kinds: what each field of the states is: ``text``, ``category``, ``categories``, ``number``.
+        hidden_dim: width of an encoded text, the number of filters (paper: 300).
+        kernel_size: odd; tokens that a filter sees (paper: 3).
+        dropout: on the tokens behind the convolution.
+        attention_dim: width of the queries that weigh tokens.
+    Raises:
+        ValueError: an unknown kind, or an even kernel.
+    Item vectors are ``hidden_dim`` wide for every text and ``input_dim`` for every other field, together. A
+    field that is empty for an item is zero. Unlike Legommenders, whose texts share one convolution, each has
+    its own.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        field_kinds: Sequence[str],
+        hidden_dim: int = 64,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
+        attention_dim: int = 200,
+    ) -> None:
+        super().__init__()
+        if not field_kinds or not set(field_kinds) <= set(KINDS):
+            raise ValueError(f"`field_kinds` must be some of {', '.join(KINDS)}, got {list(field_kinds)}")
+        self.output_dim = sum(hidden_dim if kind == "text" else input_dim for kind in field_kinds)
+        self.views = nn.ModuleList(
+            TextView(input_dim, hidden_dim, kernel_size, dropout, attention_dim)
+            if kind == "text"
+            else MeanView()
+            for kind in field_kinds
+        )
+
+    def forward(self, states: TokenStates) -> Tensor:
+        """(N, D); an item without a token is zero."""
+        return torch.cat(
+            [view(*field) for view, field in zip(self.views, states.by_fields(), strict=True)], 1
+        )
+
+
+class TextView(nn.Module):
+    def __init__(
+        self, input_dim: int, hidden_dim: int, kernel_size: int, dropout: float, attention_dim: int
+    ) -> None:
+        super().__init__()
+        self.conv = PackedConv1d(input_dim, hidden_dim, kernel_size)
+        self.dropout = Dropout(dropout)
+        self.pool = AdditiveAttention(hidden_dim, attention_dim)
+
+    def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
+        return self.pool.packed(self.dropout(torch.relu(self.conv(values_TE, rows))), rows)
+
+
+class MeanView(nn.Module):
+    def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
+        return rows.mean(values_TE)

@@ -1,0 +1,48 @@
+"""Cached states where they are asked for: mapped files, a tensor on the device, or read ahead from disk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from legorec.lm.state_cache.ahead import Prefetcher
+from legorec.lm.state_cache.reading import HiddenStateCache, ResidentStates
+
+
+class ServedStates:
+    """Hands out the states of a cache on any device.
+
+    Args:
+        memory: bytes; a cache up to this size is kept on an accelerator. A larger one is read from disk
+            batch by batch. On the CPU it stays mapped files, whatever its size.
+    """
+
+    def __init__(self, cache: HiddenStateCache, memory: int) -> None:
+        self.cache = cache
+        self.memory = memory
+        self._resident: ResidentStates | None = None
+        self._ahead: Prefetcher | None = None
+
+    def gather(self, items: Tensor, device: torch.device) -> Tensor:
+        """States (T, E) of ``items`` (n,), rows of the catalogue on the host, packed in their order."""
+        if device.type == "cpu":
+            return self.cache.gather(items)
+        if self._is_kept(device):
+            if self._resident is None or self._resident.values.device != device:
+                self._resident = self.cache.resident(device)
+            return self._resident.gather(items)
+        return self._prefetcher.take(items).to(device, non_blocking=True)
+
+    def prefetch(self, items: Tensor, device: torch.device) -> None:
+        """Begin to read the states of ``items`` from disk, to be asked for next."""
+        if device.type != "cpu" and not self._is_kept(device):
+            self._prefetcher.prefetch(items)
+
+    def _is_kept(self, device: torch.device) -> bool:
+        return device.type != "cpu" and self.cache.nbytes <= self.memory
+
+    @property
+    def _prefetcher(self) -> Prefetcher:
+        if self._ahead is None:
+            self._ahead = Prefetcher(self.cache)
+        return self._ahead

@@ -1,0 +1,120 @@
+"""Recurrent layers over rows of different lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from legorec.nn.fused import PermuteRows, TakeRows
+from legorec.nn.segments import Segments, pack, unpack
+
+
+class RaggedGRU(nn.Module):
+    """Gated recurrent units over each row as if it stood alone: all states, and the last one of each row.
+
+    ``nn.GRU`` row by row (Cho et al., 2014, with the reset gate behind its matrix product, as cuDNN has it).
+    Padding is not computed where lengths are known on the host: for packed rows, and for padded ones on the
+    CPU. Rows may be empty, which ``pack_padded_sequence`` refuses, and no length is asked of the device.
+
+    Args:
+        num_layers: each runs over the states of the one below.
+        dropout: on the states between two layers.
+    Raises:
+        ValueError: fewer than one layer.
+    The steps run in the precision of the weights, under autocast too: what is rounded adds up from step to
+    step, and under bf16 autocast cuDNN's layers run in fp16, where small gradients are lost.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"`num_layers` must be at least 1, got {num_layers}")
+        # nn.GRU warns of a dropout that has nowhere to go.
+        between = dropout if num_layers > 1 else 0.0
+        self.layers = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+
+    def forward(
+        self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """States (B, L, hidden_dim) of padded rows, zero where masked, and the last of each row.
+
+        Args:
+            mask_BL: real places come first in each row.
+            first_BS: the state of every layer before the first place, zero if None. It is the last state of
+                an empty row.
+        """
+        if values_BLD.device.type != "cpu":
+            return self._padded(values_BLD, mask_BL, first_BS)
+        states_TS, last_BS = self.packed(*pack(values_BLD, mask_BL), first_BS)
+        return unpack(states_TS, mask_BL), last_BS
+
+    def packed(
+        self, values_TD: Tensor, rows: Segments, first_RS: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """States (T, hidden_dim) of packed rows, and the last of each row (R, hidden_dim)."""
+        first_RS = self._first(values_TD, rows.num_rows, first_RS)
+        if rows.total == 0:
+            return first_RS.new_zeros(0, self.layers.hidden_size), first_RS
+        order, inverse, filled, sizes = (torch.from_numpy(each) for each in _by_step(rows.lengths.numpy()))
+        order, inverse, filled = (
+            each.to(values_TD.device, non_blocking=True) for each in (order, inverse, filled)
+        )
+        steps_TD = PermuteRows.apply(values_TD.to(first_RS.dtype), order, inverse)
+        layers = self.layers
+        with torch.autocast(values_TD.device.type, enabled=False):
+            # What nn.GRU does with a packed sequence, without its check that reads `sizes` as a number.
+            states_TS, last = torch.gru(
+                steps_TD,
+                sizes,
+                self._every_layer(TakeRows.apply(first_RS, filled)),
+                list(layers.parameters()),
+                True,
+                layers.num_layers,
+                layers.dropout,
+                layers.training,
+                False,
+            )
+        return PermuteRows.apply(states_TS, inverse, order), first_RS.index_copy(0, filled, last[-1])
+
+    def _padded(self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Steps over padding too: no row looks ahead, so that it changes nothing before it."""
+        B, L, _ = values_BLD.shape
+        first_BS = self._first(values_BLD, B, first_BS)
+        if B * L == 0:
+            return first_BS.new_zeros(B, L, self.layers.hidden_size), first_BS
+        there_BL1 = mask_BL.unsqueeze(2)
+        values_BLD = torch.where(there_BL1, values_BLD, 0.0).to(first_BS.dtype)
+        with torch.autocast(values_BLD.device.type, enabled=False):
+            states_BLS, _ = self.layers(values_BLD, self._every_layer(first_BS))
+        lengths_B = mask_BL.sum(1)
+        places_B = torch.arange(B, device=mask_BL.device) * L + (lengths_B - 1).clamp(min=0)
+        last_BS = TakeRows.apply(states_BLS.flatten(0, 1), places_B)
+        return (
+            torch.where(there_BL1, states_BLS, 0.0),
+            torch.where(lengths_B.unsqueeze(1) > 0, last_BS, first_BS),
+        )
+
+    def _first(self, values: Tensor, num_rows: int, first: Tensor | None) -> Tensor:
+        dtype = next(self.layers.parameters()).dtype
+        if first is not None:
+            return first.to(dtype)
+        return values.new_zeros(num_rows, self.layers.hidden_size, dtype=dtype)
+
+    def _every_layer(self, first_RS: Tensor) -> Tensor:
+        return first_RS.expand(self.layers.num_layers, -1, -1).contiguous()
+
+
+def _by_step(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """How packed rows are laid out step by step, longest row first.
+
+    Returns: the packed place of each value in that layout and the way back (T,), the rows that are not empty
+        (R',), longest first, and how many rows each step has (L,).
+    """
+    filled = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+    steps = np.arange(int(lengths.max()))[:, None]
+    inside = steps < lengths[filled]
+    order = (steps + (lengths.cumsum() - lengths)[filled])[inside]
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    return order, inverse, filled, inside.sum(1)

@@ -1,0 +1,139 @@
+"""From a sequence to one vector: positions in front of given layers, a weighted mean behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from legorec.nn.attention import AdditiveAttention
+from legorec.nn.dropout import Dropout
+from legorec.nn.fused import gather_rows
+from legorec.nn.rows import Rows, recency, token_places
+from legorec.nn.segments import Segments
+from legorec.nn.transformer import check_positive
+
+
+class Positions(nn.Module):
+    """A learned vector for each of ``count`` places, N(0, 0.1); a place beyond either end takes the end's."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(count, dim) * 0.1)
+
+    def forward(self, places: Tensor) -> Tensor:
+        """(..., dim)"""
+        return gather_rows(self.table, places.clamp(0, len(self.table) - 1))
+
+
+def projection(input_dim: int, output_dim: int) -> nn.Module:
+    """A dense layer where the widths differ."""
+    return nn.Identity() if input_dim == output_dim else nn.Linear(input_dim, output_dim)
+
+
+class TokenSequence(nn.Module):
+    """The tokens of an item as one sequence, with places counted from its first.
+
+    ``layers`` is what gives (T, hidden_dim) for (T, hidden_dim) and the rows.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        layers: nn.Module,
+        max_length: int,
+        dropout: float,
+        attention_dim: int,
+    ) -> None:
+        super().__init__()
+        check_positive(max_length=max_length)
+        self.max_length = max_length
+        self.project = projection(input_dim, hidden_dim)
+        self.positions = Positions(max_length, hidden_dim)
+        self.dropout = Dropout(dropout)
+        self.layers = layers
+        self.pool = AdditiveAttention(hidden_dim, attention_dim)
+
+    def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
+        """(N, hidden_dim); an item without a token is zero."""
+        places_T = token_places(rows, self.max_length, values_TE.device)
+        values_TD = self.dropout(self.project(values_TE) + self.positions(places_T))
+        return self.pool.packed(self.layers(values_TD, rows), rows)
+
+
+class ClickSequence(nn.Module):
+    """A history as one sequence of item vectors, with places counted from the latest click."""
+
+    def __init__(
+        self, input_dim: int, layers: nn.Module, max_history: int, dropout: float, attention_dim: int
+    ) -> None:
+        super().__init__()
+        self.positions = Positions(max_history, input_dim)
+        self.dropout = Dropout(dropout)
+        self.layers = layers
+        self.pool = AdditiveAttention(input_dim, attention_dim)
+
+    def forward(self, clicks: Tensor, rows: Rows) -> Tensor:
+        """(B, D) of what ``rows_of`` gives; an empty history is zero."""
+        states = self.layers(self.dropout(clicks + self.positions(recency(rows, clicks.device))), rows)
+        return self.pool.packed(states, rows) if isinstance(rows, Segments) else self.pool(states, rows)
+
+
+class TokenHistory(nn.Module):
+    """A history as one sequence of its items' tokens, a learned separator behind each item.
+
+    A token is told from others by its place in the item and by how many items came later, a separator by the
+    latter alone. Items without a token are not there: they have no separator and are not counted.
+    """
+
+    def __init__(
+        self,
+        token_dim: int,
+        hidden_dim: int,
+        layers: nn.Module,
+        max_history: int,
+        max_length: int,
+        dropout: float,
+        attention_dim: int,
+    ) -> None:
+        super().__init__()
+        check_positive(max_length=max_length)
+        self.max_length = max_length
+        self.project = projection(token_dim, hidden_dim)
+        self.separator = nn.Parameter(torch.randn(hidden_dim) * 0.1)
+        self.places = Positions(max_length, hidden_dim)
+        self.clicks = Positions(max_history, hidden_dim)
+        self.dropout = Dropout(dropout)
+        self.layers = layers
+        self.pool = AdditiveAttention(hidden_dim, attention_dim)
+
+    def forward(self, values_TE: Tensor, lengths_BH: Tensor) -> Tensor:
+        """(B, hidden_dim) of packed tokens and how many each click has, on the host."""
+        device = values_TE.device
+        items = Segments(lengths_BH.reshape(-1))
+        tokens_TD = self.project(values_TE) + self.places(token_places(items, self.max_length, device))
+        rows, *found = flat(lengths_BH.numpy())
+        token_at, separator_at, later_S = (
+            torch.from_numpy(each).to(device, non_blocking=True) for each in found
+        )
+        separators = self.separator.to(tokens_TD.dtype).expand(len(separator_at), -1)
+        values_SD = tokens_TD.new_zeros(rows.total, tokens_TD.shape[1])
+        values_SD = values_SD.index_copy(0, token_at, tokens_TD).index_copy(0, separator_at, separators)
+        values_SD = self.dropout(values_SD + self.clicks(later_S))
+        return self.pool.packed(self.layers(values_SD, rows), rows)
+
+
+def flat(lengths_BH: np.ndarray) -> tuple[Segments, np.ndarray, np.ndarray, np.ndarray]:
+    """How histories lie as sequences of tokens and separators.
+
+    Returns: the rows; where each token goes; where each separator goes; how many items come after that of
+    each place.
+    """
+    filled_BH = lengths_BH > 0
+    lengths = lengths_BH[filled_BH]
+    token_at = np.arange(lengths.sum()) + np.repeat(np.arange(len(lengths)), lengths)
+    separator_at = (lengths + 1).cumsum() - 1
+    later_BH = filled_BH.sum(1, keepdims=True) - filled_BH.cumsum(1)
+    rows = Segments(torch.from_numpy((lengths_BH + filled_BH).sum(1)))
+    return rows, token_at, separator_at, np.repeat(later_BH[filled_BH], lengths + 1)

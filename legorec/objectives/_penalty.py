@@ -1,0 +1,42 @@
+"""Scores of a batch, and what a user's interests cost for being alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import ClickBatch
+from legorec.nn.disagreement import disagreement
+from legorec.recommender import Recommender
+
+
+def check_weight(weight: float) -> float:
+    """The weight, where it is one.
+
+    Raises:
+        ValueError: it is negative.
+    """
+    if weight < 0:
+        raise ValueError(f"`disagreement` must be at least 0, got {weight}")
+    return weight
+
+
+def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, Tensor]:
+    """Scores (B, K), float32 at least, and ``weight`` times the likeness of each user's interests, added up.
+
+    Raises:
+        ValueError: there is a weight, and the model's users are not several interests each.
+    """
+    if not weight:
+        scores = model(batch)
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        return scores.to(wide), scores.new_zeros((), dtype=wide)
+    assert isinstance(model, Recommender)
+    encoded = model.encode(batch)
+    if encoded.user.dim() != 3:
+        raise ValueError(
+            f"`disagreement` must be 0 with {type(model.user_encoder).__name__}, which gives one vector a "
+            f"user, got {weight}"
+        )
+    scores = model.score_encoded(encoded, batch)
+    return scores, weight * disagreement(encoded.user.float()).sum()

@@ -1,0 +1,39 @@
+"""The click prediction of MINER."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MINERPredictor(nn.Module):
+    """Candidate times each of a user's interests, joined to one score (MINER; Li et al., 2022).
+
+    With ``s_m = v . u_m`` the score is their mean, the largest of them, or their mean
+    weighted by ``softmax_m(v . gelu(W u_m))``.
+
+    Args:
+        input_dim: width of the item vectors and interests.
+        aggregation: how the scores of the interests are joined.
+    The transformed interests are made once a user and the rest is two batched products, so that nothing is
+    larger than (B, K, M). Unlike ``category_miner``, what an interest holds does not depend on the candidate.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("interests",)
+
+    def __init__(self, input_dim: int, aggregation: Literal["weighted", "max", "mean"] = "weighted") -> None:
+        super().__init__()
+        self.aggregation = aggregation
+        self.gate = nn.Linear(input_dim, input_dim, bias=False) if aggregation == "weighted" else None
+
+    def forward(self, user_BMD: Tensor, candidates_BKD: Tensor) -> Tensor:
+        """(B, K)"""
+        scores_BKM = candidates_BKD @ user_BMD.transpose(1, 2)
+        if self.gate is None:
+            return scores_BKM.amax(2) if self.aggregation == "max" else scores_BKM.mean(2)
+        logits_BKM = candidates_BKD @ F.gelu(self.gate(user_BMD)).transpose(1, 2)
+        wide = torch.promote_types(logits_BKM.dtype, torch.float32)
+        return (logits_BKM.softmax(2, dtype=wide) * scores_BKM).sum(2)

@@ -1,0 +1,46 @@
+"""An item is its semantic codes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import ItemCodes, TokenStates
+from legorec.nn.dropout import Dropout
+from legorec.nn.fused import gather_rows
+
+
+class CodesSource(nn.Module):
+    """Item -> the learned vectors of its semantic codes, one for each level, from coarse to fine.
+
+    The codes are content's, so that alike items share vectors, and a rare item has those that others trained
+    (semantic ids; Rajput et al., 2023). Every level has codes of its own: one table holds them one behind the
+    other, drawn from N(0, 0.1).
+
+    Args:
+        codes: of every item; they are no part of the state.
+        dropout: share of values set to zero in training.
+    Raises:
+        ValueError: the codes are not one row for each item.
+    A level counts as a field that is a category, so that any item encoder for tokens can read it. Unlike the
+    user encoder ``semantic``, levels are not summed up: that is left to the item encoder.
+    """
+
+    def __init__(self, codes: ItemCodes, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:
+        super().__init__()
+        count, levels = codes.values.shape
+        if count != num_items:
+            raise ValueError(f"`codes` must have one row for each of the {num_items} items, got {count}")
+        self.dim = embed_dim
+        self.field_kinds = ("category",) * levels
+        shifts = torch.tensor([0, *codes.sizes[:-1]], device=codes.values.device).cumsum(0)
+        self.rows: Tensor  # (num_items, levels) of the table
+        self.register_buffer("rows", codes.values + shifts, persistent=False)
+        self.learned = nn.Parameter(torch.empty(sum(codes.sizes), embed_dim).normal_(std=0.1))
+        self.dropout = Dropout(dropout)
+
+    def forward(self, items: Tensor) -> TokenStates:
+        """A state for each level of ``items`` (N,), rows of the catalogue on the host."""
+        rows_NL = self.rows.index_select(0, items.to(self.rows.device, non_blocking=True))
+        lengths = torch.ones(rows_NL.shape, dtype=torch.int64)
+        return TokenStates(self.dropout(gather_rows(self.learned, rows_NL.flatten())), lengths)

@@ -1,0 +1,125 @@
+"""An item is its text in the layers of a language model, each layer as the mean of its tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+from legorec.lm.build_cache import mean_states
+from legorec.lm.cut import LowerLayers
+from legorec.lm.item_states import cache_identity, check_text, mean_depths, mean_rows, means_folder
+from legorec.lm.pretrained import DTYPES, find_pretrained
+from legorec.lm.state_cache import HiddenStateCache, ServedStates
+
+if TYPE_CHECKING:
+    from legorec.data.catalog import Catalog, Tokens
+
+TOKEN_BUDGET = 8192  # tokens, with padding, that go through the model at once where there is no cache
+
+
+class LayersSource(nn.Module):
+    """Item -> the means of its tokens' states at several depths of a frozen language model, shallow first.
+
+    What IISAN's side network reads (Fu et al., 2024): nothing is propagated through the language model in
+    training, so its layers run once for each item, in mode ``cache``. Without a ``cache`` folder they run on
+    every batch, which gives the same at a multiple of the cost.
+
+    Args:
+        catalog: the items' text.
+        checkpoint: folder or hub name of the language model.
+        step: every ``step``-th depth is read, counted down from all layers: of 12 layers, 2 reads 0, 2, ...,
+            12. Depth 0, the embeddings, is among them where the steps end there. The last one is taken before
+            the model's final norm, as in every cache.
+        cache: folder that holds the caches of this model.
+        cache_dtype: of the cached means on disk.
+        dtype: of the means handed on, and of the layers where they run.
+        attention: as transformers names it; ``auto`` is ``sdpa`` here.
+        memory_gb: caches up to this size are kept on an accelerator; a larger one is read from disk batch by
+            batch. On the CPU they stay mapped files, whatever their size.
+    Raises:
+        ValueError: no such model, items that are not text, ``step`` beyond its layers, or no complete cache
+            of just these means.
+    Unlike ``states``, an item has one row a depth, whatever its length. Unlike the authors' code, which reads
+    the place of ``[CLS]``, rows are means over the tokens, as in Legommenders: causal models have no such
+    place.
+    """
+
+    gives: ClassVar[str] = "layers"
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        checkpoint: str,
+        step: int = 2,
+        cache: str | None = None,
+        cache_dtype: Literal["fp32", "bf16", "fp16"] = "bf16",
+        dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
+        attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto",
+        memory_gb: float = 4.0,
+    ) -> None:
+        super().__init__()
+        self.catalog = catalog
+        self.pretrained = find_pretrained(checkpoint)
+        check_text(catalog, self.pretrained)
+        self.depths = mean_depths(self.pretrained, step)
+        self.depth = len(self.depths)
+        self.dim = self.pretrained.width
+        self.field_kinds = ("layer",)
+        self.dtype, self.attention = dtype, attention
+        self.memory = int(memory_gb * 2**30)
+        self.lower: LowerLayers | None = None
+        self.cached: ServedStates | None = None
+        if cache is None:
+            self.lower = self._layers()
+        elif torch.get_default_device().type != "meta":  # only counted, not run
+            identity = cache_identity(
+                catalog,
+                self.pretrained,
+                self.depths[-1],
+                stored=cache_dtype,
+                computed=dtype,
+                attention=attention,
+                mean_at=self.depths,
+            )
+            self.cached = ServedStates(HiddenStateCache.open(means_folder(cache), identity), self.memory)
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the model goes
+        self._for_new: list[LowerLayers] = []  # a list, so that they are no part of the model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; there may be no parameter that says so."""
+        place: Tensor = self._place  # type: ignore[assignment]
+        return place.device
+
+    def forward(self, items: Tensor) -> TokenStates:
+        """The means of ``items`` (N,), rows of the catalogue on the host; each has ``depth`` rows or none."""
+        if self.cached is None:
+            return self.embed(self.catalog.tokens(items))
+        values_TE = self.cached.gather(items, self.device)
+        return self._states(values_TE, self.cached.cache.lengths[items])
+
+    def embed(self, tokens: Tokens) -> TokenStates:
+        """The means of any items, such as new ones, from their tokens: the layers run for them."""
+        device = self.device
+        lower = self.lower
+        if lower is None:
+            if not self._for_new:
+                self._for_new.append(self._layers())
+            lower = self._for_new[0].to(device)
+        lengths_N = tokens.lengths.sum(1)
+        values_TE = mean_states(lower, tokens.ids.to(device), lengths_N, TOKEN_BUDGET, DTYPES[self.dtype])
+        return self._states(values_TE, mean_rows(lengths_N, self.depths))
+
+    def prefetch(self, items: Tensor) -> None:
+        """Begin to read the means of ``items`` from disk, to be asked for next."""
+        if self.cached is not None:
+            self.cached.prefetch(items, self.device)
+
+    def _layers(self) -> LowerLayers:
+        return LowerLayers(self.pretrained, self.depths, self.dtype, self.attention)
+
+    def _states(self, values_TE: Tensor, rows_N: Tensor) -> TokenStates:
+        return TokenStates(values_TE.to(DTYPES[self.dtype]), rows_N.unsqueeze(1))

@@ -1,0 +1,26 @@
+"""User encoder with additive attention alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from legorec.nn.attention import AdditiveAttention
+
+
+class AdditiveUserEncoder(nn.Module):
+    """Weighted mean of clicked items, weights from a learned query; ``Ada`` of Legommenders.
+
+    ``attention_dim`` is the width of the query. This is the computation of ``naml``, the user encoder of that
+    paper, under the name of the part that it is made of.
+    """
+
+    def __init__(self, input_dim: int, attention_dim: int = 200) -> None:
+        super().__init__()
+        self.output_dim = input_dim
+        self.pool = AdditiveAttention(input_dim, attention_dim)
+
+    def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+        """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
+        # A weight of zero, which is what masked places have on other devices, does not hide what is infinite.
+        return self.pool(torch.where(mask_BH.unsqueeze(2), clicks_BHD, 0.0), mask_BH)

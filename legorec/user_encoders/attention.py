@@ -1,0 +1,43 @@
+"""User encoder with projected self-attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
+from legorec.nn.dropout import Dropout
+
+
+class AttentionUserEncoder(nn.Module):
+    """Clicked items attend to each other, a dense layer, then their weighted mean: ``Attention`` of
+    Legommenders, after NRMS (Wu et al., 2019).
+
+    Args:
+        input_dim: width of the item vectors, and of the user vectors.
+        dropout: on the clicks between self-attention and dense layer.
+        attention_dim: width of the query that weighs the clicks.
+    Raises:
+        ValueError: ``heads`` does not divide ``input_dim``.
+    Unlike ``nrms``, a dense layer with a bias mixes the joined heads. It stands for the output projection of
+    ``nn.MultiheadAttention`` and the dense layer that Legommenders has behind it, two linear maps in a row;
+    biases of queries and keys are left out, and dropout is not on the attention weights.
+    """
+
+    def __init__(
+        self, input_dim: int, heads: int = 8, attention_dim: int = 200, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        if heads < 1 or input_dim % heads:
+            raise ValueError(f"`heads` must divide `input_dim` ({input_dim}), got {heads}")
+        self.output_dim = input_dim
+        self.clicks = MultiHeadSelfAttention(input_dim, input_dim, heads)
+        self.dropout = Dropout(dropout)
+        self.project = nn.Linear(input_dim, input_dim)
+        self.pool = AdditiveAttention(input_dim, attention_dim)
+
+    def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+        """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
+        # A weight of zero, which is what masked places have on other devices, does not hide what is infinite.
+        clicks_BHD = torch.where(mask_BH.unsqueeze(2), clicks_BHD, 0.0)
+        return self.pool(self.project(self.dropout(self.clicks(clicks_BHD, mask_BH))), mask_BH)

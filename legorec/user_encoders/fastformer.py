@@ -1,0 +1,54 @@
+"""Clicked items through Fastformer layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from legorec.nn.fastformer import Fastformer
+from legorec.nn.rows import rows_of
+from legorec.nn.sequence import ClickSequence
+from legorec.nn.transformer import check_heads
+
+
+class FastformerUserEncoder(nn.Module):
+    """Fastformer layers over clicked items, then their weighted mean (Wu et al., 2021, section 3).
+
+    A click gets a learned vector for its place, counted from the latest, so that neither padding nor clicks
+    that were cut off move it.
+
+    Args:
+        input_dim: width of the item vectors, of the layers and of the user vectors.
+        max_history: how many places there are; clicks before them share the last one.
+        ffn_factor: width inside the dense half of a layer, by ``input_dim``.
+        dropout: on the clicks in front and on what each half of a layer adds.
+        attention_dim: width of the query that weighs the clicks.
+    Raises:
+        ValueError: ``heads`` does not divide ``input_dim``, or a count is below 1.
+    Unlike ``transformer``, a click sees two summaries of the history and not each other click. What the
+    authors share between projections and layers is not shared here, see ``FastAttention``.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        max_history: int,
+        layers: int = 3,
+        heads: int = 8,
+        ffn_factor: int = 4,
+        dropout: float = 0.1,
+        attention_dim: int = 200,
+    ) -> None:
+        super().__init__()
+        check_heads(heads, input_dim, "input_dim")
+        self.output_dim = input_dim
+        self.clicks = ClickSequence(
+            input_dim,
+            Fastformer(input_dim, layers, heads, ffn_factor, dropout),
+            max_history,
+            dropout,
+            attention_dim,
+        )
+
+    def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+        """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
+        return self.clicks(*rows_of(clicks_BHD, mask_BH))

@@ -1,0 +1,94 @@
+"""User encoder over semantic codes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from legorec.batch import ItemCodes
+from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
+from legorec.nn.dropout import Dropout
+from legorec.nn.fused import gather_rows
+from legorec.nn.recurrent import RaggedGRU
+
+
+class SemanticUserEncoder(nn.Module):
+    """A user from the semantic codes of the clicks, at several resolutions; ``Semantic`` of Legommenders.
+
+    At level l a click is the sum of the learned vectors of its codes of the levels 0 to l. Each level has a
+    user encoder of its own over these, and the user is a weighted mean of the levels, weights from a learned
+    query.
+
+    Args:
+        codes: of every item; they are no part of the state.
+        input_dim: width of the code vectors, and of the user vectors.
+        encoder: of one level: ``additive`` as in NAML, ``attention`` (self-attention, then additive) as in
+            NRMS, ``gru`` the state behind the last click.
+        heads: of ``attention``.
+        attention_dim: width of the queries that weigh clicks and levels.
+        dropout: on the vectors of the clicks, before the encoder of each level.
+    Raises:
+        ValueError: another ``encoder``, or ``heads`` does not divide ``input_dim``.
+    Codes are all that is read of the clicks: item vectors get no gradient from here and learn as candidates
+    alone. The code vectors, drawn from N(0, 0.1), are the encoder's own, also beside the source ``codes``.
+    With one level there are no levels to weigh.
+    """
+
+    def __init__(
+        self,
+        codes: ItemCodes,
+        input_dim: int,
+        encoder: Literal["additive", "attention", "gru"] = "additive",
+        heads: int = 8,
+        attention_dim: int = 200,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.output_dim = input_dim
+        levels = codes.values.shape[1]
+        shifts = torch.tensor([0, *codes.sizes[:-1]], device=codes.values.device).cumsum(0)
+        self.rows: Tensor  # (num_items, levels) of the table
+        self.register_buffer("rows", codes.values + shifts, persistent=False)
+        self.learned = nn.Parameter(torch.empty(sum(codes.sizes), input_dim).normal_(std=0.1))
+        self.dropout = Dropout(dropout)
+        self.encoders = nn.ModuleList(_Level(input_dim, encoder, heads, attention_dim) for _ in range(levels))
+        self.pool = AdditiveAttention(input_dim, attention_dim) if levels > 1 else None
+
+    def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, click_items: Tensor) -> Tensor:
+        """(B, D); an empty history is zero.
+
+        Args:
+            clicks_BHD: not looked at.
+            mask_BH: True where a click exists.
+            click_items: (B, H) catalogue rows, oldest first; any row where masked.
+        """
+        rows_BHL = self.rows.index_select(0, click_items.flatten()).view(*mask_BH.shape, len(self.encoders))
+        levels, sum_BHD = [], torch.zeros((), device=mask_BH.device)
+        for level, encoder in enumerate(self.encoders):
+            sum_BHD = sum_BHD + gather_rows(self.learned, rows_BHL[..., level])
+            levels.append(encoder(self.dropout(sum_BHD), mask_BH))
+        return levels[0] if self.pool is None else self.pool(torch.stack(levels, 1))
+
+
+class _Level(nn.Module):
+    """Clicks (B, H, D) and their mask -> (B, D)."""
+
+    def __init__(self, dim: int, encoder: str, heads: int, attention_dim: int) -> None:
+        super().__init__()
+        if encoder not in ("additive", "attention", "gru"):
+            raise ValueError(f"`encoder` must be 'additive', 'attention' or 'gru', got {encoder!r}")
+        if encoder == "attention" and (heads < 1 or dim % heads):
+            raise ValueError(f"`heads` must divide `input_dim` ({dim}), got {heads}")
+        self.clicks = MultiHeadSelfAttention(dim, dim, heads) if encoder == "attention" else None
+        self.pool = AdditiveAttention(dim, attention_dim) if encoder != "gru" else None
+        self.states = RaggedGRU(dim, dim) if encoder == "gru" else None
+
+    def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+        if self.states is not None:
+            return self.states(clicks_BHD, mask_BH)[1]
+        if self.clicks is not None:
+            clicks_BHD = self.clicks(clicks_BHD, mask_BH)
+        assert self.pool is not None
+        return self.pool(clicks_BHD, mask_BH)
