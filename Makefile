@@ -4,6 +4,7 @@
 #   make test        the quick tests        make test-slow   fault and grid tests
 #   make lint        ruff and mypy          make bench       the speed and memory benchmark
 #   make bench-lm    the same for language models
+#   make named-models  every named model trained on MovieLens-100K, as a table
 #   make venv        the environment alone  make clean       remove it and the caches (data/ and runs/ stay)
 # Variables: PYTHON=python3.12, CONSTRAINTS=/dev/null (newest versions), ARGS="-k store" (passed to pytest)
 
@@ -17,7 +18,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet --progress-bar off
 READY := .venv/.ready
 
-.PHONY: venv demo demo-lm test test-slow lint bench bench-lm clean
+.PHONY: venv demo demo-lm named-models test test-slow lint bench bench-lm clean
 .DELETE_ON_ERROR:
 
 venv: $(READY)
@@ -58,6 +59,21 @@ demo-lm: $(READY)
 	@exec $(PY) -m benchmarks.accuracy --seed 2023 --again \
 		--run "NRMS=$(NRMS) --batch_size 256 --lr 2e-3 --epoch $(DEMO_EPOCHS)" \
 		--run "BERT-NAML with LoRA=$(LM) $(DEMO_LM)"
+
+# LLAMA is a small LLaMA as a Hugging Face folder; SmolLM2 is fetched where there is none.
+LLAMA ?= $(if $(wildcard weights/stories260K),weights/stories260K,weights/smollm2)
+
+named-models: $(READY)
+	@$(PY) process/fetch_ml100k.py --out data/raw/ml-100k
+	@$(PY) process/fetch_model.py minilm --out weights/minilm
+	@[ -d $(LLAMA) ] || $(PY) process/fetch_model.py smollm2 --out $(LLAMA)
+	@$(PY) process/movielens.py --source data/raw/ml-100k --out data/ML-100K --overwrite \
+		--tokenizer words --tokenizer bert=weights/minilm --tokenizer llama=$(LLAMA)
+	@$(PY) process/embed.py items --checkpoint weights/minilm --store data/ML-100K --name minilm-items \
+		--template "[CLS] {title:30} [SEP]" --config data/embed --overwrite
+	@$(PY) process/embed.py codes --vectors data/embed/minilm-items.safetensors --levels 3 --size 64 --unique \
+		--name semantic-codes --overwrite
+	@exec $(PY) -m benchmarks.named_models --llama $(LLAMA) --again $(ARGS)
 
 # Two workers with one torch thread each.
 test: $(READY)

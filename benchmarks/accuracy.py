@@ -25,7 +25,7 @@ from legorec.settings import SettingsError, read_command_line
 
 def measured(arguments: list[str], again: bool = False) -> dict[str, Any]:
     """What ``metrics.json`` holds after a run of these arguments, and its seconds if it was run now."""
-    settings = read_command_line([*arguments, "--overwrite", "true"] if again else arguments)
+    settings = read_command_line([*arguments, "--overwrite", "true"])  # what was begun is begun anew
     finished = run_path(settings) / "metrics.json"
     if finished.is_file() and not again:
         return json.loads(finished.read_text())

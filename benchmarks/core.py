@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import memory, metrics, report, subject, testing, training
+from benchmarks import memory, metrics, named_speed, report, subject, testing, training
 from benchmarks import store as stores
 from benchmarks.plain import PaddedItems, TrainingRows
 from legorec.batch import Ranking
@@ -40,6 +40,8 @@ class Sizes:
     rounds: int = 5
     plain_steps: int = 6
     our_steps: int = 60
+    named_steps: int = 20
+    named: tuple[str, ...] = ()  # models of config/model; empty: all without a language model
     sample: int = 1000  # impressions that the baseline is tested on
     metric_impressions: int = metrics.NUM_IMPRESSIONS
     metric_rows: int = metrics.NUM_ROWS
@@ -57,6 +59,8 @@ QUICK = Sizes(
     rounds=1,
     plain_steps=1,
     our_steps=5,
+    named_steps=2,
+    named=("lego_naml", "lego_din", "flatten_fastformer", "lego_gru4rec_id"),
     sample=50,
     metric_impressions=500,
     metric_rows=20_000,
@@ -96,6 +100,20 @@ def measure_training(store: Store, items: PaddedItems, sizes: Sizes) -> list[tra
             )
         )
     return figures
+
+
+def measure_named(store: Store, items: PaddedItems, sizes: Sizes) -> list[named_speed.NamedFigures]:
+    rows = TrainingRows(store, store.interactions("train"), items, subject.NUM_NEGATIVES, seed=2023)
+    return named_speed.measure(
+        store,
+        items,
+        rows,
+        names=sizes.named or named_speed.names(),
+        rounds=min(3, sizes.rounds),
+        plain_steps=max(1, sizes.plain_steps // 3),
+        our_steps=sizes.named_steps,
+        say=say,
+    )
 
 
 def measure_testing(folder: Path, items: PaddedItems, sizes: Sizes) -> list[testing.TestingFigures]:
@@ -152,6 +170,7 @@ def main() -> None:
             report.facts(store, THREADS),
             report.training(measure_training(store, items, sizes)),
             report.testing(measure_testing(folder, items, sizes)),
+            named_speed.page(measure_named(store, items, sizes), sizes.named_steps),
             report.metrics(measure_metrics(sizes)),
             report.memory(measure_memory(folder, sizes)),
             report.store(sizes.store_items, sizes.store_users, sizes.store_rows, measure_store(sizes)),

@@ -1,10 +1,11 @@
 """Train every named model of config/model on MovieLens-100K and print test metrics, seconds and parameters.
 
-    make named-models                                          prepares the data, then runs this
-    python -m benchmarks.named_models --part words --epoch 12  full training of the word-level and id models
+    make named-models                                         prepares the data, then runs this
+    python -m benchmarks.named_models --part words --epoch 8  full training of the word-level and id models
 
 A word-level or id model takes ``--epoch`` passes over the training clicks, one with a language model at most
-``--lm_steps`` steps. A model that fails is a row too, and the exit status is then 1.
+``--lm_steps`` steps. Runs that are finished in ``--runs`` are read, without their seconds, unless ``--again``
+is given. A model that fails is a row too, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -17,17 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy import measured
 from legorec.recipes.run import run
 from legorec.settings import SettingsError, read_command_line
 
 MODELS = Path("config/model")
 METRICS = ("gauc", "mrr", "ndcg@5", "ndcg@10")
-LANGUAGE_MODELS = {
-    "bert": ("MiniLM", "minilm"),
-    "plmnr": ("MiniLM", "minilm"),
-    "llama": ("stories", "stories260K"),
-}
-NO_BASELINES = ["--exp.baselines", "[]"]
+LANGUAGE_MODELS = ("bert", "plmnr", "llama")
+MINILM = Path("weights/minilm")
 
 
 @dataclass
@@ -36,7 +34,7 @@ class Row:
 
     name: str
     metrics: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: float | None = None
     parameters: int = 0
     problem: str = ""
 
@@ -55,16 +53,15 @@ def names(part: str, pattern: str) -> list[str]:
     return [name for name in found if parts[part](name) and fnmatch.fnmatch(name, pattern)]
 
 
-def language_model(name: str) -> list[str]:
+def language_model(name: str, llama: Path) -> list[str]:
     """The flags that name a language model, its text and its cache."""
-    version, folder = LANGUAGE_MODELS[family(name)]
-    data = "movielens-llama" if family(name) == "llama" else "movielens-bert"
+    folder = llama if family(name) == "llama" else MINILM
     flags = {
-        "data": f"config/data/{data}.yaml",
+        "data": f"config/data/movielens-{'llama' if family(name) == 'llama' else 'bert'}.yaml",
         "model": MODELS / f"{name}.yaml",
-        "llm_ver": version,
-        "lm_path": f"weights/{folder}",
-        "cache": f"weights/{folder}-split",
+        "llm_ver": folder.name,
+        "lm_path": folder,
+        "cache": f"{folder}-split",
     }
     return [part for key, value in flags.items() for part in (f"--{key}", str(value))]
 
@@ -72,12 +69,11 @@ def language_model(name: str) -> list[str]:
 def command(name: str, options: argparse.Namespace) -> list[str]:
     """The worker's command line for one model."""
     shared = ["--runs", str(options.runs), "--seed", str(options.seed), "--patience", str(options.patience)]
-    shared += ["--overwrite", "true"]
     if family(name) != "words":
         steps = ["--epoch", "1", "--epoch_batch", str(options.lm_steps), "--batch_size", "64"]
         layer = [] if "iisan" in name else ["--layer", "-1"]
         exp = ["--exp", "config/exp/tt-llm.yaml", "--lr", "1e-3"]
-        return [*language_model(name), *exp, *layer, *steps, *shared]
+        return [*language_model(name, options.llama), *exp, *layer, *steps, *shared]
     layers = {
         "data": "config/data/movielens.yaml",
         "model": MODELS / f"{name}.yaml",
@@ -87,20 +83,19 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
         layers["embed"] = "config/embed/semantic-codes.yaml"
     named = [part for key, value in layers.items() for part in (f"--{key}", str(value))]
     sizes = ["--epoch", str(options.epoch), "--batch_size", "256", "--lr", str(options.lr)]
+    # Attention over all tokens of 50 clicks would take most of the time of all models together.
+    sizes += ["--data.history.max_length", "20"] if name.startswith("flatten") else []
     return [*named, *sizes, *shared]
 
 
 def trained(name: str, options: argparse.Namespace, baselines: dict[str, Any]) -> Row:
     """Train and test one model; a problem that the user can mend is told in its row."""
-    begin = time.perf_counter()
     try:
-        more = NO_BASELINES if baselines else []
-        result = run(read_command_line([*command(name, options), *more]))
+        result = measured(command(name, options), options.again)
     except (SettingsError, ValueError, OSError) as error:
         return Row(name, problem=" ".join(str(error).split()))
     baselines.update(result["baselines"])
-    seconds = time.perf_counter() - begin
-    return Row(name, result["test"]["metrics"], seconds, result["trainable_parameters"])
+    return Row(name, result["test"]["metrics"], result.get("seconds"), result["trainable_parameters"])
 
 
 def table(rows: list[Row], baselines: dict[str, Any]) -> str:
@@ -111,7 +106,8 @@ def table(rows: list[Row], baselines: dict[str, Any]) -> str:
             lines.append(f"| {row.name} | failed: {row.problem} | | | | | |")
             continue
         cells = [f"{row.metrics[name]:.4f}" for name in METRICS]
-        lines.append(f"| {row.name} | {' | '.join(cells)} | {row.seconds:.0f} | {row.parameters:,} |")
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        lines.append(f"| {row.name} | {' | '.join(cells)} | {seconds} | {row.parameters:,} |")
     for name, report in baselines.items():
         cells = [f"{report['metrics'][metric]:.4f}" for metric in METRICS]
         lines.append(f"| {name} | {' | '.join(cells)} | | |")
@@ -120,13 +116,15 @@ def table(rows: list[Row], baselines: dict[str, Any]) -> str:
 
 def prepare(chosen: list[str], options: argparse.Namespace) -> None:
     """Cache what the language models' frozen layers give, once for each of them."""
-    for prefix, exp in (("bert", "bert-split"), ("llama", "llama-split")):
-        for kind in ("naml", "iisan-naml"):
-            if any(name.startswith((prefix, "plmnr" if prefix == "bert" else prefix)) for name in chosen):
-                model = f"{prefix}-{kind}"
-                layers = [] if kind == "iisan-naml" else ["--exp.cache.layers", "[-1]"]
-                exp_flags = ["--exp", f"config/exp/{exp}.yaml", *layers, "--runs", str(options.runs)]
-                run(read_command_line([*language_model(model), *exp_flags]))
+    for prefix, users in (("bert", ("bert", "plmnr")), ("llama", ("llama",))):
+        if not any(family(name) in users for name in chosen):
+            continue
+        for model, layers in (
+            (f"{prefix}-naml", ["--exp.cache.layers", "[-1]"]),
+            (f"{prefix}-iisan-naml", []),
+        ):
+            exp = ["--exp", f"config/exp/{prefix}-split.yaml", "--runs", str(options.runs)]
+            run(read_command_line([*language_model(model, options.llama), *exp, *layers]))
 
 
 def main(argv: list[str]) -> int:
@@ -139,8 +137,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--epoch", type=int, default=1, help="passes of word-level and id models")
     parser.add_argument("--patience", type=int, default=2, help="epochs without a better dev gauc")
     parser.add_argument("--lr", type=float, default=2e-3, help="of word-level and id models")
+    parser.add_argument("--llama", type=Path, default=Path("weights/smollm2"), help="a small LLaMA")
     parser.add_argument("--lm_steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2023)
+    parser.add_argument("--again", action="store_true", help="train finished runs again")
     parser.add_argument("--runs", type=Path, default=Path("runs/named-models"))
     parser.add_argument("--out", type=Path, help="also write the table here")
     options = parser.parse_args(argv)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -78,14 +77,26 @@ def rounds_of(name: str, store: Store, steps: int) -> tuple[Recommender, Iterato
 
 
 def measure(
-    store: Store, items: PaddedItems, rows: TrainingRows, *, rounds: int, plain_steps: int, our_steps: int
+    store: Store,
+    items: PaddedItems,
+    rows: TrainingRows,
+    *,
+    names: Sequence[str],
+    rounds: int,
+    plain_steps: int,
+    our_steps: int,
+    say: Callable[[str], None],
 ) -> list[NamedFigures]:
     """Every model for ``rounds`` times ``our_steps`` steps, between them steps of the plain NAML."""
     torch.manual_seed(2023)
     loader = DataLoader(rows, batch_size=subject.BATCH_SIZE, shuffle=True, drop_last=True)
     plain = training_steps(PlainModel("naml", items, subject.WIDTH), loader)
     next(plain)
-    return [_measured(name, store, plain, rounds, plain_steps, our_steps) for name in names()]
+    figures = []
+    for name in names:
+        say(f"training {name} ...")
+        figures.append(_measured(name, store, plain, rounds, plain_steps, our_steps))
+    return figures
 
 
 def _measured(
@@ -140,17 +151,3 @@ def page(figures: Sequence[NamedFigures], our_steps: int) -> str:
 def _largest(figures: NamedFigures) -> str:
     part = max(PARTS, key=lambda each: figures.shares[each])
     return f"{figures.shares[part]:.0%} of its forward pass in {part}"
-
-
-def main() -> None:
-    """On generated data alone: python -m benchmarks.named_speed STORE."""
-    import sys
-
-    store = Store.open(Path(sys.argv[1]))
-    items = PaddedItems.from_store(store)
-    rows = TrainingRows(store, store.interactions("train"), items, subject.NUM_NEGATIVES, seed=2023)
-    print(page(measure(store, items, rows, rounds=1, plain_steps=2, our_steps=20), 20))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,47 @@
-"""A small store and a finished run on it, for tests of whole runs."""
+"""A small store and a finished run on it, for tests of whole runs; and ``--brick``."""
 
 import shutil
 
 import pytest
 
+from legorec import registry
 from tests.runs import arguments, finish, write_store
+
+
+def pytest_addoption(parser):
+    text = "check this brick in place of the library's own, as in item_encoder=my_lab.gru.GRUItemEncoder"
+    parser.addoption("--brick", action="append", default=[], metavar="KIND=PATH", help=text)
+
+
+def pytest_configure(config):
+    """Bricks that are named take the place of the library's in ``tests/bricks.py``."""
+    chosen = named_bricks(config)
+    for kind, path in chosen:
+        if kind not in registry.KINDS or not path:
+            kinds = ", ".join(registry.KINDS)
+            raise pytest.UsageError(f"--brick must be KIND=PATH with a kind of {kinds}, got {kind}={path}")
+        try:
+            registry.find(kind, path)
+        except registry.RegistryError as error:
+            raise pytest.UsageError(f"--brick {kind}={path}: {error}") from error
+    if chosen:
+        from tests import bricks
+
+        bricks.BRICKS[:] = chosen
+
+
+def pytest_collection_modifyitems(config, items):
+    """With ``--brick``, only what is asked of each brick, and of those that were named."""
+    chosen = named_bricks(config)
+    if chosen:
+        asked = [(each, getattr(each, "callspec", None)) for each in items]
+        paths = [path for _, path in chosen]
+        items[:] = [each for each, call in asked if call and call.params.get("name") in paths]
+
+
+def named_bricks(config):
+    """The kind and the dotted path of each ``--brick``."""
+    return [each.partition("=")[::2] for each in config.getoption("--brick")]
 
 
 @pytest.fixture(scope="module")

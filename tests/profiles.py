@@ -16,7 +16,7 @@ ITEM_FIELDS = "{title@words: {max_length: 6}, category: {}, tags: {}, price: {}}
 USER_FIELDS = "{topics: {max_length: 2}, region: {}, age: {}}"
 
 
-def write_profile_store(folder: Path, num_items: int = 40, num_users: int = 20) -> Path:
+def write_profile_store(folder: Path, num_items: int = 40, num_users: int = 20, price: float = 1.0) -> Path:
     """The store; some prices, topics, regions and ages are missing, and the first user has none of them.
 
     Users come one after the other, so that some are first met in the test split, without a history.
@@ -29,7 +29,7 @@ def write_profile_store(folder: Path, num_items: int = 40, num_users: int = 20) 
             "title": " ".join(rng.choice(WORDS, int(rng.integers(0, 6)))),
             "category": f"c{rng.integers(4)}",
             "tags": [f"t{each}" for each in rng.integers(0, 5, int(rng.integers(0, 3)))],
-            "price": None if number % 7 == 3 else round(float(rng.lognormal(2)), 2),
+            "price": None if number % 7 == 3 else round(price * float(rng.lognormal(2)), 2),
         }
         for number in range(num_items)
     ]

@@ -101,4 +101,4 @@ def test_everything_runs() -> None:
     )
     assert done.returncode == 0, done.stderr
     titles = [line for line in done.stdout.splitlines() if line.startswith("## ")]
-    assert len(titles) == 6
+    assert len(titles) == 7

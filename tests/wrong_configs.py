@@ -51,6 +51,12 @@ WRONG_FILES = [
     ("model.yaml", "name: dot", "kind: dot", "model.yaml:12", "model.predictor.name", "is required"),
     ("model.yaml", "name: dot", "name: dot, input_dim: 3", "model.yaml:12", "model.predictor.input_dim", "told by the program"),
     ("model.yaml", "name: dot", "name: my_lab.dots.Dot", "model.yaml:12", "model.predictor.name", "no module 'my_lab.dots'"),
+    # bricks that do not go together
+    ("model.yaml", "name: table", "name: ids", "model.yaml:6", "model.item_encoder.name", "the source 'ids' gives vector; item encoders that fit: "),
+    ("model.yaml", "name: dot", "name: din", "model.yaml:12", "model.predictor.name", "'din' takes clicks, but the user encoder 'nrms' gives vector; "),
+    ("model.yaml", "name: nrms\n  heads: 8\npred", "name: history\npred", "model.yaml:11", "model.predictor.name", "user encoders that fit: "),
+    ("model.yaml", "num_negatives: 4", "disagreement: 0.8", "model.yaml:15", "model.objective.disagreement", "'nrms', which gives vector"),
+    ("model.yaml", "${hidden_size:64}$", "0", "model.yaml:7", "model.item_encoder.hidden_dim", "must be at least 1, got 0"),
     # references
     ("parts/clicks.yaml", "data.name", "data.nam", "clicks.yaml:1", "data.store", "${data.nam} is not set"),
     ("exp.yaml", "${model.name}", "${data.keys}", "exp.yaml:2", "exp.name", "${data.keys} is not set"),

@@ -251,6 +251,7 @@ def test_colliding_hashes_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
             {"price": ["1", "x", "2", "inf", "0"]},
             r"'price' must hold numbers: 2 of 5 values are none, e\.g\. 'x'",
         ),
+        ({"price": [1.0, 2.0, 1e39, 3.0, 4.0]}, r"1 of 5 values are none, e\.g\. 1e\+39"),
     ],
 )
 def test_wrong_tables_are_named(tmp_path: Path, change: dict, message: str) -> None:

@@ -87,6 +87,12 @@ def test_fast_ranking_keeps_users_with_equal_histories_apart(trained):
         np.testing.assert_allclose(scores, fast[places], atol=1e-5)
 
 
+def test_numbers_of_another_scale_are_refused(done, tmp_path, capsys):
+    other = write_profile_store(tmp_path / "other", price=2.0)
+    argv = profile_arguments(other, tmp_path / "runs", exp__mode="test", exp__load=done)
+    refused(argv, capsys, "another store than", "'numbers/items/price' differs")
+
+
 def test_a_dry_run_shows_the_user_fields_and_the_plugin(store, tmp_path, capsys):
     assert worker.main(profile_arguments(store, tmp_path / "runs", dry_run=True)) == 0
     out = capsys.readouterr().out
