@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from legorec.nn.fused import AdditiveLogits, PermuteRows
 from legorec.nn.grouped import GroupedAttention, plan
 from legorec.nn.segments import Segments, pack, unpack
+from legorec.nn.sizes import check_heads
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -68,8 +69,7 @@ class MultiHeadSelfAttention(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int, heads: int = 8) -> None:
         super().__init__()
-        if heads < 1 or hidden_dim % heads:
-            raise ValueError(f"`heads` must divide `hidden_dim` ({hidden_dim}), got {heads}")
+        check_heads(heads, hidden_dim, "hidden_dim")
         self.heads = heads
         self.hidden_dim = hidden_dim
         self.qkv = nn.Linear(input_dim, 3 * hidden_dim, bias=False)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from legorec.nn.mlp import MLP, PairScore, join_pairs, pair_linear, positive
+from legorec.nn.mlp import MLP, PairScore, join_pairs, pair_linear
+from legorec.nn.sizes import check_positive
 
 Product = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -26,7 +27,7 @@ class VectorCross(nn.Module):
 
     def __init__(self, input_dim: int, cross_layers: int) -> None:
         super().__init__()
-        positive(cross_layers=cross_layers)
+        check_positive(cross_layers=cross_layers)
         bound = (2 * input_dim) ** -0.5
         self.weight = nn.Parameter(torch.empty(cross_layers, 2 * input_dim).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(cross_layers, 2 * input_dim))
@@ -81,7 +82,7 @@ class MixtureCross(nn.Module):
 
     def __init__(self, input_dim: int, experts: int, rank: int, gate: Literal["softmax", "sigmoid"]) -> None:
         super().__init__()
-        positive(experts=experts, rank=rank)
+        check_positive(experts=experts, rank=rank)
         self.down = nn.Linear(2 * input_dim, experts * rank, bias=False)
         bound = rank**-0.5
         self.mix = nn.Parameter(torch.empty(experts, rank, rank).uniform_(-bound, bound))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from legorec.nn.attention import masked_softmax
 from legorec.nn.rows import Rows, padded, spread, unpadded
 from legorec.nn.segments import Segments
-from legorec.nn.transformer import PostNorm, check_heads, check_positive
+from legorec.nn.sizes import check_heads, check_positive
+from legorec.nn.transformer import PostNorm
 
 
 class FastAttention(nn.Module):

@@ -14,13 +14,6 @@ from legorec.nn.dropout import Dropout
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
-def positive(**sizes: int) -> None:
-    """Refuse, by its name, a size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {size}")
-
-
 def join_pairs(user_BD: Tensor, items_BKD: Tensor) -> Tensor:
     """(B, K, 2D) of every user with each of its items: ``[u; v]``."""
     return torch.cat([user_BD.unsqueeze(1).expand_as(items_BKD), items_BKD], 2)

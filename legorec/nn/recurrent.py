@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from legorec.nn.fused import PermuteRows, TakeRows
 from legorec.nn.segments import Segments, pack, unpack
+from legorec.nn.sizes import check_positive
 
 
 class RaggedGRU(nn.Module):
@@ -28,8 +29,7 @@ class RaggedGRU(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"`num_layers` must be at least 1, got {num_layers}")
+        check_positive(num_layers=num_layers)
         # nn.GRU warns of a dropout that has nowhere to go.
         between = dropout if num_layers > 1 else 0.0
         self.layers = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)

@@ -11,7 +11,7 @@ from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.rows import Rows, recency, token_places
 from legorec.nn.segments import Segments
-from legorec.nn.transformer import check_positive
+from legorec.nn.sizes import check_positive
 
 
 class Positions(nn.Module):

@@ -12,23 +12,11 @@ from legorec.nn.fused import PermuteRows
 from legorec.nn.grouped import Group, GroupedAttention, plan
 from legorec.nn.rows import Rows
 from legorec.nn.segments import Segments
+from legorec.nn.sizes import check_heads, check_positive
 
 # On the CPU, attention that keeps its weights for the backward pass is the faster one over short rows; over
 # longer ones its memory, which grows with the square, is what counts.
 LONG = 256
-
-
-def check_heads(heads: int, dim: int, name: str) -> None:
-    """Raises ValueError: ``heads`` does not divide the width that goes by ``name``."""
-    if heads < 1 or dim % heads:
-        raise ValueError(f"`heads` must divide `{name}` ({dim}), got {heads}")
-
-
-def check_positive(**counts: int) -> None:
-    """Raises ValueError: one of the named counts is below 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {count}")
 
 
 class SelfAttention(nn.Module):

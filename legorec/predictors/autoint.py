@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
-from legorec.nn.mlp import PairScore, positive
+from legorec.nn.mlp import PairScore
+from legorec.nn.sizes import check_heads, check_positive
 
 
 class AutoIntPredictor(nn.Module):
@@ -46,7 +47,7 @@ class AutoIntPredictor(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        positive(attention_layers=attention_layers)
+        check_positive(attention_layers=attention_layers)
         if fields < 1 or input_dim % fields:
             raise ValueError(f"`fields` must divide `input_dim` ({input_dim}), got {fields}")
         self.fields = fields
@@ -72,8 +73,7 @@ class AutoIntPredictor(nn.Module):
 class FieldAttention(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        if heads < 1 or hidden_dim % heads:
-            raise ValueError(f"`heads` must divide `hidden_dim` ({hidden_dim}), got {heads}")
+        check_heads(heads, hidden_dim, "hidden_dim")
         self.heads = heads
         self.project = nn.Linear(input_dim, 4 * hidden_dim, bias=False)  # queries, keys, values, residual
         self.dropout = Dropout(dropout)

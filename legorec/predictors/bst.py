@@ -13,7 +13,8 @@ from legorec.nn.attention import HALF
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows, mean, padded, recency, rows_of, spread, unpadded
 from legorec.nn.sequence import Positions
-from legorec.nn.transformer import PostNorm, SelfAttention, check_heads, check_positive
+from legorec.nn.sizes import check_heads, check_positive
+from legorec.nn.transformer import PostNorm, SelfAttention
 
 
 class BSTPredictor(nn.Module):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from legorec.nn.fused import gather_rows
+from legorec.nn.sizes import check_positive
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog, CatalogField
@@ -58,8 +59,7 @@ class CategoryMINERPredictor(nn.Module):
                 f"`category_weight` must be above 0 (the predictor `miner` knows no categories), "
                 f"got {category_weight}"
             )
-        if category_dim < 1:
-            raise ValueError(f"`category_dim` must be at least 1, got {category_dim}")
+        check_positive(category_dim=category_dim)
         chosen = _field_of(catalog, field)
         self.category_weight = category_weight
         self.aggregation = aggregation

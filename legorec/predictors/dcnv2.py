@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from legorec.nn.cross import CrossAndDeep, MatrixCross, MixtureCross
-from legorec.nn.mlp import positive
+from legorec.nn.sizes import check_positive
 
 
 class DCNv2Predictor(nn.Module):
@@ -45,7 +45,7 @@ class DCNv2Predictor(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        positive(cross_layers=cross_layers)
+        check_positive(cross_layers=cross_layers)
         layers: list[nn.Module] = [
             MixtureCross(input_dim, experts, rank, gate) if mixture else MatrixCross(input_dim)
             for _ in range(cross_layers)

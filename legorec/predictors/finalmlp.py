@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from legorec.nn.mlp import MLP, positive
+from legorec.nn.mlp import MLP
+from legorec.nn.sizes import check_positive
 
 
 class FinalMLPPredictor(nn.Module):
@@ -43,7 +44,7 @@ class FinalMLPPredictor(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        positive(gate_dim=gate_dim)
+        check_positive(gate_dim=gate_dim)
         self.mlp1 = MLP(2 * input_dim, mlp1_dims, dropout, name="mlp1_dims")
         self.mlp2 = MLP(2 * input_dim, mlp2_dims, dropout, name="mlp2_dims")
         width1, width2 = self.mlp1.output_dim, self.mlp2.output_dim

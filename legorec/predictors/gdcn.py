@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from legorec.nn.cross import CrossAndDeep, GatedCross
-from legorec.nn.mlp import positive
+from legorec.nn.sizes import check_positive
 
 
 class GDCNPredictor(nn.Module):
@@ -39,7 +39,7 @@ class GDCNPredictor(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        positive(cross_layers=cross_layers)
+        check_positive(cross_layers=cross_layers)
         layers = [GatedCross(input_dim) for _ in range(cross_layers)]
         self.network = CrossAndDeep(input_dim, layers, structure, mlp_dims, dropout)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
-from legorec.nn.mlp import MLP, join_pairs, pair_linear, positive
+from legorec.nn.mlp import MLP, join_pairs, pair_linear
+from legorec.nn.sizes import check_positive
 
 
 class MaskNetPredictor(nn.Module):
@@ -42,7 +43,7 @@ class MaskNetPredictor(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        positive(blocks=blocks, block_dim=block_dim)
+        check_positive(blocks=blocks, block_dim=block_dim)
         if ratio < 1.0:
             raise ValueError(f"`ratio` must be at least 1, got {ratio}")
         self.parallel = structure == "parallel"

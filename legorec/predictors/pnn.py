@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
-from legorec.nn.mlp import ACTIVATIONS, MLP, pair_linear, positive
+from legorec.nn.mlp import ACTIVATIONS, MLP, pair_linear
+from legorec.nn.sizes import check_positive
 
 
 class PNNPredictor(nn.Module):
@@ -42,7 +43,7 @@ class PNNPredictor(nn.Module):
         activation: Literal["relu", "tanh", "sigmoid"] = "relu",
     ) -> None:
         super().__init__()
-        positive(product_dim=product_dim)
+        check_positive(product_dim=product_dim)
         self.outer = product == "outer"
         self.linear = nn.Linear(2 * input_dim, product_dim)
         self.products = nn.Linear(input_dim**2 if self.outer else 3, product_dim, bias=False)

@@ -56,7 +56,7 @@ OFFERED = {
     "catalog": "the items' fields and tokens, from the store and `data.fields`",
     "input_dim": "the width of what the brick before this one gives",
     "token_dim": "the width of the source's token states",
-    "depth": "how many language model layers are already applied to the states",
+    "depth": "how many language model layers the states have been through, or an item has",
     "pretrained": "the checkpoint of the language model whose states the source gives",
     "field_kinds": "the kind of each field of the token states (text, category, ...), in order",
     "num_items": "how many items the store holds",

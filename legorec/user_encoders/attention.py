@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
+from legorec.nn.sizes import check_heads
 
 
 class AttentionUserEncoder(nn.Module):
@@ -28,8 +29,7 @@ class AttentionUserEncoder(nn.Module):
         self, input_dim: int, heads: int = 8, attention_dim: int = 200, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        if heads < 1 or input_dim % heads:
-            raise ValueError(f"`heads` must divide `input_dim` ({input_dim}), got {heads}")
+        check_heads(heads, input_dim, "input_dim")
         self.output_dim = input_dim
         self.clicks = MultiHeadSelfAttention(input_dim, input_dim, heads)
         self.dropout = Dropout(dropout)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.sizes import check_positive
 
 
 class CaserUserEncoder(nn.Module):
@@ -45,10 +46,7 @@ class CaserUserEncoder(nn.Module):
         mask_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        counts = {"length": length, "num_horizontal": num_horizontal, "num_vertical": num_vertical}
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {count}")
+        check_positive(length=length, num_horizontal=num_horizontal, num_vertical=num_vertical)
         if not 0.0 <= mask_rate < 1.0:
             raise ValueError(f"`mask_rate` must be at least 0 and below 1, got {mask_rate}")
         self.output_dim = input_dim

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from legorec.nn.fastformer import Fastformer
 from legorec.nn.rows import rows_of
 from legorec.nn.sequence import ClickSequence
-from legorec.nn.transformer import check_heads
+from legorec.nn.sizes import check_heads
 
 
 class FastformerUserEncoder(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.nn.attention import masked_softmax
+from legorec.nn.sizes import check_positive
 
 
 class MINERUserEncoder(nn.Module):
@@ -30,9 +31,7 @@ class MINERUserEncoder(nn.Module):
 
     def __init__(self, input_dim: int, num_interests: int = 32, code_dim: int = 200) -> None:
         super().__init__()
-        for name, value in (("num_interests", num_interests), ("code_dim", code_dim)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}")
+        check_positive(num_interests=num_interests, code_dim=code_dim)
         self.output_dim = input_dim
         self.hidden = nn.Linear(input_dim, code_dim, bias=False)
         self.codes = nn.Parameter(torch.empty(num_interests, code_dim))

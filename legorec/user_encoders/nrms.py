@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
+from legorec.nn.sizes import check_heads
 
 
 class NRMSUserEncoder(nn.Module):
@@ -23,8 +24,7 @@ class NRMSUserEncoder(nn.Module):
         self, input_dim: int, heads: int = 8, attention_dim: int = 200, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        if heads < 1 or input_dim % heads:
-            raise ValueError(f"`heads` must divide `input_dim` ({input_dim}), got {heads}")
+        check_heads(heads, input_dim, "input_dim")
         self.output_dim = input_dim
         self.clicks = MultiHeadSelfAttention(input_dim, input_dim, heads)
         self.dropout = Dropout(dropout)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows, last, recency, rows_of
 from legorec.nn.sequence import Positions
-from legorec.nn.transformer import SelfAttention, check_heads, check_positive
+from legorec.nn.sizes import check_heads, check_positive
+from legorec.nn.transformer import SelfAttention
 
 
 class SASRecUserEncoder(nn.Module):

@@ -12,6 +12,7 @@ from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.sizes import check_heads
 
 
 class SemanticUserEncoder(nn.Module):
@@ -79,8 +80,8 @@ class _Level(nn.Module):
         super().__init__()
         if encoder not in ("additive", "attention", "gru"):
             raise ValueError(f"`encoder` must be 'additive', 'attention' or 'gru', got {encoder!r}")
-        if encoder == "attention" and (heads < 1 or dim % heads):
-            raise ValueError(f"`heads` must divide `input_dim` ({dim}), got {heads}")
+        if encoder == "attention":
+            check_heads(heads, dim, "input_dim")
         self.clicks = MultiHeadSelfAttention(dim, dim, heads) if encoder == "attention" else None
         self.pool = AdditiveAttention(dim, attention_dim) if encoder != "gru" else None
         self.states = RaggedGRU(dim, dim) if encoder == "gru" else None

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from legorec.nn.rows import rows_of
 from legorec.nn.sequence import ClickSequence
-from legorec.nn.transformer import Transformer, check_heads
+from legorec.nn.sizes import check_heads
+from legorec.nn.transformer import Transformer
 
 
 class TransformerUserEncoder(nn.Module):

@@ -7,7 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from legorec.nn.dropout import Dropout
-from legorec.nn.mlp import MLP, PairScore, join_pairs, pair_linear, positive
+from legorec.nn.mlp import MLP, PairScore, join_pairs, pair_linear
+from legorec.nn.sizes import check_positive
 
 B, K, D, A = 3, 5, 4, 7
 
@@ -94,7 +95,7 @@ def test_pair_score(user, items):
             r"`mlp1_dims` must be one or more widths of at least 1, got \[8, 0\]",
         ),
         (lambda: MLP(D, [8], dropout=1.0), "`dropout` must be at least 0 and below 1, got 1.0"),
-        (lambda: positive(rank=2, experts=0), "`experts` must be at least 1, got 0"),
+        (lambda: check_positive(rank=2, experts=0), "`experts` must be at least 1, got 0"),
     ],
 )
 def test_refusals(construct, message):
