@@ -103,7 +103,7 @@ def construct(kind: str, name: str, seed: int = 0, **changes: Any) -> nn.Module:
         "codes": codes(),
         "profiles": profiles(),
         "field_kinds": kinds_of(name) if kind == "item_encoder" else [],
-        "vectors": {"items": TokenVectors(np.ones((NUM_ITEMS, DIM), dtype=np.float32), frozen=False)}
+        "vectors": {"items": TokenVectors(torch.randn(NUM_ITEMS, DIM), frozen=False)}
         if name == "vectors"
         else {},
     }
