@@ -64,6 +64,7 @@ def test_extras_are_what_forward_names_behind_its_tensors(kind: str) -> None:
         ("item_encoder", "Eyes", (), ()),
         ("source", "GreedySource", (), ("moment",)),
         ("objective", "Loss", (), ()),
+        ("objective", "Module", (), ()),
     ],
 )
 def test_extras_of_a_brick_from_elsewhere(
@@ -83,6 +84,22 @@ def test_what_a_brick_from_elsewhere_gives_and_takes() -> None:
     assert registry.accepts(made_up("item_encoder", "Plain")) == ("tokens", "states")
     assert registry.accepts(made_up("user_plugin", "Plain")) == ("vector", "interests")
     assert registry.accepts(made_up("predictor", "Greedy")) == ("vector",)
+
+
+def test_what_is_inherited_counts() -> None:
+    heir = made_up("user_encoder", "Heir")
+    assert registry.gives(heir) == "interests" and "click_weights" in heir.methods
+    assert list(heir.inputs) == ["clicks_BHD", "mask_BH"] and heir.parameters[0].name == "input_dim"
+    assert registry.misfits({"user_encoder": "fits_lab.Heir", "predictor": "category_miner"}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "got"), [("Computed", r"\('vector',\) \+ \('clicks',\)"), ("OneName", "'interests'")]
+)
+def test_what_cannot_be_read_is_refused(name: str, got: str) -> None:
+    message = rf"fits_lab\.py:\d+ `takes` must be a tuple of texts, .*, written out; got {got}$"
+    with pytest.raises(registry.RegistryError, match=message):
+        made_up("predictor", name)
 
 
 # bricks that do not fit, the kind that is blamed, and the whole message; lists are filled in by ``fitting``

@@ -33,10 +33,11 @@ def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, 
         return scores.to(wide), scores.new_zeros((), dtype=wide)
     assert isinstance(model, Recommender)
     encoded = model.encode(batch)
-    if encoded.user.dim() != 3:
+    given = getattr(model.user_encoder, "gives", "vector")
+    if given != "interests":
         raise ValueError(
-            f"`disagreement` must be 0 with {type(model.user_encoder).__name__}, which gives one vector a "
-            f"user, got {weight}"
+            f"`disagreement` must be 0 with {type(model.user_encoder).__name__}, which gives {given} and not "
+            f"interests, got {weight}"
         )
     scores = model.score_encoded(encoded, batch)
-    return scores, weight * disagreement(encoded.user.float()).sum()
+    return scores, weight * disagreement(encoded.user).sum()

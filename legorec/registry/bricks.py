@@ -18,13 +18,12 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from legorec.registry.classes import inputs_of, joints_of, lineage, methods_of
 from legorec.registry.signatures import (
     Parameter,
     SignatureError,
     Source,
-    facts_of,
     find_class,
-    inputs_of,
     parameters_of,
     parse_source,
 )
@@ -84,7 +83,7 @@ class Brick:
     parameters: tuple[Parameter, ...]
     inputs: Mapping[str, bool] = field(default_factory=dict)  # of its ``forward``: whether it is required
     methods: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)  # class attributes that are plain values
+    joints: Mapping[str, Any] = field(default_factory=dict)  # what it says that it gives, reads or takes
     docstring: str = ""
 
     @property
@@ -182,17 +181,18 @@ def _find(kind: str, name: str) -> Brick:
             f"no class {class_name!r} in {source.file}; there are {', '.join(public) or 'none'}"
             f"{did_you_mean(class_name, public)}"
         )
+    classes = lineage(node, owner, _locate)
     return Brick(
-        kind,
-        name,
-        source.module,
-        class_name,
-        source.file,
-        parameters_of(node, owner, _locate),
-        inputs_of(node),
-        tuple(each.name for each in node.body if isinstance(each, ast.FunctionDef)),
-        facts_of(node),
-        ast.get_docstring(node) or "",
+        kind=kind,
+        name=name,
+        module=source.module,
+        class_name=class_name,
+        file=source.file,
+        parameters=parameters_of(node, owner, _locate),
+        inputs=inputs_of(classes),
+        methods=methods_of(classes),
+        joints=joints_of(classes, owner),
+        docstring=ast.get_docstring(node) or "",
     )
 
 

@@ -48,18 +48,20 @@ _DEFAULTS = {
 
 def gives(brick: Brick) -> str:
     """What a source or a user encoder gives."""
-    return brick.facts.get("gives", _DEFAULTS[brick.kind, "gives"])
+    return brick.joints.get("gives", _DEFAULTS[brick.kind, "gives"])
 
 
 def accepts(brick: Brick) -> tuple[str, ...]:
     """What an item encoder, a user plugin or a predictor can be given."""
     word = "reads" if brick.kind == "item_encoder" else "takes"
-    return tuple(brick.facts.get(word, _DEFAULTS[brick.kind, word]))
+    return tuple(brick.joints.get(word, _DEFAULTS[brick.kind, word]))
 
 
 def extras(brick: Brick) -> tuple[str, ...]:
     """What the brick's ``forward`` names beyond its tensors, apart from options that nothing offers."""
-    behind = list(brick.inputs.items())[NUM_TENSORS.get(brick.kind, 0) :]
+    if brick.kind not in NUM_TENSORS:
+        return ()
+    behind = list(brick.inputs.items())[NUM_TENSORS[brick.kind] :]
     return tuple(name for name, required in behind if required or name in EXTRAS.get(brick.kind, {}))
 
 
@@ -87,7 +89,7 @@ def misfits(chosen: Mapping[str, str]) -> list[tuple[str, str]]:
                     f"{_listed(taker, (given,))}; {_said(giver)}s that fit: {_listed(giver, wanted)}",
                 )
             )
-    if "user_encoder" in bricks and "predictor" in bricks:
+    if not found and "user_encoder" in bricks and "predictor" in bricks:
         weighing = "click_weights" in extras(bricks["predictor"])
         if weighing and "click_weights" not in bricks["user_encoder"].methods:
             found.append(

@@ -130,39 +130,6 @@ def parameters_of(node: ast.ClassDef, source: Source, locate: Locate, hops: int 
     return (*kept, *replaced.values())
 
 
-def inputs_of(node: ast.ClassDef) -> dict[str, bool]:
-    """What the class's own ``forward`` takes, and whether it must be given."""
-    for statement in node.body:
-        if isinstance(statement, ast.FunctionDef) and statement.name == "forward":
-            taken = statement.args
-            plain = [each.arg for each in taken.args[1:]]
-            first_default = len(plain) - len(taken.defaults)
-            found = {name: place < first_default for place, name in enumerate(plain)}
-            pairs = zip(taken.kwonlyargs, taken.kw_defaults, strict=True)
-            return found | {each.arg: default is None for each, default in pairs}
-    return {}
-
-
-def facts_of(node: ast.ClassDef) -> dict[str, Any]:
-    """The class's attributes whose values can be read without running it."""
-    found = {}
-    for statement in node.body:
-        targets: list[ast.expr]
-        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets, value = [statement.target], statement.value
-        elif isinstance(statement, ast.Assign):
-            targets, value = statement.targets, statement.value
-        else:
-            continue
-        for target in targets:
-            if isinstance(target, ast.Name):
-                try:
-                    found[target.id] = ast.literal_eval(value)
-                except ValueError:
-                    continue
-    return found
-
-
 def _from_init(
     init: ast.FunctionDef, class_name: str, source: Source, locate: Locate
 ) -> tuple[Parameter, ...]:

@@ -37,13 +37,14 @@ def judge_offers(
 ) -> None:
     """Note what the other layers offer and no brick reads, and what a brick reads that they do not offer."""
     chosen = {kind: getattr(model, kind) for kind in KINDS}
+    known = {brick.name for brick in chosen.values() if brick is not None}
     names = {kind: brick.name for kind, brick in chosen.items() if brick is not None and brick.name != "?"}
     for offer, place, given, way in (
         ("profiles", "data.user_fields", bool(data.user_fields), "such as {gender: {}}"),
         ("codes", "embed.codes", embed.codes is not None, "{path: ...}; process/embed.py codes writes them"),
     ):
         reading = [kind for kind, name in names.items() if offer in find(kind, name).offered]
-        if given and not reading:
+        if given and not reading and "?" not in known:  # a misspelt brick may be the one
             message = f"is read by no brick of this model; these read it: {_readers(offer)}"
             composition.problems.append(Problem(composition.where(place), place, message))
         if reading and not given:

@@ -197,8 +197,7 @@ def test_a_negative_weight_is_refused(kind):
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("name, encoder", [("nrms", "NRMS"), ("naml", "NAML")])
 def test_users_of_one_vector_are_refused(kind, name, encoder):
-    message = (
-        rf"^`disagreement` must be 0 with {encoder}UserEncoder, which gives one vector a user, got 0\.8$"
-    )
+    brick = f"{encoder}UserEncoder"
+    message = rf"^`disagreement` must be 0 with {brick}, which gives vector and not interests, got 0\.8$"
     with pytest.raises(ValueError, match=message):
         kind(disagreement=WEIGHT)(small.recommender(name), batch_of(kind()))
