@@ -36,7 +36,8 @@ def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
 class Encoded:
     """A batch behind its encoders."""
 
-    user: Tensor  # (B, D), (B, M, D) or (B, H, D), as the user encoder gives
+    user: Tensor  # (B, D), (B, M, D) or (B, H, D), what the predictor gets
+    clicked: Tensor  # the same before a user plugin, of the clicks alone
     candidates: Tensor  # (B, K, D)
     clicks: Clicks
 
@@ -135,11 +136,17 @@ class Recommender(nn.Module):
 
     def encode_users(self, clicks: Clicks) -> Tensor:
         """User vectors (B, D), interests (B, M, D) or clicks (B, H, D), as the user encoder gives them."""
+        return self._plugged(self._clicked(clicks), clicks)
+
+    def _clicked(self, clicks: Clicks) -> Tensor:
         offered = {"user": clicks.user, "click_items": clicks.items, "states": clicks.states}
         given = {name: offered[name] for name in self._user_extras}
-        user = self.user_encoder(clicks.vectors, clicks.mask, **given)
+        return self.user_encoder(clicks.vectors, clicks.mask, **given)
+
+    def _plugged(self, user: Tensor, clicks: Clicks) -> Tensor:
         if self.user_plugin is None:
             return user
+        offered = {"user": clicks.user}
         return self.user_plugin(user, **{name: offered[name] for name in self._plugin_extras})
 
     def score(
@@ -193,7 +200,9 @@ class Recommender(nn.Module):
             user=batch.user,
             states=states,
         )
-        return Encoded(self.encode_users(clicks), gather_rows(vectors, batch.candidates), clicks)
+        clicked = self._clicked(clicks)
+        candidates = gather_rows(vectors, batch.candidates)
+        return Encoded(self._plugged(clicked, clicks), clicked, candidates, clicks)
 
     def score_encoded(self, encoded: Encoded, batch: ClickBatch) -> Tensor:
         """Scores (B, K) of a batch that was encoded."""

@@ -95,12 +95,17 @@ def arguments(
     """The command line of a small run; ``data__name`` stands for the dotted ``--data.name``."""
     layers = {"data": "data/synthetic", "model": f"model/{model}", "exp": f"exp/{exp}"}
     found = [part for name, file in layers.items() for part in (f"--{name}", f"{ROOT}/config/{file}.yaml")]
-    small = {key: value for key, value in SMALL.items() if not (key == "heads" and "naml" in model)}
+    small = {key: value for key, value in SMALL.items() if key != "heads" or reads_heads(model)}
     given: dict[str, Any] = {"data__store": store, "runs": runs, "device": "cpu", **small, **flags}
     for key, value in given.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         found += [f"--{key.replace('__', '.')}", text]
     return found
+
+
+def reads_heads(model: str) -> bool:
+    """Whether ``--heads`` does anything to a named model."""
+    return not any(name in model for name in ("naml", "lstur", "din", "gru", "narm", "caser"))
 
 
 def start(argv: list[str], threads: int = 1, code: str = "", **env: str) -> subprocess.Popen[str]:

@@ -147,6 +147,12 @@ MISFITS: list[tuple[dict[str, str], str, str]] = [
         "not tell; user encoders that fit: miner",
     ),
     (
+        {"source": "ids", "user_encoder": "flatten_transformer"},
+        "user_encoder",
+        "'flatten_transformer' reads the tokens of items, but the source 'ids' gives vector; sources that "
+        "fit: {source tokens states}",
+    ),
+    (
         {"user_encoder": "fits_lab.Interests", "predictor": "fits_lab.Weighing"},
         "predictor",
         "'fits_lab.Weighing' needs the weights of the clicks, which the user encoder 'fits_lab.Interests' "

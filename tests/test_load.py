@@ -229,3 +229,11 @@ def test_a_number_in_a_template_is_written_as_that_of_a_known_item(priced):
     ]:
         with pytest.raises(ValueError, match=message):
             reader._encode_new([wrong])
+
+
+def test_items_are_scored_in_pages(trained, monkeypatch):
+    ids = list(trained.data.store.items.ids)
+    whole = trained.score(["i1", "i2"], ids)
+    monkeypatch.setattr("legorec.recipes.load.CELLS", 7)
+    np.testing.assert_allclose(trained.score(["i1", "i2"], ids), whole, atol=1e-6)
+    assert trained.score(["i1"], []).shape == (0,)

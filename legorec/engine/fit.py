@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch, Loss
 from legorec.data.draws import torch_seed
 from legorec.engine.optim import gradients, set_learning_rate, trainable
-from legorec.engine.reduce import reduce_gradients, reduce_loss
+from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_loss
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender, module_device
 
@@ -165,10 +165,12 @@ def fit(
             if (save or stop()) and progress.next_batch < batches.stop:
                 step.watch.check()
                 progress.loss_sum = float(losses)
+                average_buffers(model, processes)
                 yield progress
                 model.train()
         step.watch.check()
         progress.loss_sum, progress.epoch_done = float(losses), True
+        average_buffers(model, processes)
         yield progress
 
 

@@ -44,6 +44,19 @@ def reduce_loss(total: Tensor, processes: Processes) -> Tensor:
     return whole
 
 
+def average_buffers(model: nn.Module, processes: Processes) -> None:
+    """Give every process the mean of what each has measured, as Dice does of its share of the batches."""
+    if processes.world == 1:
+        return
+    kept = model.state_dict().keys()
+    measured = [each for name, each in model.named_buffers() if name in kept and each.is_floating_point()]
+    for bucket in _buckets(measured):
+        flat = torch.cat([each.reshape(-1) for each in bucket])
+        processes.add(flat)
+        for each, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
+            each.copy_(part.view_as(each) / processes.world)
+
+
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Gradients of one dtype together, in order, up to ``BUCKET_BYTES`` or one that alone is larger."""
     bucket: list[Tensor] = []

@@ -33,6 +33,7 @@ class TransformerItemEncoder(nn.Module):
     def __init__(
         self,
         input_dim: int,
+        max_tokens: int | None = None,
         hidden_dim: int = 64,
         layers: int = 3,
         heads: int = 8,
@@ -48,6 +49,7 @@ class TransformerItemEncoder(nn.Module):
             hidden_dim,
             Transformer(hidden_dim, layers, heads, ffn_factor, dropout),
             max_length,
+            max_tokens,
             dropout,
             attention_dim,
         )

@@ -7,11 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from legorec.nn.fused import AdditiveLogits, PermuteRows
-from legorec.nn.grouped import GroupedAttention, plan
+from legorec.nn.grouped import Group, GroupedAttention, plan
 from legorec.nn.segments import Segments, pack, unpack
 from legorec.nn.sizes import check_heads
 
 HALF = (torch.float16, torch.bfloat16)
+# On the CPU, attention that keeps its weights for the backward pass is the faster one over short rows; over
+# longer ones its memory, which grows with the square, is what counts.
+LONG = 256
+
+
+def where_true(values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Zeros where the mask is False: what stands there may be infinite, and 0 * inf is not 0."""
+    return values_BLD.masked_fill(~mask_BL.unsqueeze(2), 0.0)
 
 
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
@@ -42,8 +50,10 @@ class AdditiveAttention(nn.Module):
 
     def forward(self, values_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
         """(B, D) of padded rows, zero for one that is masked all over. Without a mask every place counts."""
-        if mask_BL is not None and values_BLD.device.type == "cpu":
-            return self.packed(*pack(values_BLD, mask_BL))
+        if mask_BL is not None:
+            if values_BLD.device.type == "cpu":
+                return self.packed(*pack(values_BLD, mask_BL))
+            values_BLD = where_true(values_BLD, mask_BL)
         logits_BL = self._logits(values_BLD.flatten(0, 1)).view(values_BLD.shape[:2])
         weights_BL = logits_BL.softmax(1) if mask_BL is None else masked_softmax(logits_BL, mask_BL, 1)
         return (weights_BL.to(values_BLD.dtype).unsqueeze(1) @ values_BLD).squeeze(1)
@@ -63,15 +73,20 @@ class MultiHeadSelfAttention(nn.Module):
     """Each vector of a row as a mixture of the row's vectors, head by head (NRMS; Wu et al., 2019, eq. 1-2).
 
     The paper's bilinear form ``e_i Q_k e_j`` is factored into queries and keys of the head's width and
-    divided by its square root, as in the authors' code; there are no biases, and no projection behind the
-    joined heads. With an identity for that projection it equals ``nn.MultiheadAttention(bias=False)``.
+    divided by its square root, as in the authors' code and in the transformer (Vaswani et al., 2017, section
+    3.2.2); there are no biases, and no projection behind the joined heads. With an identity for that
+    projection it equals ``nn.MultiheadAttention(bias=False)``.
+
+    Args:
+        causal: a vector sees itself and those before it.
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int, heads: int = 8) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, heads: int = 8, causal: bool = False) -> None:
         super().__init__()
         check_heads(heads, hidden_dim, "hidden_dim")
         self.heads = heads
         self.hidden_dim = hidden_dim
+        self.causal = causal
         self.qkv = nn.Linear(input_dim, 3 * hidden_dim, bias=False)
         for part in self.qkv.weight.detach().split(hidden_dim):
             nn.init.xavier_uniform_(part)
@@ -79,7 +94,7 @@ class MultiHeadSelfAttention(nn.Module):
     def forward(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """(B, L, hidden_dim). Masked places are not looked at; what comes out there is finite, no more."""
         if values_BLD.device.type != "cpu":
-            return self._padded(self.qkv(values_BLD), mask_BL)
+            return self.padded(where_true(values_BLD, mask_BL), mask_BL)
         values_TD, rows = pack(values_BLD, mask_BL)
         return unpack(self.packed(values_TD, rows), mask_BL)
 
@@ -87,19 +102,38 @@ class MultiHeadSelfAttention(nn.Module):
         """(T, hidden_dim) of packed rows. On the CPU rows of like length go together, see ``grouped``."""
         if values_TD.device.type != "cpu":
             padded, mask_RL = rows.pad(self.qkv(values_TD))
-            return rows.unpad(self._padded(padded, mask_RL))
+            return rows.unpad(self._mixed(padded, mask_RL))
         wide = torch.float32 if values_TD.dtype in HALF else values_TD.dtype
         grouped = plan(rows.lengths.numpy(), self.heads, wide)
         qkv_SX = self.qkv(PermuteRows.apply(values_TD, grouped.spread, grouped.places))
         with torch.autocast("cpu", enabled=False):
-            out_SD = GroupedAttention.apply(qkv_SX.to(wide), grouped.groups, self.heads)
+            if self.causal or rows.max_length > LONG:
+                out_SD = self._group_by_group(qkv_SX.to(wide), grouped.groups)
+            else:
+                out_SD = GroupedAttention.apply(qkv_SX.to(wide), grouped.groups, self.heads)
         return out_SD.index_select(0, grouped.places).to(qkv_SX.dtype)
 
-    def _padded(self, qkv_BLX: Tensor, mask_BL: Tensor) -> Tensor:
+    def padded(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """As calling it, but never packed; what stands at masked places must be finite."""
+        return self._mixed(self.qkv(values_BLD), mask_BL)
+
+    def _mixed(self, qkv_BLX: Tensor, mask_BL: Tensor) -> Tensor:
         B, L, _ = qkv_BLX.shape
-        query, key, value = qkv_BLX.view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        # A row without any True place looks everywhere: some kernels give NaN when there is nothing to look
-        # at.
-        seen = (mask_BL | ~mask_BL.any(1, keepdim=True))[:, None, None, :]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        split = (B, L, 3, self.heads, self.hidden_dim // self.heads)
+        query, key, value = qkv_BLX.view(split).permute(2, 0, 3, 1, 4)
+        # Padding stands behind what is real, where causal attention does not look. A row without any True
+        # place looks everywhere: some kernels give NaN when there is nothing to look at.
+        seen = None if self.causal else (mask_BL | ~mask_BL.any(1, keepdim=True))[:, None, None, :]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=self.causal)
         return out.transpose(1, 2).reshape(B, L, self.hidden_dim)
+
+    def _group_by_group(self, qkv_SX: Tensor, groups: list[Group]) -> Tensor:
+        parts = [qkv_SX[:0, : self.hidden_dim]]
+        sizes = [group.rows * group.length for group in groups]
+        for part, group in zip(qkv_SX.split(sizes) if sizes else (), groups, strict=True):
+            shape = (group.rows, group.length, 3, self.heads, self.hidden_dim // self.heads)
+            query, key, value = part.view(shape).permute(2, 0, 3, 1, 4)
+            bias = None if self.causal or group.bias is None else group.bias[:, None, None, :]
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=self.causal)
+            parts.append(out.transpose(1, 2).reshape(-1, self.hidden_dim))
+        return torch.cat(parts)

@@ -14,6 +14,15 @@ from legorec.nn.segments import Segments
 from legorec.nn.sizes import check_positive
 
 
+def check_length(max_length: int, max_tokens: int | None) -> None:
+    """Raises ValueError: there are no places, or fewer than the tokens of the longest item, where known."""
+    check_positive(max_length=max_length)
+    if max_tokens is not None and max_tokens > max_length:
+        raise ValueError(
+            f"`max_length` must be at least {max_tokens}, the tokens of the longest item, got {max_length}"
+        )
+
+
 class Positions(nn.Module):
     """A learned vector for each of ``count`` places, N(0, 0.1); a place beyond either end takes the end's."""
 
@@ -24,6 +33,26 @@ class Positions(nn.Module):
     def forward(self, places: Tensor) -> Tensor:
         """(..., dim)"""
         return gather_rows(self.table, places.clamp(0, len(self.table) - 1))
+
+
+class Pool(nn.Module):
+    """Weighted mean of a row, and a dense layer without a bias, which would make something of an empty row.
+
+    Layer norms give values around 1, so that scores of two pooled rows would start far in the flat part of a
+    softmax; the dense layer starts with values around 0.1, as tables of vectors do.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, attention_dim: int) -> None:
+        super().__init__()
+        self.attention = AdditiveAttention(input_dim, attention_dim)
+        self.dense = nn.Linear(input_dim, output_dim, bias=False)
+        nn.init.normal_(self.dense.weight, std=0.1 * input_dim**-0.5)
+
+    def forward(self, states: Tensor, rows: Rows) -> Tensor:
+        """(R, output_dim); an empty row gives zero."""
+        if isinstance(rows, Segments):
+            return self.dense(self.attention.packed(states, rows))
+        return self.dense(self.attention(states, rows))
 
 
 def projection(input_dim: int, output_dim: int) -> nn.Module:
@@ -43,23 +72,24 @@ class TokenSequence(nn.Module):
         hidden_dim: int,
         layers: nn.Module,
         max_length: int,
+        max_tokens: int | None,
         dropout: float,
         attention_dim: int,
     ) -> None:
         super().__init__()
-        check_positive(max_length=max_length)
+        check_length(max_length, max_tokens)
         self.max_length = max_length
         self.project = projection(input_dim, hidden_dim)
         self.positions = Positions(max_length, hidden_dim)
         self.dropout = Dropout(dropout)
         self.layers = layers
-        self.pool = AdditiveAttention(hidden_dim, attention_dim)
+        self.pool = Pool(hidden_dim, hidden_dim, attention_dim)
 
     def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
         """(N, hidden_dim); an item without a token is zero."""
         places_T = token_places(rows, self.max_length, values_TE.device)
         values_TD = self.dropout(self.project(values_TE) + self.positions(places_T))
-        return self.pool.packed(self.layers(values_TD, rows), rows)
+        return self.pool(self.layers(values_TD, rows), rows)
 
 
 class ClickSequence(nn.Module):
@@ -72,12 +102,12 @@ class ClickSequence(nn.Module):
         self.positions = Positions(max_history, input_dim)
         self.dropout = Dropout(dropout)
         self.layers = layers
-        self.pool = AdditiveAttention(input_dim, attention_dim)
+        self.pool = Pool(input_dim, input_dim, attention_dim)
 
     def forward(self, clicks: Tensor, rows: Rows) -> Tensor:
         """(B, D) of what ``rows_of`` gives; an empty history is zero."""
         states = self.layers(self.dropout(clicks + self.positions(recency(rows, clicks.device))), rows)
-        return self.pool.packed(states, rows) if isinstance(rows, Segments) else self.pool(states, rows)
+        return self.pool(states, rows)
 
 
 class TokenHistory(nn.Module):
@@ -91,14 +121,16 @@ class TokenHistory(nn.Module):
         self,
         token_dim: int,
         hidden_dim: int,
+        output_dim: int,
         layers: nn.Module,
         max_history: int,
         max_length: int,
+        max_tokens: int | None,
         dropout: float,
         attention_dim: int,
     ) -> None:
         super().__init__()
-        check_positive(max_length=max_length)
+        check_length(max_length, max_tokens)
         self.max_length = max_length
         self.project = projection(token_dim, hidden_dim)
         self.separator = nn.Parameter(torch.randn(hidden_dim) * 0.1)
@@ -106,10 +138,10 @@ class TokenHistory(nn.Module):
         self.clicks = Positions(max_history, hidden_dim)
         self.dropout = Dropout(dropout)
         self.layers = layers
-        self.pool = AdditiveAttention(hidden_dim, attention_dim)
+        self.pool = Pool(hidden_dim, output_dim, attention_dim)
 
     def forward(self, values_TE: Tensor, lengths_BH: Tensor) -> Tensor:
-        """(B, hidden_dim) of packed tokens and how many each click has, on the host."""
+        """(B, output_dim) of packed tokens and how many each click has, on the host."""
         device = values_TE.device
         items = Segments(lengths_BH.reshape(-1))
         tokens_TD = self.project(values_TE) + self.places(token_places(items, self.max_length, device))
@@ -121,7 +153,7 @@ class TokenHistory(nn.Module):
         values_SD = tokens_TD.new_zeros(rows.total, tokens_TD.shape[1])
         values_SD = values_SD.index_copy(0, token_at, tokens_TD).index_copy(0, separator_at, separators)
         values_SD = self.dropout(values_SD + self.clicks(later_S))
-        return self.pool.packed(self.layers(values_SD, rows), rows)
+        return self.pool(self.layers(values_SD, rows), rows)
 
 
 def flat(lengths_BH: np.ndarray) -> tuple[Segments, np.ndarray, np.ndarray, np.ndarray]:

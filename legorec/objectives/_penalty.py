@@ -40,4 +40,4 @@ def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, 
             f"interests, got {weight}"
         )
     scores = model.score_encoded(encoded, batch)
-    return scores, weight * disagreement(encoded.user).sum()
+    return scores, weight * disagreement(encoded.clicked).sum()

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from legorec.nn.attention import HALF
+from legorec.nn.attention import HALF, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows, mean, padded, recency, rows_of, spread, unpadded
 from legorec.nn.sequence import Positions
 from legorec.nn.sizes import check_heads, check_positive
-from legorec.nn.transformer import PostNorm, SelfAttention
+from legorec.nn.transformer import PostNorm
 
 
 class BSTPredictor(nn.Module):
@@ -56,7 +56,7 @@ class BSTPredictor(nn.Module):
             raise ValueError(f"`mlp_dims` must be one or more widths of at least 1, got {list(mlp_dims)}")
         self.positions = Positions(max_history + 1, input_dim)  # the first is the candidate's
         self.dropout = Dropout(dropout)
-        self.attention = SelfAttention(input_dim, heads)
+        self.attention = MultiHeadSelfAttention(input_dim, input_dim, heads)
         self.out = nn.Linear(input_dim, input_dim, bias=False)
         self.behind = PostNorm(input_dim, ffn_factor * input_dim, dropout, nn.LeakyReLU())
         self.mlp = nn.Sequential()

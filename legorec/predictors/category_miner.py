@@ -127,7 +127,8 @@ def _field_of(catalog: Catalog, name: str | None) -> CatalogField:
     known = ", ".join(f"{each.name} ({each.kind})" for each in catalog.fields)
     if name is None:
         raise ValueError(
-            f"`catalog` must have a field of kind category or categories, its fields are {known}"
+            f"the items must have a field of categories, their fields are {known}; add one to `data.fields`, "
+            "or use the predictor `miner`"
         )
     raise ValueError(f"`field` must name a field of kind category or categories of {known}, got '{name}'")
 
@@ -140,6 +141,8 @@ def _categories(catalog: Catalog, field: CatalogField) -> Tensor:
     starts, sizes = (ends - lengths)[:, place, None], lengths[:, place, None]
     slots = np.arange(max(1, int(sizes.max(initial=0))))
     there = slots < sizes
+    if catalog.values.is_meta:  # only counted, not run
+        return torch.empty(there.shape, dtype=torch.int64, device="meta")
     values = catalog.values.cpu().numpy()[(starts + slots)[there]] - catalog.base[field.vocabulary]
     found = np.full(there.shape, -1, dtype=np.int64)
     found[there] = values

@@ -21,6 +21,7 @@ from legorec.recipes.codes import read_codes
 from legorec.recipes.tables import read_tables
 from legorec.recipes.token_table import check_token_table
 from legorec.recommender import Recommender
+from legorec.registry import find
 
 if TYPE_CHECKING:
     from legorec.settings import DataSettings, Settings
@@ -104,7 +105,7 @@ def build_model(settings: Settings, data: Data, device: torch.device) -> Recomme
         "catalog": catalog,
         "num_items": data.num_items,
         "num_users": len(data.store.users),
-        "max_history": max(1, int(data.histories.lengths.max(initial=0))),
+        "max_history": data.settings.history.max_length or max(1, int(data.histories.lengths.max(initial=0))),
     }
     if data.profiles is not None:
         offered["profiles"] = data.profiles.to(device)
@@ -114,6 +115,8 @@ def build_model(settings: Settings, data: Data, device: torch.device) -> Recomme
         offered["vectors"] = read_tables(settings.embed, data)
     source = build("source", model.source, offered)
     states = {"input_dim": source.dim, "field_kinds": source.field_kinds}
+    if "catalog" in find("source", model.source.name).offered:
+        offered["max_tokens"] = int(catalog.lengths.sum(1).max()) if catalog.num_items else 0
     if checkpoint_of(settings) is not None:
         check_token_table(settings.embed, source.pretrained)
         states |= {"pretrained": source.pretrained, "depth": source.depth}

@@ -25,6 +25,9 @@ from legorec.recommender import Recommender
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
 
 
+CELLS = 16384  # items scored at a time, or pairs of item and click
+
+
 class _Items(NamedTuple):
     vectors: Tensor  # (n, D)
     rows: Tensor  # (n,) of the store, on the host; 0 for new ones
@@ -132,9 +135,15 @@ class TrainedRecommender:
                 user=torch.tensor([row], device=device),
                 states=self.model.states_of(rows, mask),
             )
-            encoded, items = self.model.encode_users(clicks), shown.rows[None].to(device)
-            there = torch.ones_like(items, dtype=torch.bool)
-            return self.model.score(encoded, shown.vectors[None], clicks, items, there)[0]
+            encoded = self.model.encode_users(clicks)
+            # What reads the clicks holds all of them beside each item.
+            size = max(1, CELLS // mask.shape[1]) if self.model.reads_history else CELLS
+            pages = zip(shown.vectors.split(size), shown.rows.to(device).split(size), strict=True)
+            scores = []
+            for vectors, rows in pages:
+                there = torch.ones(1, len(rows), dtype=torch.bool, device=device)
+                scores.append(self.model.score(encoded, vectors[None], clicks, rows[None], there)[0])
+            return torch.cat(scores) if scores else shown.vectors.new_zeros(0)
 
     def _known_or_new(self, items: Sequence[Item]) -> _Items:
         """Vectors and rows: known items by gather, new ones encoded from their fields."""
@@ -143,7 +152,8 @@ class TrainedRecommender:
         new = [place for place, item in enumerate(items) if not isinstance(item, str)]
         if new and self.model.reads_rows:
             raise ValueError(
-                "this model looks items up in the store, beyond their vectors; it cannot score a new one"
+                "a brick of this model looks items up by their rows in the store (click_items, "
+                "candidate_items or states), and a new item has none; give raw ids, or another model"
             )
         vectors = table.new_zeros(len(items), table.shape[1])
         rows = torch.zeros(len(items), dtype=torch.int64)

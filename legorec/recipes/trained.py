@@ -47,7 +47,7 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     facts = store.manifest["files"]
     tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
     if settings.embed.codes is not None:
-        tables["codes"] = Path(settings.embed.codes.path)
+        tables[".codes"] = Path(settings.embed.codes.path)  # no vocabulary is called so
     digests = digest_files(tables.values())
     found = {name: facts[name]["blake2b"] for name in names}
     found |= {f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()}
@@ -63,11 +63,19 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     return found
 
 
+def _bricks(settings: Settings) -> list[registry.Brick]:
+    chosen = {kind: getattr(settings.model, kind) for kind in BRICKS}
+    return [registry.find(kind, brick.name) for kind, brick in chosen.items() if brick is not None]
+
+
+def _offered(settings: Settings) -> set[str]:
+    """What the program gives to any of the bricks."""
+    return {name for brick in _bricks(settings) for name in brick.offered}
+
+
 def _reads_users(settings: Settings) -> bool:
     """Whether a brick knows users by their rows."""
-    chosen = {"user_encoder": settings.model.user_encoder, "user_plugin": settings.model.user_plugin}
-    bricks = [registry.find(kind, brick.name) for kind, brick in chosen.items() if brick is not None]
-    return any("user" in registry.extras(brick) for brick in bricks)
+    return any("user" in registry.extras(brick) for brick in _bricks(settings))
 
 
 def _fields(data: Data) -> list[Field]:
@@ -110,7 +118,7 @@ def load_best(run: Path, model: nn.Module, settings: Settings, data: Data) -> Pa
     path = best_checkpoint(run)
     saved = checkpoint.load(path)
     now = input_digests(settings, data)
-    by_item = settings.model.source.name in ("ids", "vectors")
+    by_item = _offered(settings) & {"num_items", "codes"}  # weights or codes that are an item's by its row
     ids = (USER_IDS, ITEM_IDS) if by_item else (USER_IDS,)
     wanted = ("tokenizers/", "vocabularies/", "numbers/", "embed/", LANGUAGE_MODEL, *ids)
     check_inputs(saved.state, {name: now[name] for name in now if name.startswith(wanted)}, path, data)

@@ -60,6 +60,7 @@ OFFERED = {
     "field_kinds": "the kind of each field of the token states (text, category, ...), in order",
     "num_items": "how many items the store holds",
     "num_users": "how many users the store holds",
+    "max_tokens": "how many tokens the longest item has, where the source gives tokens or states",
     "max_history": "how many clicks the longest history has, after `data.history.max_length`",
     "vectors": "the given vectors of `embed.tables`",
     "codes": "the semantic codes of the items, from `embed.codes`",

@@ -89,6 +89,16 @@ def misfits(chosen: Mapping[str, str]) -> list[tuple[str, str]]:
                     f"{_listed(taker, (given,))}; {_said(giver)}s that fit: {_listed(giver, wanted)}",
                 )
             )
+    if "source" in bricks and "states" in extras(bricks.get("user_encoder", bricks["source"])):
+        given, wanted = gives(bricks["source"]), ("tokens", "states")
+        if given not in wanted:
+            found.append(
+                (
+                    "user_encoder",
+                    f"{bricks['user_encoder'].name!r} reads the tokens of items, but the source "
+                    f"{bricks['source'].name!r} gives {given}; sources that fit: {_listed('source', wanted)}",
+                )
+            )
     if not found and "user_encoder" in bricks and "predictor" in bricks:
         weighing = "click_weights" in extras(bricks["predictor"])
         if weighing and "click_weights" not in bricks["user_encoder"].methods:

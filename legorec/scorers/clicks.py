@@ -120,11 +120,9 @@ def _fast(
         clicks = clicks_of(order[start : start + batch_size])
         users = model.encode_users(clicks)
         members = impressions[bounds[page] : bounds[page + 1]]
-        # What reads the history holds one click beside each candidate.
-        cells = 64 * batch_size
-        cells = (
-            max(1, cells // max(1, clicks.mask.shape[1])) if users.dim() > 2 or model.reads_history else cells
-        )
+        # What reads the history, or interests, holds one of these beside each candidate.
+        beside = max(clicks.mask.shape[1] * model.reads_history, users.shape[1] if users.dim() > 2 else 1)
+        cells = max(1, 64 * batch_size // beside)
         for rows in data.pages(members, max_cells=cells):
             shown, place, candidate_mask = data.candidates(rows)
             own = torch.from_numpy(rank_of_impression[rows] - start).to(device)

@@ -67,6 +67,17 @@ def judge_paging(model: ModelSettings, exp: ExpSettings, composition: Compositio
         )
 
 
+def judge_export(model: ModelSettings, exp: ExpSettings, composition: Composition) -> None:
+    """Note a user encoder whose users are no vectors that could be exported."""
+    name = model.user_encoder.name
+    if exp.mode == "export" and name != "?" and gives(find("user_encoder", name)) == "clicks":
+        message = (
+            f"must not be 'export' with the user encoder {name!r}: its users are no vectors but clicks"
+        )
+        place = "exp.mode"
+        composition.problems.append(Problem(composition.where(place), place, message))
+
+
 def _judge_disagreement(
     bricks: Mapping[str, BrickSettings], known: Mapping[str, str], composition: Composition
 ) -> None:

@@ -9,7 +9,7 @@ from legorec.compose import LAYERS, MASK, WORKER_FLAGS, Composition, Problem, Re
 from legorec.compose.files import missing_file
 from legorec.registry import KINDS
 from legorec.settings.checks import checked, checked_brick
-from legorec.settings.fit import judge_fit, judge_offers, judge_paging
+from legorec.settings.fit import judge_export, judge_fit, judge_offers, judge_paging
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
@@ -51,6 +51,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         judge_offers(data, embed, model, composition)
     if model and exp:
         judge_paging(model, exp, composition)
+        judge_export(model, exp, composition)
     if worker is None or data is None or embed is None or model is None or exp is None:
         return None
     return Settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from legorec.nn.attention import AdditiveAttention
@@ -23,4 +22,4 @@ class AdditiveUserEncoder(nn.Module):
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
         # A weight of zero, which is what masked places have on other devices, does not hide what is infinite.
-        return self.pool(torch.where(mask_BH.unsqueeze(2), clicks_BHD, 0.0), mask_BH)
+        return self.pool(clicks_BHD, mask_BH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
@@ -39,5 +38,4 @@ class AttentionUserEncoder(nn.Module):
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
         # A weight of zero, which is what masked places have on other devices, does not hide what is infinite.
-        clicks_BHD = torch.where(mask_BH.unsqueeze(2), clicks_BHD, 0.0)
         return self.pool(self.project(self.dropout(self.clicks(clicks_BHD, mask_BH))), mask_BH)

@@ -38,6 +38,7 @@ class FlattenTransformerUserEncoder(nn.Module):
         token_dim: int,
         input_dim: int,
         max_history: int,
+        max_tokens: int | None = None,
         hidden_dim: int = 64,
         layers: int = 3,
         heads: int = 8,
@@ -51,18 +52,18 @@ class FlattenTransformerUserEncoder(nn.Module):
         self.tokens = TokenHistory(
             token_dim,
             hidden_dim,
+            input_dim,
             Transformer(hidden_dim, layers, heads, ffn_factor, dropout),
             max_history,
             max_length,
+            max_tokens,
             dropout,
             attention_dim,
         )
-        # Without a bias, which would make a user of an empty history.
-        self.project = nn.Linear(hidden_dim, input_dim, bias=False)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, states: TokenStates) -> Tensor:
         """(B, D) of the clicks' token states, row b * H + h for click h of user b, empty where masked.
 
         ``clicks_BHD`` is not used. An empty history is zero.
         """
-        return self.project(self.tokens(states.values, states.lengths.sum(1).view(mask_BH.shape)))
+        return self.tokens(states.values, states.lengths.sum(1).view(mask_BH.shape))

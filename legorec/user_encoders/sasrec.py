@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from legorec.nn.attention import MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows, last, recency, rows_of
 from legorec.nn.sequence import Positions
 from legorec.nn.sizes import check_heads, check_positive
-from legorec.nn.transformer import SelfAttention
+from legorec.nn.transformer import attend
 
 
 class SASRecUserEncoder(nn.Module):
@@ -60,11 +61,11 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = SelfAttention(dim, heads, causal=True)
+        self.attention = MultiHeadSelfAttention(dim, dim, heads, causal=True)
         self.dense_norm = nn.LayerNorm(dim)
         self.dense = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, rows: Rows) -> Tensor:
-        states = states + self.dropout(self.attention(self.attention_norm(states), rows))
+        states = states + self.dropout(attend(self.attention, self.attention_norm(states), rows))
         return states + self.dropout(self.dense(self.dense_norm(states)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch, Loss
 from legorec.engine.fit import FitOptions, NonFiniteError, Progress, fit
 from legorec.engine.optim import make_optimizer
+from legorec.engine.reduce import average_buffers
 from legorec.objectives.pointwise import PointwiseObjective
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
 from tests import small
@@ -288,3 +289,21 @@ def test_r1_resumed_training_equals_the_straight_one_bit_by_bit(positives_only, 
     assert found == wanted
     for name, value in straight.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+
+
+class Two:
+    """Two processes that have measured alike but for a factor of three."""
+
+    world = 2
+
+    def add(self, values: torch.Tensor) -> None:
+        values.mul_(4.0)  # its own, and three times its own
+
+
+def test_what_processes_measure_apart_is_averaged():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    model[0].running_mean[:] = torch.tensor([1.0, 2.0])
+    count, weight = model[0].num_batches_tracked.clone(), model[1].weight.clone()
+    average_buffers(model, Two())
+    assert model[0].running_mean.tolist() == [2.0, 4.0] and model[0].running_var.tolist() == [2.0, 2.0]
+    assert torch.equal(model[0].num_batches_tracked, count) and torch.equal(model[1].weight, weight)

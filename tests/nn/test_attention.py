@@ -94,9 +94,12 @@ def test_self_attention_gradients(rows, values):
 def test_self_attention_of_other_devices_is_the_same(rows, values):
     attention = MultiHeadSelfAttention(8, 8, heads=2).double()
     padded, mask = rows.pad(values)
-    other = attention._padded(attention.qkv(padded), mask)
+    other = attention.padded(padded, mask)
     assert other.isfinite().all()
     torch.testing.assert_close(rows.unpad(other), attention.packed(values, rows))
+    for shape in ((0, 3), (2, 0), (0, 0)):
+        nothing = attention.padded(padded.new_zeros(*shape, 8), torch.zeros(shape, dtype=torch.bool))
+        assert nothing.shape == (*shape, 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

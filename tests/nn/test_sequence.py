@@ -60,7 +60,7 @@ def test_a_history_is_told_by_place_from_the_latest():
 
 
 def test_tokens_of_a_history_by_hand():
-    history = moved(TokenHistory(6, 8, Same(), max_history=2, max_length=3, dropout=0.0, attention_dim=5))
+    history = moved(TokenHistory(6, 8, 8, Same(), 2, 3, None, dropout=0.0, attention_dim=5))
     lengths = torch.tensor([[2, 0, 1, 1], [0, 0, 0, 0], [3, 0, 0, 0]])
     values = torch.randn(7, 6, dtype=torch.float64)
     users = history(values, lengths)
@@ -79,9 +79,15 @@ def test_tokens_of_a_history_by_hand():
 
 def test_refusals():
     with pytest.raises(ValueError, match="`max_length` must be at least 1, got 0"):
-        TokenSequence(8, 8, Same(), max_length=0, dropout=0.0, attention_dim=5)
+        TokenSequence(8, 8, Same(), 0, None, dropout=0.0, attention_dim=5)
     with pytest.raises(ValueError, match="`max_length` must be at least 1, got 0"):
-        TokenHistory(8, 8, Same(), max_history=3, max_length=0, dropout=0.0, attention_dim=5)
-    history = TokenHistory(8, 8, Same(), max_history=3, max_length=2, dropout=0.0, attention_dim=5)
+        TokenHistory(8, 8, 8, Same(), 3, 0, None, dropout=0.0, attention_dim=5)
+    for made in (
+        lambda: TokenSequence(8, 8, Same(), 2, 3, dropout=0.0, attention_dim=5),
+        lambda: TokenHistory(8, 8, 8, Same(), 3, 2, 3, dropout=0.0, attention_dim=5),
+    ):
+        with pytest.raises(ValueError, match="`max_length` must be at least 3, the tokens of the longest"):
+            made()
+    history = TokenHistory(8, 8, 8, Same(), 3, 2, None, dropout=0.0, attention_dim=5)
     with pytest.raises(ValueError, match="`max_length` must be at least 3, the tokens of the longest item"):
         history(torch.zeros(3, 8), torch.tensor([[3]]))

@@ -1,12 +1,15 @@
 """Transformer layers against torch's own, row by row."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from legorec.nn import transformer
+from legorec.nn import attention as attentions
+from legorec.nn.attention import MultiHeadSelfAttention
 from legorec.nn.segments import Segments
-from legorec.nn.transformer import SelfAttention, Transformer, TransformerLayer
+from legorec.nn.transformer import Transformer, TransformerLayer, attend
 from tests.nn import torch_layers
 from tests.nn.torch_layers import moved
 
@@ -33,7 +36,7 @@ def by_padding(layer, values: Tensor, rows: Segments) -> Tensor:
 
 @pytest.mark.parametrize("longest", [256, 2])
 def test_layer_is_that_of_torch_on_each_row(rows, values, longest, monkeypatch):
-    monkeypatch.setattr(transformer, "LONG", longest)
+    monkeypatch.setattr(attentions, "LONG", longest)
     layer = moved(TransformerLayer(8, heads=2, ffn_dim=12, dropout=0.0))
     reference = torch_layers.encoder_layer(layer.attention, layer.out, layer.behind)
     expected = torch.cat([reference(row[None])[0] for row in values.split(LENGTHS) if len(row)])
@@ -48,7 +51,7 @@ def test_layers_stand_one_behind_the_other(rows, values):
     torch.testing.assert_close(layers(values, rows), expected)
 
 
-def attention_by_hand(attention: SelfAttention, row_LD: Tensor) -> Tensor:
+def attention_by_hand(attention: MultiHeadSelfAttention, row_LD: Tensor) -> Tensor:
     """softmax(Q K' / sqrt d) V of each head, over the places that may be seen."""
     parts = (row_LD @ attention.qkv.weight.T).chunk(3, 1)
     heads = []
@@ -63,13 +66,13 @@ def attention_by_hand(attention: SelfAttention, row_LD: Tensor) -> Tensor:
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("longest", [256, 2])
 def test_attention_and_its_gradients(rows, values, causal, longest, monkeypatch):
-    monkeypatch.setattr(transformer, "LONG", longest)
-    attention = SelfAttention(8, heads=2, causal=causal).double()
+    monkeypatch.setattr(attentions, "LONG", longest)
+    attention = MultiHeadSelfAttention(8, 8, heads=2, causal=causal).double()
     values.requires_grad_()
     leaves = [values, attention.qkv.weight]
     expected = torch.cat([attention_by_hand(attention, row) for row in values.split(LENGTHS)])
     grads = torch.autograd.grad(expected.square().sum(), leaves)
-    for out in (attention(values, rows), by_padding(attention, values, rows)):
+    for out in (attend(attention, values, rows), by_padding(partial(attend, attention), values, rows)):
         torch.testing.assert_close(out, expected)
         for one, other in zip(torch.autograd.grad(out.square().sum(), leaves), grads, strict=True):
             torch.testing.assert_close(one, other)
@@ -78,22 +81,22 @@ def test_attention_and_its_gradients(rows, values, causal, longest, monkeypatch)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("longest", [256, 2])
 def test_many_rows_of_every_length_equal_each_alone(causal, longest, monkeypatch):
-    monkeypatch.setattr(transformer, "LONG", longest)
+    monkeypatch.setattr(attentions, "LONG", longest)
     lengths = torch.randint(0, 40, (100,), generator=torch.Generator().manual_seed(0))
     rows = Segments(lengths)
     values = torch.randn(rows.total, 8, dtype=torch.float64)
-    attention = SelfAttention(8, heads=2, causal=causal).double()
-    whole = attention(values, rows)
+    attention = MultiHeadSelfAttention(8, 8, heads=2, causal=causal).double()
+    whole = attend(attention, values, rows)
     expected = [attention_by_hand(attention, row) for row in values.split(lengths.tolist())]
     torch.testing.assert_close(whole, torch.cat(expected))
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_no_row_has_anything(causal):
-    attention = SelfAttention(8, heads=2, causal=causal)
+    attention = MultiHeadSelfAttention(8, 8, heads=2, causal=causal)
     empty = torch.zeros(0, 8, requires_grad=True)
-    assert attention(empty, Segments(torch.zeros(3, dtype=torch.int64))).shape == (0, 8)
-    assert attention(torch.ones(2, 3, 8), torch.zeros(2, 3, dtype=torch.bool)).isfinite().all()
+    assert attend(attention, empty, Segments(torch.zeros(3, dtype=torch.int64))).shape == (0, 8)
+    assert attend(attention, torch.ones(2, 3, 8), torch.zeros(2, 3, dtype=torch.bool)).isfinite().all()
 
 
 def test_half_precision(rows, values):

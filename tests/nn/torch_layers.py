@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from legorec.nn.attention import AdditiveAttention
-from legorec.nn.transformer import PostNorm, SelfAttention
+from legorec.nn.attention import MultiHeadSelfAttention
+from legorec.nn.sequence import Pool
+from legorec.nn.transformer import PostNorm
 
 
 def encoder_layer(
-    attention: SelfAttention, out: nn.Linear, behind: PostNorm, activation: Any = "relu"
+    attention: MultiHeadSelfAttention, out: nn.Linear, behind: PostNorm, activation: Any = "relu"
 ) -> nn.TransformerEncoderLayer:
     """``nn.TransformerEncoderLayer``, its attention biases zero."""
     layer = nn.TransformerEncoderLayer(
@@ -45,9 +46,10 @@ def transformer(layers: nn.ModuleList) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def weighted_mean(pool: AdditiveAttention, row_LD: Tensor) -> Tensor:
-    """a = q . tanh(W v + b); the mean by softmax(a)."""
-    return (torch.tanh(pool.hidden(row_LD)) @ pool.query).softmax(0) @ row_LD
+def weighted_mean(pool: Pool, row_LD: Tensor) -> Tensor:
+    """a = q . tanh(W v + b); the mean by softmax(a), and a dense layer."""
+    logits = torch.tanh(pool.attention.hidden(row_LD)) @ pool.attention.query
+    return logits.softmax(0) @ row_LD @ pool.dense.weight.T
 
 
 def moved(module: nn.Module) -> nn.Module:

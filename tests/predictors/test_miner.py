@@ -204,7 +204,7 @@ def test_the_field_is_that_of_one_category_if_there_is_one(names, chosen):
         (
             ("title",),
             {},
-            r"`catalog` must have a field of kind category or categories, its fields are title \(text\)",
+            r"items must have a field of categories, their fields are title \(text\); add one to",
         ),
         (
             ("title", "tags"),

@@ -203,3 +203,8 @@ def test_of_two_processes_one_works_and_the_other_waits(
 
 def test_a_run_is_needed(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused(arguments(store, tmp_path, exp="export"), capsys, "--load")
+
+
+def test_users_that_are_their_clicks_are_refused(tmp_path, store, capsys):
+    argv = arguments(store, tmp_path / "runs", model="lego_din_id", exp="export", load=tmp_path)
+    refused(argv, capsys, "exp.mode", "'history'", "no vectors but clicks")

@@ -275,3 +275,13 @@ def test_bytes_are_readable() -> None:
     assert [in_bytes(count) for count in (999, 1500, 2_100_000, 13_480_000_000)] == [
         "999 bytes", "1.50 KB", "2.10 MB", "13.48 GB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["lego_miner_category", "lego_lstur", "lego_din_id", "lego_sasrec"])
+def test_models_of_clicks_are_counted_without_memory(tmp_path, model):
+    argv = arguments(write_store(tmp_path / "store"), tmp_path / "runs", model=model, exp="size")
+    settings = read_command_line(argv)
+    found = figures(settings)["parameters"]
+    data = open_data(settings)
+    built = build_model(settings, data, torch.device("cpu"))
+    assert found["total"]["trainable"] == sum(each.numel() for each in built.parameters())

@@ -48,7 +48,8 @@ def test_fastformer_runs_its_layers_between_places_and_mean():
     vectors, mask = clicks()
     user = encoder(vectors[3:, :1], mask[3:, :1])[0]
     placed, rows = rows_of(vectors[3:, :1] + encoder.clicks.positions.table[0], mask[3:, :1])
-    torch.testing.assert_close(user, encoder.clicks.layers(placed, rows)[0])
+    expected = encoder.clicks.layers(placed, rows)[0] @ encoder.clicks.pool.dense.weight.T
+    torch.testing.assert_close(user, expected)
 
 
 def token_states() -> TokenStates:
@@ -64,7 +65,7 @@ def test_flattened_history_is_one_sequence(encoder_class):
     unused = torch.full((2, 3, 10), torch.nan, dtype=torch.float64)
     mask = torch.arange(3) < torch.tensor([3, 1]).unsqueeze(1)
     users = encoder(unused, mask, states)
-    expected = encoder.tokens(states.values, torch.tensor([[3, 0, 2], [4, 0, 0]])) @ encoder.project.weight.T
+    expected = encoder.tokens(states.values, torch.tensor([[3, 0, 2], [4, 0, 0]]))
     torch.testing.assert_close(users, expected)
     # The click without a token is not there, and a user does not depend on the other.
     alone = TokenStates(states.values[:5], states.lengths[[0, 2]])
@@ -78,7 +79,7 @@ def test_tokens_of_one_click_see_those_of_another(encoder_class):
     values = states.values.requires_grad_()
     lengths = states.lengths.sum(1).view(2, 3)
     seen = []
-    encoder.tokens.pool.packed = lambda out, rows: seen.append(out) or out[:2]
+    encoder.tokens.pool.attention.packed = lambda out, rows: seen.append(out) or out[:2]
     encoder.tokens(values, lengths)
     (grad,) = torch.autograd.grad(seen[0][0].square().sum(), values)
     assert grad[:5].abs().sum(1).all() and not grad[5:].any()
