@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -24,12 +24,14 @@ class Column:
             String), ``number``.
         source: column of the frame; the field's name by default.
         vocabulary: fields of one table with the same vocabulary share their ids; the field's name by default.
+        tokens: ids (int32) of a text that came tokenized, by the name of the tokenizer; it gets no others.
     """
 
     name: str
     kind: Literal["text", "category", "categories", "number"]
     source: str | None = None
     vocabulary: str | None = None
+    tokens: Mapping[str, Ragged] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if "@" in check_name(self.name, "field"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,9 @@ class TableWriter:
         for column in self.columns:
             if column.kind == "text":
                 text = column.of(self.frame).cast(pl.String).fill_null("")
-                fields += write_text(place, column.name, text, vocabularies.tokenizers, progress)
+                fields += write_text(
+                    place, column.name, text, vocabularies.tokenizers, progress, column.tokens
+                )
             else:
                 progress.say(f"{self.name}: {column.name}")
                 fields.append(self._write_column(place, column, vocabularies))
@@ -142,11 +144,18 @@ class TableWriter:
 
 
 def write_text(
-    place: Path, name: str, text: pl.Series, tokenizers: dict[str, Tokenizer], progress: Progress
+    place: Path,
+    name: str,
+    text: pl.Series,
+    tokenizers: dict[str, Tokenizer],
+    progress: Progress,
+    tokens: Mapping[str, Ragged] | None = None,
 ) -> list[dict[str, Any]]:
-    """Write a raw text and each of its tokenizations."""
+    """Write a raw text and each of its tokenizations: those in ``tokens`` as they are, else all of them."""
     packed = Strings.pack(text).packed
     save_arrays(place / f"{name}.text.safetensors", {"values": packed.values, "offsets": packed.offsets})
+    if tokens is not None:
+        return [_save_tokens(place, name, key, tokenizers[key], rows) for key, rows in tokens.items()]
     return [write_tokens(place, name, text.to_list(), key, one, progress) for key, one in tokenizers.items()]
 
 
@@ -156,6 +165,10 @@ def write_tokens(
     """Write one tokenization of a text; returns what the manifest says of it."""
     starts = progress.track(range(0, len(texts), BATCH), f"{place.name}: {name}@{key}")
     rows = Ragged.concatenate([encode(tokenizer, texts[start : start + BATCH]) for start in starts])
+    return _save_tokens(place, name, key, tokenizer, rows)
+
+
+def _save_tokens(place: Path, name: str, key: str, tokenizer: Tokenizer, rows: Ragged) -> dict[str, Any]:
     save_arrays(place / f"{name}@{key}.safetensors", {"values": rows.values, "offsets": rows.offsets})
     return field_facts(f"{name}@{key}", "text", rows, key, vocab_size(tokenizer))
 
