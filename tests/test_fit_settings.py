@@ -169,3 +169,19 @@ def test_what_the_flags_change_is_told_of_the_command_line(tmp_path: Path) -> No
 def test_what_fits_is_taken(tmp_path: Path, files: dict[str, tuple[str, str]]) -> None:
     rewrite(tmp_path, files)
     assert read_command_line(arguments(tmp_path)).model.name == "NRMS"
+
+
+def test_an_argument_that_no_file_reads_is_found_in_its_bricks(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    with pytest.raises(SettingsError, match=r"bricks of this model that have it: --model\.item_encoder\.att"):
+        read_command_line(arguments(tmp_path, "--attention_dim", "8"))
+
+
+def test_a_brick_put_in_place_of_another_is_told_with_the_settings_left_over(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        read_command_line(arguments(tmp_path, "--model.user_encoder.name", "history"))
+    left, fit = caught.value.problems
+    assert left.place == "model.user_encoder.heads"
+    assert left.message.endswith("give --model.user_encoder '{name: history}'")
+    assert "'dot' takes vector, but the user encoder 'history' gives clicks" in fit.message

@@ -19,7 +19,7 @@ from legorec.compose.command_line import (
 from legorec.compose.files import Document, join, missing_file, put, read_document
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Read, References
-from legorec.registry import did_you_mean
+from legorec.registry import KINDS, RegistryError, did_you_mean, find
 
 DEFAULT = "default"
 
@@ -168,4 +168,22 @@ def _judge_unused(composition: Composition, references: References, line: Comman
             f"nothing reads it; these files read {', '.join(f'--{each}' for each in read_here) or 'no key'}"
         )
         near = did_you_mean(key, known).replace("'", "'--", 1)
+        near = _brick_with(key, composition) or near
         composition.problems.append(Problem(COMMAND_LINE, f"--{key}", rule + near))
+
+
+def _brick_with(key: str, composition: Composition) -> str:
+    """How to set an argument that some of the named bricks have and their files say nothing of."""
+    model = composition.layers.get("model")
+    blocks = model if isinstance(model, dict) else {}
+    places = []
+    for kind in KINDS:
+        block = blocks.get(kind)
+        name = block.get("name") if isinstance(block, dict) else None
+        try:
+            brick = find(kind, name) if isinstance(name, str) else None
+        except RegistryError:
+            continue  # told where its name is read
+        if brick is not None and key in [each.name for each in brick.settable]:
+            places.append(f"--model.{kind}.{key}")
+    return f"; bricks of this model that have it: {', '.join(places)}" if places else ""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from legorec.compose import MASK, Composition, Problem, is_secret
+from legorec.compose import COMMAND_LINE, MASK, Composition, Problem, is_secret
 from legorec.registry import (
     KINDS,
     OFFERED,
@@ -84,8 +84,25 @@ def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSetti
     for key in [key for key in given if key in OFFERED]:
         note(f"{place}.{key}", f"is told by the program ({OFFERED[key]}) and may not be set")
         del given[key]
+    allowed = list(schema.model_fields)
+    for key in [key for key in given if key not in allowed]:
+        note(f"{place}.{key}", _no_such_setting(key, allowed) + _whole_block(kind, name, composition))
+        del given[key]
     options = checked(schema, given, place, composition)
-    return placeholder if options is None else BrickSettings(name=name, arguments=_arguments(brick, options))
+    # With a setting of its that is wrong, a brick may still be one that does not fit.
+    return BrickSettings(name=name, arguments={} if options is None else _arguments(brick, options))
+
+
+def _no_such_setting(key: str, allowed: list[str]) -> str:
+    listed = f"allowed here: {', '.join(allowed)}" if allowed else "nothing can be set here"
+    return f"there is no such setting; {listed}{did_you_mean(key, allowed)}"
+
+
+def _whole_block(kind: str, name: str, composition: Composition) -> str:
+    """The way out for who names another brick and leaves the settings of the first one."""
+    if not composition.where(f"model.{kind}.name").startswith(COMMAND_LINE):
+        return ""
+    return f"; to replace the whole block give --model.{kind} '{{name: {name}}}'"
 
 
 def _arguments(brick: Brick, options: BaseModel) -> dict[str, Any]:
@@ -147,9 +164,7 @@ def _note(detail: ErrorDetails, schema: type[BaseModel], place: str, composition
 def _say(detail: ErrorDetails, schema: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
     if kind == "extra_forbidden":
-        allowed = list(_block_at(schema, loc[:-1]).model_fields)
-        listed = f"allowed here: {', '.join(allowed)}" if allowed else "nothing can be set here"
-        return f"there is no such setting; {listed}{did_you_mean(str(loc[-1]), allowed)}"
+        return _no_such_setting(str(loc[-1]), list(_block_at(schema, loc[:-1]).model_fields))
     if kind == "missing":
         return f"is required{_as_what(_block_at(schema, loc[:-1]), str(loc[-1]))}"
     got = f", got {value!r}"

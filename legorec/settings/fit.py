@@ -71,9 +71,7 @@ def judge_export(model: ModelSettings, exp: ExpSettings, composition: Compositio
     """Note a user encoder whose users are no vectors that could be exported."""
     name = model.user_encoder.name
     if exp.mode == "export" and name != "?" and gives(find("user_encoder", name)) == "clicks":
-        message = (
-            f"must not be 'export' with the user encoder {name!r}: its users are no vectors but clicks"
-        )
+        message = f"must not be 'export' with the user encoder {name!r}: its users are no vectors but clicks"
         place = "exp.mode"
         composition.problems.append(Problem(composition.where(place), place, message))
 

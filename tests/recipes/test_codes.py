@@ -78,7 +78,7 @@ def test_weights_go_with_the_codes_that_they_were_learned_from(
     np.save(place / "vectors.npy", np.random.default_rng(1).normal(size=(60, 8)))
     write_codes(place, store, "d")
     argv = command(place, store, tmp_path / "test", embed="d", encoder="gru", exp="test", load=trained)
-    refused(argv, capsys, "was trained with another table", "'embed/codes' differs")
+    refused(argv, capsys, "was trained with another table", "'embed/.codes' differs")
 
 
 def test_codes_of_another_store_are_refused(
