@@ -1,0 +1,300 @@
+"""Goodreads (the UCSD Book Graph) to a data store, filtered as for ONCE.
+
+    python process/goodreads.py --books goodreads_books.json.gz \\
+        --interactions goodreads_interactions_dedup.json.gz --num_users 25000 --out data/Goodreads
+
+Files of all books or of a genre, several if need be, gzip or plain. A rating above 3 is a like, below 3 a
+dislike; 3, and 0, which means on a shelf and not rated, are neither. Books that 5 to --max_item_users users
+rated and users of --min_user_likes likes are kept, again and again until nothing changes; then --num_users
+are drawn and books of --min_item_users kept, again until nothing changes.
+--split last: a user's last like is the test, the one before it dev, every earlier one train.
+--split share: the likes of each user are divided in time, with --shares.
+A like has the likes before it as history, and beside it, labelled 0, what the user disliked since the like
+before: a dislike is in the split of its time. In dev and test there are --num_negatives more books, which are
+on no shelf of the user.
+goodreads_interactions.csv has no times and other book ids. With --book_map and --time file its rows are taken
+as they stand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import polars as pl
+
+from legorec.data.ragged import offsets_of
+from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_left_out
+from legorec.data.raw.readers import LINE, BadLines, InputError, RawFile, blocks, numbers_of, raw_file
+from legorec.data.store import rows_of
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
+
+CLOCK = "%a %b %d %H:%M:%S %z %Y"
+POOL_ITEM_USERS = 5  # of a book, before users are drawn
+# A key of a JSON line and its text or number: within a text quotes are escaped, so no key stands there.
+PAIR = r'"%s"\s*:\s*(?:"([^"\\]*)"|(-?\d[\d.eE+-]*))'
+CELL = r"^(?:[^,]*,){%d}([^,]*)()"
+
+
+def unpacked(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file, gzip or plain, in blocks, with the number of each block's first line."""
+    file = raw_file(path)
+    with file.open() as stream:
+        if stream.read(2) == b"\x1f\x8b":
+            file = RawFile(str(path), lambda: cast(IO[bytes], gzip.open(path)))
+    try:
+        yield from blocks(file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        raise InputError(f"{path}: damaged or cut short ({problem}); fetch it again") from None
+
+
+def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
+    """Some keys of JSON lines, or columns of a CSV, as texts, block by block; no line is a Python object."""
+    bad, end = BadLines(str(path)), "}"
+    patterns = {key: PAIR % key for key in keys}
+    yield pl.DataFrame(schema={LINE: pl.Int64} | dict.fromkeys(keys, pl.String))  # of an empty file
+    for number, text in unpacked(path):
+        lines = pl.Series("line", [text]).str.split("\n").explode().str.strip_chars()
+        frame = lines.to_frame().with_row_index(LINE, number).filter(lines != "")
+        if number == 1 and text.lstrip()[:1] not in ("{", ""):
+            header, end = lines[0].split(","), ""
+            if missing := [key for key in keys if key not in header]:
+                raise InputError(f"{path}: neither JSON lines nor a CSV with a column '{missing[0]}'")
+            patterns = {key: CELL % header.index(key) for key in keys}
+            frame = frame[1:]
+        line = pl.col("line").str
+        found = {key: line.extract(one, 1).fill_null(line.extract(one, 2)) for key, one in patterns.items()}
+        part = frame.select(pl.col(LINE).cast(pl.Int64), **found)
+        wrong = part.filter(pl.any_horizontal(pl.all().is_null()) | ~frame["line"].str.ends_with(end))
+        bad.add(wrong[LINE], f"it must hold {', '.join(keys)}")
+        if not bad.count:
+            yield part
+    bad.raise_any()
+
+
+def records(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines, one at a time."""
+    bad = BadLines(str(path))
+    for number, text in unpacked(path):
+        for place, line in enumerate(text.split("\n"), number):
+            try:
+                found = json.loads(line.strip() or "{}")
+            except ValueError:
+                found = None
+            if isinstance(found, dict) and found.keys() >= set(needed):
+                yield found
+            elif line.strip():
+                bad.add(pl.Series([place]), f"it must be a JSON object with {' and '.join(needed)}")
+    bad.raise_any()
+
+
+def read_log(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
+    """What users did: user and item (Categorical), rating (0 to 5), time (seconds, where it is rated)."""
+    keys = ["user_id", "book_id", "rating", *([] if args.time == "file" else [args.time])]
+    parts = []
+    for path in args.interactions:
+        bad = BadLines(str(path))
+        for frame in writer.progress.track(columns(path, *keys), f"reading {path.name}"):
+            parts.append(coded(frame, args.time, bad))
+        bad.raise_any()
+    return pl.concat(parts)
+
+
+def coded(frame: pl.DataFrame, clock: str, bad: BadLines) -> pl.DataFrame:
+    """A block of interactions in some ten bytes a row."""
+    rating = numbers_of(frame, "rating", bad.label)
+    wrong = frame.filter(~rating.is_in([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]))
+    bad.add(wrong[LINE], "rating must be a whole number from 0 to 5")
+    user, item = (pl.col(name).cast(pl.Categorical) for name in ("user_id", "book_id"))
+    part = frame.select(user=user, item=item, rating=rating.cast(pl.Int8, strict=False))
+    if clock == "file":
+        return part
+    written = frame.select(pl.when(rating > 0).then(pl.col(clock))).to_series()
+    time = written.str.to_datetime(CLOCK, strict=False).dt.epoch("s").cast(pl.Int32, strict=False)
+    wrong = frame.filter((rating > 0) & time.is_null())
+    bad.add(wrong[LINE], f"{clock} must be a time as Fri Apr 19 08:15:15 -0700 2013")
+    return part.with_columns(time=time)
+
+
+def book_ids(names: pl.Series, book_map: Path | None) -> pl.Series:
+    """The ids of books in the books file, from those in the interactions; "" where there is none."""
+    if book_map is None:
+        return names.cast(pl.String)
+    pairs = pl.concat(columns(book_map, "book_id_csv", "book_id"))
+    return names.cast(pl.String).replace_strict(pairs["book_id_csv"], pairs["book_id"], default="")
+
+
+def places(column: pl.Series, among: pl.Series) -> np.ndarray:
+    """Where each Categorical value stands among some of them; -1 where it is none of these."""
+    codes, own = column.to_physical().to_numpy(), among.to_physical().to_numpy()
+    table = np.full(max(codes.max(initial=0), own.max(initial=0)) + 1, -1)
+    table[own] = np.arange(len(own))
+    return table[codes]
+
+
+def by_name(values: pl.Series) -> pl.Series:
+    """Distinct Categorical values by their names: the order of codes depends on what was read before."""
+    distinct = values.unique()
+    return distinct.gather(distinct.cast(pl.String).arg_sort())
+
+
+def select(log: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
+    """The likes and dislikes that stay, in order of time where there is one; what goes is counted."""
+    rated = log.filter(pl.col("rating") > 0)
+    rated = rated.sort("time", maintain_order=True) if args.time != "file" else rated
+    writer.dropped("interactions without a rating", len(log) - len(rated))
+    last = rated.unique(["user", "item"], keep="last", maintain_order=True)
+    writer.dropped("ratings of a book that the user rated again", len(rated) - len(last))
+    rows = last.filter(pl.col("rating") != 3).with_columns(liked=pl.col("rating") > 3)
+    writer.dropped("ratings of 3, neither like nor dislike", len(last) - len(rows))
+    # Ids alone are read first, so that only the texts of books that stay are ever held.
+    ids = pl.concat(frame for path in args.books for frame in columns(path, "book_id"))["book_id"]
+    names = rows["item"].unique()
+    there = pl.Series(rows_of(book_ids(names, args.book_map), pl.Enum(ids.unique())) >= 0)
+    known = places(rows["item"], names.filter(there))
+    writer.missing.add("ratings", "book ids", known, rows["item"])
+    writer.missing.check()
+    rows = rows.filter(pl.Series(known >= 0))
+    pool = rows.filter(pl.len().over("item") <= args.max_item_users)
+    pool = core(pool, min(POOL_ITEM_USERS, args.min_item_users), args.min_user_likes)
+    writer.dropped("ratings by users or of books with too few or too many", len(rows) - len(pool))
+    users, drawn = by_name(pool["user"]), pool
+    if args.num_users is not None and args.num_users < len(users):
+        chosen = np.random.default_rng(args.seed).choice(len(users), args.num_users, replace=False)
+        drawn = pool.filter(pl.Series(places(pool["user"], users.gather(np.sort(chosen))) >= 0))
+    writer.dropped("ratings by users who were not drawn", len(pool) - len(drawn))
+    rows = core(drawn, args.min_item_users, args.min_user_likes)
+    writer.dropped("ratings by users or of books with too few after the draw", len(drawn) - len(rows))
+    if not len(rows):
+        raise InputError("no user and no book is left; lower --min_item_users or --min_user_likes")
+    return rows
+
+
+def core(rows: pl.DataFrame, item_users: int, user_likes: int) -> pl.DataFrame:
+    """The largest part in which every book and every user has enough."""
+    while True:
+        kept = rows.filter(pl.len().over("item") >= item_users)
+        kept = kept.filter(pl.col("liked").sum().over("user") >= user_likes)
+        if len(kept) == len(rows):
+            return kept
+        rows = kept
+
+
+def read_books(args: argparse.Namespace, wanted: pl.Series, writer: StoreWriter) -> pl.DataFrame:
+    """The fields of some books, in their order; a book that comes again is kept as it stood first."""
+    found: dict[str, dict[str, Any]] = {}
+    again, ids, track = 0, set(wanted), writer.progress.track
+    for path in args.books:
+        for book in track(records(path, "book_id", "title"), f"reading {path.name}"):
+            if (key := str(book["book_id"])) in ids:
+                again += key in found
+                texts = {name: str(book.get(name) or "") for name in ("title", "description")}
+                # JSON can hold half a surrogate pair, which a store cannot.
+                texts = {name: text.encode("utf-8", "replace").decode() for name, text in texts.items()}
+                authors = [author["author_id"] for author in book.get("authors", ())]
+                found.setdefault(key, {**texts, "authors": authors})
+    writer.dropped("books that came again (the first is kept)", again)
+    if args.authors:
+        names = {each["author_id"]: each["name"] for each in records(args.authors, "author_id", "name")}
+        for fields in found.values():
+            fields["authors"] = [names.get(author, author) for author in fields["authors"]]
+    for each in records(args.genres, "book_id", "genres") if args.genres else ():
+        if each["book_id"] in ids:
+            found[each["book_id"]]["genres"] = list(each["genres"])
+    types: dict[str, Any] = {"title": pl.String, "description": pl.String}
+    types |= dict.fromkeys(("authors", "genres"), pl.List(pl.String))
+    return pl.DataFrame([found[key] for key in wanted], schema=types).with_columns(wanted.alias("id"))
+
+
+def divide(events: Events, parts: Sequence[float]) -> np.ndarray:
+    """The split (0, 1, 2) of each like by its place among the user's; one dev and one test like at least.
+
+    As in ``last_left_out``, the first like has nothing before it and is in no split (-1).
+    """
+    user, place = events.user[events.liked], events.likes_before[events.liked]
+    count = events.likes.lengths[user]
+    dev, test = (np.maximum(np.round((count - 1) * part), part > 0) for part in parts[1:])
+    left = count - place  # 1 for the last
+    part = np.where(left <= test, 2, np.where(left <= test + dev, 1, 0))
+    return np.where(place == 0, -1, part)
+
+
+def write_likes(writer: StoreWriter, events: Events, part: np.ndarray, drawn: Sequence[np.ndarray]) -> None:
+    """Every like, the dislikes since the one before it and, in dev and test, what was drawn (likes, n)."""
+    likes, dislikes = np.flatnonzero(events.liked), np.flatnonzero(~events.liked)
+    lengths, user = events.likes.lengths, events.user[dislikes]
+    # What was disliked after the last like has no next one and stands beside the last.
+    beside = offsets_of(lengths)[user] + np.minimum(events.likes_before[dislikes], lengths[user] - 1)
+    writer.dropped("dislikes before the first like of a user", int((part[beside] < 0).sum()))
+    held = [np.repeat(np.flatnonzero(part == 1 + number), each.shape[1]) for number, each in enumerate(drawn)]
+    group = np.concatenate([np.arange(len(likes)), beside, *held])
+    item = np.concatenate([events.item[likes], events.item[dislikes], *(each.reshape(-1) for each in drawn)])
+    order = np.lexsort((item, group))  # by item, so that the place of a candidate tells nothing
+    group = group[order]
+    time = None if events.time is None else events.time[likes][group]
+    whose, size = events.user[likes][group], (events.num_users, events.num_items)
+    lists = Events(whose, item[order], order < len(likes), time, order, *size)
+    labelled_lists(writer, lists, part[group], group)
+
+
+def write(writer: StoreWriter, args: argparse.Namespace) -> None:
+    """Everything into the store."""
+    log = read_log(args, writer)
+    rows = select(log, args, writer)
+    users, items = by_name(rows["user"]), by_name(rows["item"])
+    fields = [Column("title", "text"), Column("description", "text"), Column("authors", "categories")]
+    fields += [Column("genres", "categories")] if args.genres else []
+    writer.items(read_books(args, book_ids(items, args.book_map), writer), fields)
+    writer.users(pl.DataFrame({"id": users.cast(pl.String)}))
+    size = (len(users), len(items))
+    time = rows["time"].cast(pl.Int64).to_numpy() if "time" in rows.columns else None
+    user, item = places(rows["user"], users), places(rows["item"], items)
+    events = Events.sort(user, item, rows["liked"].to_numpy(), time, *size)
+    user, item = places(log["user"], users), places(log["item"], items)
+    met = Events.sort(user, item, np.zeros(len(log), dtype=bool), None, *size)
+    part = last_left_out(events) if args.split == "last" else divide(events, args.shares)
+    owner, count = events.user[events.liked], args.num_negatives
+    streams = ((number, np.random.default_rng([args.seed, number])) for number in (1, 2))
+    drawn = [draw_unmet(met, owner[part == number], count, rng) for number, rng in streams]
+    write_likes(writer, events, part, drawn)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = store_arguments(__doc__)
+    file: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+    parser.add_argument("--books", **file, nargs="+", required=True, help="goodreads_books*")
+    parser.add_argument("--interactions", **file, nargs="+", required=True, help="goodreads_interactions*")
+    parser.add_argument("--book_map", **file, help="book_id_map.csv, for goodreads_interactions.csv")
+    parser.add_argument("--authors", **file, help="goodreads_book_authors*: names in place of ids")
+    parser.add_argument("--genres", **file, help="goodreads_book_genres*: a field of genres")
+    parser.add_argument("--time", choices=("date_updated", "date_added", "file"), default="date_updated")
+    parser.add_argument("--min_item_users", type=int, default=10, help="who rated a book 1, 2, 4 or 5")
+    parser.add_argument("--max_item_users", type=int, default=10_000, help="the same, in the files")
+    parser.add_argument("--min_user_likes", type=int, default=10)
+    parser.add_argument("--num_users", type=int, help="at most so many, drawn; without it all")
+    parser.add_argument("--split", choices=("last", "share"), default="last")
+    parser.add_argument("--num_negatives", type=int, default=20, help="of each dev and test impression")
+    parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test")
+    args = parser.parse_args(arguments)
+    if args.min_user_likes < 2:
+        raise InputError(f"`min_user_likes` must be at least 2, got {args.min_user_likes}; the default is 10")
+    in_csv = any(".csv" in path.suffixes for path in args.interactions)
+    if len({in_csv, bool(args.book_map), args.time == "file"}) > 1:
+        raise InputError("goodreads_interactions.csv, --time file and --book_map go together or not at all")
+    settings = "time split min_item_users max_item_users min_user_likes num_users num_negatives".split()
+    with open_writer(args, "goodreads", *settings, *["shares"] * (args.split == "share")) as writer:
+        write(writer, args)
+    print_counts(args.out)
+
+
+if __name__ == "__main__":
+    run(main)
