@@ -159,6 +159,15 @@ def test_arguments_that_are_described_are_there(kind: str, name: str) -> None:
     assert set(arguments(brick.docstring)) <= {each.name for each in brick.parameters}
 
 
+@pytest.mark.parametrize(("kind", "name"), EVERY_BRICK)
+def test_every_argument_that_can_be_set_is_described(kind: str, name: str) -> None:
+    """Those inside of a block too."""
+    brick = registry.find(kind, name)
+    shown = details(brick).partition("\nThe program gives\n")[0]
+    silent = re.findall(r"^- `([\w.]+)[^`]*`(?: \((?:required|a block)\))?:?$", shown, re.MULTILINE)
+    assert not silent, f"{brick.class_name} must say under `Args:` what {', '.join(silent)} is"
+
+
 def test_bricks_of_no_method_are_there() -> None:
     assert set(EVERY_BRICK) >= NO_METHOD
 

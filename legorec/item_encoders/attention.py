@@ -16,6 +16,7 @@ class AttentionItemEncoder(nn.Module):
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the item vectors: all heads together.
+        heads: of the self-attention.
         dropout: on the tokens between self-attention and dense layer.
         attention_dim: width of the query that weighs the tokens.
     Raises:

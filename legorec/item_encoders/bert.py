@@ -25,10 +25,13 @@ class BERTItemEncoder(nn.Module):
     Args:
         input_dim: width of the states; another than the model's puts a learned projection in front.
         pretrained: the model, and ``depth``: how many of its layers the states have been through.
+        hidden_dim: width of the item vectors.
+        attention_dim: width of the query that weighs the tokens, with ``pooling: attention``.
         pooling: ``attention``, ``mean``, or ``first`` (the place of ``[CLS]``) over an item's tokens.
         lora: adapters on the layers that are left; with ``enabled: false`` the layers are tuned themselves.
         frozen: nothing of the language model is tuned.
         dtype: of the layers' weights.
+        attention: as transformers names it; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
         gradient_checkpointing: compute the layers again in backward instead of keeping what it needs.
     Raises:
         ValueError: the model is causal, or ``lora`` does not fit it.

@@ -17,6 +17,7 @@ class GRUItemEncoder(nn.Module):
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the states and of the item vectors.
+        num_layers: each runs over the states of the one below.
         dropout: between two layers, and on the last state.
     Raises:
         ValueError: fewer than one layer.

@@ -15,6 +15,7 @@ class NRMSItemEncoder(nn.Module):
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the item vectors: all heads together (paper: 16 heads of 16).
+        heads: of the self-attention.
         dropout: on the tokens between the two attentions, as in the authors' code.
         attention_dim: width of the query that weighs the tokens (paper: 200).
     Raises:

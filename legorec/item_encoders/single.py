@@ -15,6 +15,10 @@ class SingleItemEncoder(nn.Module):
     """The item's first token vector, projected where the widths differ.
 
     Goes with the sources ``ids`` and ``vectors``, whose items are one vector each.
+
+    Args:
+        input_dim: width of the source's vectors.
+        hidden_dim: width of the item vectors.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("vector",)

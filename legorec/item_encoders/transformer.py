@@ -19,6 +19,8 @@ class TransformerItemEncoder(nn.Module):
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the layers and of the item vectors.
+        layers: how many stand one behind the other (paper: 6).
+        heads: of the attention in each layer (paper: 8).
         ffn_factor: width inside the dense half of a layer, by ``hidden_dim`` (paper: 4).
         max_length: the tokens an item may have.
         dropout: on the tokens in front and on what each half of a layer adds.

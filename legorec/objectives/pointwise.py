@@ -11,11 +11,11 @@ from legorec.objectives._penalty import check_weight, scored
 class PointwiseObjective:
     """Binary cross entropy with logits, one term for every candidate.
 
-    Training examples are all candidates with their labels; ``num_negatives`` sampled items with label 0 are
-    added to each click (needed where the data holds clicks alone). An example and its sampled negatives count
-    as one, so the terms of the negatives are added, not averaged.
+    Training examples are all candidates with their labels. An example and its sampled negatives count as one,
+    so the terms of the negatives are added, not averaged.
 
     Args:
+        num_negatives: sampled items with label 0 beside each click, needed where the data holds clicks alone.
         disagreement: as in ``sampled_softmax``.
     Raises:
         ValueError: ``num_negatives`` or ``disagreement`` is negative.

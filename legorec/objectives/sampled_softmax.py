@@ -15,6 +15,7 @@ class SampledSoftmaxObjective:
     Training examples are clicks alone; the click is the first candidate.
 
     Args:
+        num_negatives: K, the items sampled beside the click (paper: 4).
         disagreement: weight of MINER's penalty on a user's interests for being alike (Li et al., 2022; the
             paper: 0.8). For user encoders that give interests.
     Raises:

@@ -19,7 +19,7 @@ class DeepFMPredictor(nn.Module):
     Args:
         input_dim: width of user and item vectors.
         mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000), with a linear layer behind it.
-        dropout: behind every layer of the MLP.
+        dropout, activation: behind every layer of the MLP.
     Raises:
         ValueError: no layer in the MLP, or one of no width.
     Unlike Legommenders, which averages the second order and the MLP and has no first order, this is the

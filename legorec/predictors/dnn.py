@@ -16,7 +16,7 @@ class DNNPredictor(nn.Module):
     Args:
         input_dim: width of user and item vectors.
         mlp_dims: widths of the hidden layers (Legommenders' rankers: 1000, 1000, 1000).
-        dropout: behind every hidden layer.
+        dropout, activation: behind every hidden layer.
     Raises:
         ValueError: no hidden layer, or one of no width.
     """

@@ -22,6 +22,7 @@ class MaskNetPredictor(nn.Module):
 
     Args:
         input_dim: width of user and item vectors.
+        structure: whether a block takes the one before it (``serial``) or the pair itself (``parallel``).
         blocks: number of mask blocks.
         block_dim: width of a block's output (Legommenders: 64).
         ratio: width of the mask's aggregation layer (``W_1``) in widths of the mask, at least 1.

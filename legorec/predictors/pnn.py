@@ -23,9 +23,10 @@ class PNNPredictor(nn.Module):
 
     Args:
         input_dim: D, width of user and item vectors.
+        product: ``inner`` of every two fields, or ``outer`` of their sum with itself.
         product_dim: width of the product layer.
         mlp_dims: widths of the layers behind it.
-        dropout: behind the product layer and every other.
+        dropout, activation: behind the product layer and every other.
     Raises:
         ValueError: ``product_dim`` below 1, no layer in the MLP, or one of no width.
     Legommenders has ``MLP([u; v; u . v])``: no products of a field with itself, and no outer ones. The

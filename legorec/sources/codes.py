@@ -19,6 +19,7 @@ class CodesSource(nn.Module):
 
     Args:
         codes: of every item; they are no part of the state.
+        embed_dim: width of the learned vectors.
         dropout: share of values set to zero in training.
     Raises:
         ValueError: the codes are not one row for each item.

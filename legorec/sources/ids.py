@@ -17,6 +17,10 @@ class IdsSource(nn.Module):
 
     Drawn from N(0, 0.1). An item that training never saw keeps its random vector. Goes with the item encoder
     ``single``.
+
+    Args:
+        embed_dim: width of the learned vectors.
+        dropout: share of values set to zero in training.
     """
 
     gives: ClassVar[str] = "vector"

@@ -28,7 +28,8 @@ class TableSource(nn.Module):
 
     Args:
         catalog: the items; it is referred to, not owned, and is no part of the state.
-        vectors: given tables by vocabulary, see ``TokenVectors``. Every table ends up ``embed_dim`` wide.
+        embed_dim: width of the token vectors; given ones of another width are projected.
+        vectors: given tables by vocabulary, see ``TokenVectors``.
         dropout: share of values set to zero in training (both papers: 0.2 of the word vectors).
     Raises:
         ValueError: vectors for a vocabulary that no field uses, or of the wrong shape.

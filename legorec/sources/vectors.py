@@ -18,8 +18,9 @@ class VectorsSource(nn.Module):
     """Item -> its row of a given table, such as vectors of a language model or of images.
 
     Args:
-        vectors: given tables by name; the one named ``items`` has a row per item. Its width is the source's,
-            unless ``embed_dim`` asks for another or its ``transform`` is ``linear``.
+        vectors: given tables by name; the one named ``items`` has a row per item. ``transform: linear`` puts
+            a projection behind it at any width.
+        embed_dim: width of the items; None: the table's. Another puts a projection behind the table.
     Raises:
         ValueError: no such table, or not one row per item.
     """

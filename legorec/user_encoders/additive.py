@@ -10,8 +10,11 @@ from legorec.nn.attention import AdditiveAttention
 class AdditiveUserEncoder(nn.Module):
     """Weighted mean of clicked items, weights from a learned query; ``Ada`` of Legommenders.
 
-    ``attention_dim`` is the width of the query. This is the computation of ``naml``, the user encoder of that
-    paper, under the name of the part that it is made of.
+    Args:
+        input_dim: width of the item vectors, and of the user vectors.
+        attention_dim: width of the query that weighs the clicks.
+    This is the computation of ``naml``, the user encoder of that paper, under the name of the part that it is
+    made of.
     """
 
     def __init__(self, input_dim: int, attention_dim: int = 200) -> None:

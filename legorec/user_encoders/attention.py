@@ -15,6 +15,7 @@ class AttentionUserEncoder(nn.Module):
 
     Args:
         input_dim: width of the item vectors, and of the user vectors.
+        heads: of the self-attention.
         dropout: on the clicks between self-attention and dense layer.
         attention_dim: width of the query that weighs the clicks.
     Raises:

@@ -19,6 +19,8 @@ class FastformerUserEncoder(nn.Module):
     Args:
         input_dim: width of the item vectors, of the layers and of the user vectors.
         max_history: how many places there are; clicks before them share the last one.
+        layers: how many stand one behind the other.
+        heads: of the attention in each layer.
         ffn_factor: width inside the dense half of a layer, by ``input_dim``.
         dropout: on the clicks in front and on what each half of a layer adds.
         attention_dim: width of the query that weighs the clicks.

@@ -21,6 +21,8 @@ class FlattenFastformerUserEncoder(nn.Module):
         input_dim: width of the item vectors, and of the user vectors.
         max_history: how many clicks are told apart; those before share the last place.
         hidden_dim: width of the layers; tokens are projected in front where it differs from theirs.
+        layers: how many stand one behind the other.
+        heads: of the attention in each layer.
         ffn_factor: width inside the dense half of a layer, by ``hidden_dim``.
         max_length: the tokens an item may have; a history may have any number.
         dropout: on the sequence in front and on what each half of a layer adds.

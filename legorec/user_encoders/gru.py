@@ -15,6 +15,7 @@ class GRUUserEncoder(nn.Module):
         input_dim: width of the item vectors, and of the user vectors.
         hidden_dim: width of the states; another than ``input_dim`` puts a projection behind, without a bias.
             None: ``input_dim``.
+        num_layers: each runs over the states of the one below.
         dropout: between two layers, and on the last state.
     Raises:
         ValueError: fewer than one layer.

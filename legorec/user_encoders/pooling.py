@@ -11,6 +11,9 @@ from torch import Tensor, nn
 class PoolingUserEncoder(nn.Module):
     """Mean or maximum of the clicked items, without a parameter.
 
+    Args:
+        input_dim: width of the item vectors, and of the user vectors.
+        mode: ``mean``, or ``max`` coordinate by coordinate.
     Unlike ``Pooling`` of Legommenders, whose maximum sees padding as zeros, it is that of the clicks.
     """
 

@@ -19,6 +19,8 @@ class TransformerUserEncoder(nn.Module):
     Args:
         input_dim: width of the item vectors, of the layers and of the user vectors.
         max_history: how many places there are; clicks before them share the last one.
+        layers: how many stand one behind the other (paper: 6).
+        heads: of the attention in each layer (paper: 8).
         ffn_factor: width inside the dense half of a layer, by ``input_dim`` (paper: 4).
         dropout: on the clicks in front and on what each half of a layer adds.
         attention_dim: width of the query that weighs the clicks.
