@@ -7,6 +7,7 @@ width, ``M`` interests.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
@@ -137,6 +138,15 @@ class TokenStates:
         """The packed values of one field and its lengths (N,)."""
         values, rows = self.by_fields()[field_index]
         return values, rows.lengths
+
+
+FIELD_KINDS = ("text", "category", "categories", "number")
+
+
+def check_field_kinds(kinds: Sequence[str]) -> None:
+    """Raises ValueError: there is no field, or one that is no field of tokens."""
+    if not kinds or not set(kinds) <= set(FIELD_KINDS):
+        raise ValueError(f"`field_kinds` must be some of {', '.join(FIELD_KINDS)}, got {list(kinds)}")
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import TokenStates
+from legorec.batch import TokenStates, check_field_kinds
 from legorec.nn.attention import AdditiveAttention
 from legorec.nn.conv import PackedConv1d
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows
-
-KINDS = ("text", "category", "categories", "number")
 
 
 class CNNItemEncoder(nn.Module):
@@ -48,8 +46,7 @@ class CNNItemEncoder(nn.Module):
         attention_dim: int = 200,
     ) -> None:
         super().__init__()
-        if not field_kinds or not set(field_kinds) <= set(KINDS):
-            raise ValueError(f"`field_kinds` must be some of {', '.join(KINDS)}, got {list(field_kinds)}")
+        check_field_kinds(field_kinds)
         self.output_dim = hidden_dim
         self.field_kinds = tuple(field_kinds)
         self.views = nn.ModuleList(

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import TokenStates
-from legorec.nn.attention import AdditiveAttention
-from legorec.nn.conv import PackedConv1d
-from legorec.nn.dropout import Dropout
+from legorec.batch import TokenStates, check_field_kinds
 from legorec.nn.segments import Segments
-
-KINDS = ("text", "category", "categories", "number")
+from legorec.nn.text_view import TextView
 
 
 class CNNCatItemEncoder(nn.Module):
@@ -46,8 +42,7 @@ class CNNCatItemEncoder(nn.Module):
         attention_dim: int = 200,
     ) -> None:
         super().__init__()
-        if not field_kinds or not set(field_kinds) <= set(KINDS):
-            raise ValueError(f"`field_kinds` must be some of {', '.join(KINDS)}, got {list(field_kinds)}")
+        check_field_kinds(field_kinds)
         self.output_dim = sum(hidden_dim if kind == "text" else input_dim for kind in field_kinds)
         self.views = nn.ModuleList(
             TextView(input_dim, hidden_dim, kernel_size, dropout, attention_dim)
@@ -61,19 +56,6 @@ class CNNCatItemEncoder(nn.Module):
         return torch.cat(
             [view(*field) for view, field in zip(self.views, states.by_fields(), strict=True)], 1
         )
-
-
-class TextView(nn.Module):
-    def __init__(
-        self, input_dim: int, hidden_dim: int, kernel_size: int, dropout: float, attention_dim: int
-    ) -> None:
-        super().__init__()
-        self.conv = PackedConv1d(input_dim, hidden_dim, kernel_size)
-        self.dropout = Dropout(dropout)
-        self.pool = AdditiveAttention(hidden_dim, attention_dim)
-
-    def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
-        return self.pool.packed(self.dropout(torch.relu(self.conv(values_TE, rows))), rows)
 
 
 class MeanView(nn.Module):

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import TokenStates
+from legorec.batch import TokenStates, check_field_kinds
 from legorec.nn.attention import AdditiveAttention
-from legorec.nn.conv import PackedConv1d
-from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments
-
-KINDS = ("text", "category", "categories", "number")
+from legorec.nn.text_view import TextView
 
 
 class NAMLItemEncoder(nn.Module):
@@ -47,9 +44,7 @@ class NAMLItemEncoder(nn.Module):
         attention_dim: int = 200,
     ) -> None:
         super().__init__()
-        unknown = [kind for kind in field_kinds if kind not in KINDS]
-        if unknown or not field_kinds:
-            raise ValueError(f"`field_kinds` must be some of {', '.join(KINDS)}, got {list(field_kinds)}")
+        check_field_kinds(field_kinds)
         self.output_dim = hidden_dim
         self.views = nn.ModuleList(
             TextView(input_dim, hidden_dim, kernel_size, dropout, attention_dim)
@@ -69,19 +64,6 @@ class NAMLItemEncoder(nn.Module):
             return self.pool(vectors_NFD)
         present_NF = (states.lengths > 0).to(vectors_NFD.device, non_blocking=True)
         return self.pool(vectors_NFD, present_NF)
-
-
-class TextView(nn.Module):
-    def __init__(
-        self, input_dim: int, hidden_dim: int, kernel_size: int, dropout: float, attention_dim: int
-    ) -> None:
-        super().__init__()
-        self.conv = PackedConv1d(input_dim, hidden_dim, kernel_size)
-        self.dropout = Dropout(dropout)
-        self.pool = AdditiveAttention(hidden_dim, attention_dim)
-
-    def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
-        return self.pool.packed(self.dropout(torch.relu(self.conv(values_TE, rows))), rows)
 
 
 class CategoryView(nn.Module):
