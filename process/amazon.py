@@ -17,31 +17,28 @@ from __future__ import annotations
 
 import argparse
 import ast
-import gzip
 import html
 import json
 import math
 import re
 import warnings
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, last_left_out, liked_among_unmet, split_times
-from legorec.data.raw.readers import LINE, BadLines, InputError, RawFile, blocks, numbers_of, raw_file
+from legorec.data.raw.json_lines import by_name, json_columns, places, records, unpacked
+from legorec.data.raw.readers import InputError, numbers_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
-# A key of a JSON line and its text or number: within a text every quote is escaped, so no key stands there.
-PAIR = r'"%s"\s*:\s*(?:"([^"\\]*)"|(-?\d[\d.eE+-]*))'
 PRICE = re.compile(r"\$?\s*([\d,]*\.?\d+)")
 PICTURE = re.compile(r'<img\b.*?\balt="([^"]*)"')
 FIELDS = (
@@ -59,48 +56,8 @@ KINDS = {
 TYPES = {column.name: KINDS[column.kind] for column in FIELDS}
 
 
-def unpacked(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file, gzip or plain, in blocks, with the number of each block's first line."""
-    file = raw_file(path)
-    with file.open() as stream:
-        if stream.read(2) == b"\x1f\x8b":
-            file = RawFile(str(path), lambda: cast(IO[bytes], gzip.open(path)))
-    try:
-        yield from blocks(file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise InputError(f"{path}: damaged or cut short ({problem}); fetch it again") from None
-
-
-def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
-    """Some keys of JSON lines, as texts, block by block; no line becomes a Python object."""
-    bad = BadLines(str(path))
-    for number, text in unpacked(path):
-        lines = pl.Series("line", [text]).str.split("\n").explode().str.strip_chars()
-        frame = lines.to_frame().with_row_index(LINE, number).filter(lines != "")
-        line = pl.col("line").str
-        found = {key: line.extract(PAIR % key, 1).fill_null(line.extract(PAIR % key, 2)) for key in keys}
-        part = frame.select(pl.col(LINE).cast(pl.Int64), **found)
-        wrong = part.filter(pl.any_horizontal(pl.all().is_null()) | ~frame["line"].str.ends_with("}"))
-        bad.add(wrong[LINE], f"it must hold {', '.join(keys)}")
-        if not bad.count:
-            yield part
-    bad.raise_any()
-
-
-def records(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file, one at a time: JSON lines, or those of 2014, which are Python literals."""
-    bad = BadLines(str(path))
-    for number, text in unpacked(path):
-        for place, line in enumerate(text.split("\n"), number):
-            if (found := literal(line.strip() or "{}")) is None:
-                bad.add(pl.Series([place]), "it must be a JSON object, or a Python literal as in 2014")
-            elif found:
-                yield found
-    bad.raise_any()
-
-
 def literal(line: str) -> dict[str, Any] | None:
-    """The object of a line, which is read and never run; None where it holds none."""
+    """The object of a line, JSON or Python literal, which is read and never run; None where it holds none."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -135,7 +92,7 @@ def read_reviews(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
         keys = ("user_id", "parent_asin", "rating", "timestamp")
     parts = []
     for path in args.reviews:
-        for frame in writer.progress.track(columns(path, *keys), f"reading {path.name}"):
+        for frame in writer.progress.track(json_columns(path, *keys), f"reading {path.name}"):
             user, item = (pl.col(key).cast(pl.Categorical) for key in keys[:2])
             rating, time = (numbers_of(frame, key, str(path)) for key in keys[2:])
             parts.append(frame.select(user=user, item=item, rating=rating, time=time.cast(pl.Int64)))
@@ -149,8 +106,9 @@ def read_items(args: argparse.Namespace, wanted: set[str], writer: StoreWriter) 
     """The fields of some items by their ids; an item that comes again is kept as it stood first."""
     found: dict[str, dict[str, Any]] = {}
     left_out: Counter[str] = Counter()
+    rule = "it must be a JSON object, or a Python literal as in 2014"
     for path in args.meta:
-        for record in writer.progress.track(records(path), f"reading {path.name}"):
+        for record in writer.progress.track(records(path, literal, rule), f"reading {path.name}"):
             key = str(record.get("parent_asin" if args.year == 2023 else "asin", ""))
             left_out["items that came again (the first is kept)"] += key in found
             left_out["items without an id"] += not key
@@ -200,20 +158,6 @@ def number_of(price: Any) -> float | None:
         return float(price) if math.isfinite(price) else None
     found = PRICE.fullmatch(str(price).strip())
     return float(found[1].replace(",", "")) if found else None
-
-
-def places(column: pl.Series, among: pl.Series) -> np.ndarray:
-    """Where each Categorical value stands among some of them; -1 where it is none of these."""
-    codes, own = column.to_physical().to_numpy(), among.to_physical().to_numpy()
-    table = np.full(max(codes.max(initial=0), own.max(initial=0)) + 1, -1)
-    table[own] = np.arange(len(own))
-    return table[codes]
-
-
-def by_name(values: pl.Series) -> pl.Series:
-    """Distinct Categorical values by their names: the order of codes depends on what was read before."""
-    distinct = values.unique()
-    return distinct.gather(distinct.cast(pl.String).arg_sort())
 
 
 def core(pairs: pl.DataFrame, least: int) -> pl.DataFrame:

@@ -19,12 +19,10 @@ as they stand.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,68 +30,48 @@ import polars as pl
 from legorec.data.ragged import offsets_of
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_left_out
-from legorec.data.raw.readers import LINE, BadLines, InputError, RawFile, blocks, numbers_of, raw_file
+from legorec.data.raw.json_lines import by_name, extracted, json_columns, places, records, unpacked
+from legorec.data.raw.readers import LINE, BadLines, InputError, numbers_of
 from legorec.data.store import rows_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
 CLOCK = "%a %b %d %H:%M:%S %z %Y"
 POOL_ITEM_USERS = 5  # of a book, before users are drawn
-# A key of a JSON line and its text or number: within a text quotes are escaped, so no key stands there.
-PAIR = r'"%s"\s*:\s*(?:"([^"\\]*)"|(-?\d[\d.eE+-]*))'
 CELL = r"^(?:[^,]*,){%d}([^,]*)()"
-
-
-def unpacked(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file, gzip or plain, in blocks, with the number of each block's first line."""
-    file = raw_file(path)
-    with file.open() as stream:
-        if stream.read(2) == b"\x1f\x8b":
-            file = RawFile(str(path), lambda: cast(IO[bytes], gzip.open(path)))
-    try:
-        yield from blocks(file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise InputError(f"{path}: damaged or cut short ({problem}); fetch it again") from None
 
 
 def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
     """Some keys of JSON lines, or columns of a CSV, as texts, block by block; no line is a Python object."""
-    bad, end = BadLines(str(path)), "}"
-    patterns = {key: PAIR % key for key in keys}
     yield pl.DataFrame(schema={LINE: pl.Int64} | dict.fromkeys(keys, pl.String))  # of an empty file
-    for number, text in unpacked(path):
-        lines = pl.Series("line", [text]).str.split("\n").explode().str.strip_chars()
-        frame = lines.to_frame().with_row_index(LINE, number).filter(lines != "")
-        if number == 1 and text.lstrip()[:1] not in ("{", ""):
-            header, end = lines[0].split(","), ""
-            if missing := [key for key in keys if key not in header]:
-                raise InputError(f"{path}: neither JSON lines nor a CSV with a column '{missing[0]}'")
-            patterns = {key: CELL % header.index(key) for key in keys}
-            frame = frame[1:]
-        line = pl.col("line").str
-        found = {key: line.extract(one, 1).fill_null(line.extract(one, 2)) for key, one in patterns.items()}
-        part = frame.select(pl.col(LINE).cast(pl.Int64), **found)
-        wrong = part.filter(pl.any_horizontal(pl.all().is_null()) | ~frame["line"].str.ends_with(end))
-        bad.add(wrong[LINE], f"it must hold {', '.join(keys)}")
-        if not bad.count:
-            yield part
-    bad.raise_any()
+    header = csv_header(path)
+    if header is None:
+        yield from json_columns(path, *keys)
+        return
+    if missing := [key for key in keys if key not in header]:
+        raise InputError(f"{path}: neither JSON lines nor a CSV with a column '{missing[0]}'")
+    yield from extracted(path, {key: CELL % header.index(key) for key in keys}, skip_lines=1)
 
 
-def records(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
-    """The objects of JSON lines, one at a time."""
-    bad = BadLines(str(path))
-    for number, text in unpacked(path):
-        for place, line in enumerate(text.split("\n"), number):
-            try:
-                found = json.loads(line.strip() or "{}")
-            except ValueError:
-                found = None
-            if isinstance(found, dict) and found.keys() >= set(needed):
-                yield found
-            elif line.strip():
-                bad.add(pl.Series([place]), f"it must be a JSON object with {' and '.join(needed)}")
-    bad.raise_any()
+def csv_header(path: Path) -> list[str] | None:
+    """The names of a CSV's columns; None of JSON lines and of an empty file."""
+    text = next(unpacked(path), (1, ""))[1]
+    if text.lstrip()[:1] in ("{", ""):
+        return None
+    return text.partition("\n")[0].strip().split(",")
+
+
+def with_keys(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines, one at a time, each of which must hold some keys."""
+
+    def parse(line: str) -> dict[str, Any] | None:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) and found.keys() >= set(needed) else None
+
+    return records(path, parse, f"it must be a JSON object with {' and '.join(needed)}")
 
 
 def read_log(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
@@ -130,20 +108,6 @@ def book_ids(names: pl.Series, book_map: Path | None) -> pl.Series:
         return names.cast(pl.String)
     pairs = pl.concat(columns(book_map, "book_id_csv", "book_id"))
     return names.cast(pl.String).replace_strict(pairs["book_id_csv"], pairs["book_id"], default="")
-
-
-def places(column: pl.Series, among: pl.Series) -> np.ndarray:
-    """Where each Categorical value stands among some of them; -1 where it is none of these."""
-    codes, own = column.to_physical().to_numpy(), among.to_physical().to_numpy()
-    table = np.full(max(codes.max(initial=0), own.max(initial=0)) + 1, -1)
-    table[own] = np.arange(len(own))
-    return table[codes]
-
-
-def by_name(values: pl.Series) -> pl.Series:
-    """Distinct Categorical values by their names: the order of codes depends on what was read before."""
-    distinct = values.unique()
-    return distinct.gather(distinct.cast(pl.String).arg_sort())
 
 
 def select(log: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
@@ -193,7 +157,7 @@ def read_books(args: argparse.Namespace, wanted: pl.Series, writer: StoreWriter)
     found: dict[str, dict[str, Any]] = {}
     again, ids, track = 0, set(wanted), writer.progress.track
     for path in args.books:
-        for book in track(records(path, "book_id", "title"), f"reading {path.name}"):
+        for book in track(with_keys(path, "book_id", "title"), f"reading {path.name}"):
             if (key := str(book["book_id"])) in ids:
                 again += key in found
                 texts = {name: str(book.get(name) or "") for name in ("title", "description")}
@@ -203,10 +167,10 @@ def read_books(args: argparse.Namespace, wanted: pl.Series, writer: StoreWriter)
                 found.setdefault(key, {**texts, "authors": authors})
     writer.dropped("books that came again (the first is kept)", again)
     if args.authors:
-        names = {each["author_id"]: each["name"] for each in records(args.authors, "author_id", "name")}
+        names = {each["author_id"]: each["name"] for each in with_keys(args.authors, "author_id", "name")}
         for fields in found.values():
             fields["authors"] = [names.get(author, author) for author in fields["authors"]]
-    for each in records(args.genres, "book_id", "genres") if args.genres else ():
+    for each in with_keys(args.genres, "book_id", "genres") if args.genres else ():
         if each["book_id"] in ids:
             found[each["book_id"]]["genres"] = list(each["genres"])
     types: dict[str, Any] = {"title": pl.String, "description": pl.String}
