@@ -1,0 +1,278 @@
+"""EB-NeRD (news of Ekstra Bladet, RecSys Challenge 2024) to a data store.
+
+    python process/ebnerd.py --source ebnerd_small --split time --out data/EB-NeRD-small
+
+The folder holds articles.parquet and, in train/ and validation/, behaviors.parquet and history.parquet. The
+impressions of train/ are the training; those of validation/ are divided:
+--split time: the earlier half is dev, the later one test; equal moments stay together.
+--split once: they are drawn half for dev and half for test, as process/mind.py does with its --dev.
+--split given: all are dev, and with --test FOLDER the impressions of FOLDER/test/ are the test; where they
+    have no article_ids_clicked, as those of the challenge, their labels are unknown.
+An impression has as history what history.parquet of its folder holds of the user, oldest first.
+--grow_history adds what the user clicked in earlier impressions of that folder. Nothing in a history is of
+the moment of its impression or later.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from legorec.data.ragged import Ragged
+from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
+from legorec.data.raw.holdout import split_times
+from legorec.data.raw.readers import InputError, need_columns, raw_file
+from legorec.data.writing.columns import Column, list_parts
+from legorec.data.writing.writer import StoreWriter
+
+ROWS = 1_000_000  # impressions in memory at a time; the large set has 12 million
+USER, MOMENT, SHOWN, CLICKED = "user_id", "impression_time", "article_ids_inview", "article_ids_clicked"
+READ, READ_AT = "article_id_fixed", "impression_time_fixed"
+ARTICLE = "article_id"
+FIELDS = (
+    *(Column(name, "text") for name in ("title", "subtitle", "body")),
+    Column("category", "category", "category_str"),
+    *(Column(name, "category") for name in ("sentiment_label", "premium")),
+    *(Column(name, "categories") for name in ("subcategory", "topics")),
+)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """What users clicked, in order of user, then time; ids are rows."""
+
+    user: np.ndarray
+    item: np.ndarray
+    second: np.ndarray
+
+    @classmethod
+    def sort(cls, user: np.ndarray, item: np.ndarray, second: np.ndarray) -> Clicks:
+        """Bring clicks into order; ties keep theirs. Unknown ids (-1) are left out."""
+        order = np.lexsort((second, user))
+        order = order[(user[order] >= 0) & (item[order] >= 0)]
+        return cls(user[order], item[order], second[order])
+
+    def lists(self, num_users: int) -> Ragged:
+        """The clicks of every user."""
+        return Ragged.from_lengths(self.item, np.bincount(self.user, minlength=num_users))
+
+    def before(self, user: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """How many clicks users had made before some moments; what is at the same moment is not before."""
+        moments = np.concatenate([self.second, second])
+        first = int(moments.min(initial=0))
+        width = int(moments.max(initial=0)) - first + 1
+        click, wanted = self.user * width + self.second - first, user * width + second - first
+        return np.searchsorted(click, wanted) - np.searchsorted(click, user * width)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A folder of impressions: who and when, in the order of its file. Users are rows, -1 in no history."""
+
+    name: str
+    folder: Path
+    user: np.ndarray
+    second: np.ndarray
+    labelled: bool
+
+
+def scan(path: Path, *columns: str) -> pl.LazyFrame:
+    """Some columns of a Parquet file, unread.
+
+    Raises:
+        InputError: it is missing, no Parquet, or lacks a column.
+    """
+    raw_file(path)
+    try:
+        table = pl.scan_parquet(path)
+        schema = table.collect_schema()
+    except Exception as problem:  # polars has an exception for each way to fail
+        raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
+    need_columns(pl.DataFrame(schema=schema), columns, str(path))
+    return table.select(columns)
+
+
+def seconds_of(column: pl.Series, path: Path) -> np.ndarray:
+    """Moments in seconds."""
+    if not isinstance(column.dtype, pl.Datetime):
+        raise InputError(f"{path}: column '{column.name}' must hold times, got {column.dtype}")
+    if missing := column.null_count():
+        raise InputError(f"{path}: column '{column.name}' must hold times; {missing:,} of them are missing")
+    return column.dt.epoch("s").to_numpy()
+
+
+def read_articles(folders: Sequence[Path]) -> tuple[pl.DataFrame, int]:
+    """The articles of all folders, each once, as it stood first; and how often one came again changed."""
+    names = [ARTICLE, *(column.source or column.name for column in FIELDS)]
+    lists = [column.name for column in FIELDS if column.kind == "categories"]
+    types = [pl.col(name).cast(pl.List(pl.String) if name in lists else pl.String) for name in names]
+    articles = pl.concat(
+        [scan(each / "articles.parquet", *names).select(types).collect() for each in folders]
+    )
+    first = articles.unique(ARTICLE, keep="first", maintain_order=True)
+    return first, articles.unique().height - first.height
+
+
+def read_users(folder: Path) -> pl.Series:
+    """The users of a folder who have a history."""
+    path = folder / "history.parquet"
+    users = scan(path, USER).collect()[USER].cast(pl.String)
+    if twice := len(users) - users.n_unique():
+        example = users.filter(users.is_duplicated())[0]
+        raise InputError(f"{path}: a user must have one row; {twice:,} rows are another, e.g. of '{example}'")
+    return users
+
+
+def read_log(writer: StoreWriter, name: str, folder: Path, users: pl.Series, labelled: bool) -> Log:
+    """Who and when of the impressions. A user of no history in the folder is unknown, and counted."""
+    path, known = folder / "behaviors.parquet", read_users(folder)
+    columns = (USER, MOMENT, SHOWN, *[CLICKED] * labelled)
+    frame = scan(path, *columns).select(USER, MOMENT).collect()
+    if not len(frame):
+        raise InputError(f"{path}: it holds no impressions")
+    ids = frame[USER].cast(pl.String)
+    rows = rows_among(users, known)
+    row = ids.replace_strict(known, rows, default=-1, return_dtype=pl.Int64).to_numpy()
+    writer.missing.add(name, "user ids", row, ids)
+    return Log(name, folder, row, seconds_of(frame[MOMENT], path), labelled)
+
+
+def rows_among(users: pl.Series, ids: pl.Series) -> pl.Series:
+    """The rows of ids that are among the users."""
+    return ids.replace_strict(users, pl.int_range(len(users), eager=True), return_dtype=pl.Int64)
+
+
+def read_history(writer: StoreWriter, log: Log, users: pl.Series) -> Clicks:
+    """The clicks that history.parquet holds."""
+    path = log.folder / "history.parquet"
+    frame = scan(path, USER, READ, READ_AT).collect()
+    item, lengths = list_parts(frame[READ])
+    moments, others = list_parts(frame[READ_AT])
+    if wrong := int((lengths != others).sum()):
+        raise InputError(
+            f"{path}: '{READ}' and '{READ_AT}' must be equally long; in {wrong:,} of {len(frame):,} rows "
+            "they are not"
+        )
+    user = np.repeat(rows_among(users, frame[USER].cast(pl.String)).to_numpy(), lengths)
+    rows = writer.item_rows(log.name, item, "item ids in histories")
+    return Clicks.sort(user, rows, seconds_of(moments, path))
+
+
+def grown(writer: StoreWriter, log: Log, clicks: Clicks) -> Clicks:
+    """The clicks of the histories, and those that the impressions of the folder were answered with."""
+    frame = scan(log.folder / "behaviors.parquet", CLICKED).collect()
+    item, lengths = list_parts(frame[CLICKED])
+    rows = writer.item_rows(log.name, item, "item ids in grown histories")
+    new = (np.repeat(log.user, lengths), rows, np.repeat(log.second, lengths))
+    return Clicks.sort(*map(np.concatenate, zip((clicks.user, clicks.item, clicks.second), new, strict=True)))
+
+
+def write_log(
+    writer: StoreWriter, log: Log, users: pl.Series, part: np.ndarray, names: Sequence[str], grow: bool
+) -> None:
+    """The impressions of a folder: ``part`` says which of the splits ``names`` each is in."""
+    writer.progress.say(f"{log.name}: history.parquet")
+    clicks = read_history(writer, log, users)
+    known = log.user >= 0
+    whole = np.bincount(clicks.user, minlength=len(users))[log.user[known]]
+    later = whole - clicks.before(log.user[known], log.second[known])
+    writer.dropped(f"clicks of a history that are not before the impression ({log.name})", later.sum())
+    if grow and log.labelled:
+        clicks = grown(writer, log, clicks)
+    stop = clicks.before(np.maximum(log.user, 0), log.second)
+    writer.sequences(clicks.lists(len(users)))
+    starts = range(0, len(log.user), ROWS)
+    for start in writer.progress.track(starts, f"{log.name}: behaviors.parquet"):
+        candidates, labels = read_candidates(writer, log, start)
+        here = slice(start, start + len(candidates))
+        offered = candidates.values >= 0
+        for number, split in enumerate(names):
+            rows = np.flatnonzero(part[here] == number)
+            if not len(rows):
+                continue
+            marks = Ragged(offered, candidates.offsets).take(rows).values
+            chosen = candidates.take(rows).keep(marks)
+            own = None if labels is None else Ragged(labels, candidates.offsets).take(rows).values[marks]
+            user, second = log.user[here][rows], log.second[here][rows]
+            writer.windows(
+                split, user, np.zeros_like(user), stop[here][rows], chosen,
+                own,  # type: ignore[arg-type]  # None says that labels are unknown, as in `impressions`
+                second,
+            )  # fmt: skip
+
+
+def read_candidates(writer: StoreWriter, log: Log, start: int) -> tuple[Ragged, np.ndarray | None]:
+    """Candidates of some impressions, -1 where unknown, and their labels where the folder has clicks."""
+    columns = (SHOWN, *[CLICKED] * log.labelled)
+    frame = scan(log.folder / "behaviors.parquet", *columns).slice(start, ROWS).collect()
+    flat, lengths = list_parts(frame[SHOWN])
+    shown = Ragged.from_lengths(writer.item_rows(log.name, flat, "item ids in candidates"), lengths)
+    if not log.labelled:
+        return shown, None
+    flat, lengths = list_parts(frame[CLICKED])
+    item = writer.item_rows(log.name, flat, "item ids in clicks")
+    width = writer.num_items + 1
+    clicked = (np.repeat(np.arange(len(frame)), lengths) * width + item)[item >= 0]
+    offered = shown.rows * width + np.where(shown.values < 0, width - 1, shown.values)
+    unseen = int((~np.isin(clicked, offered)).sum())
+    writer.dropped(f"clicks on articles that were not in view ({log.name})", unseen)
+    return shown, np.isin(offered, clicked).astype(np.uint8)
+
+
+def halves(log: Log, split: str, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """In which of the named splits each impression of validation is."""
+    if split == "given":
+        return np.zeros(len(log.user), np.int64), ("dev",)
+    if split == "time":
+        return split_times(log.second, (0.0, 0.5, 0.5)) - 1, ("dev", "test")
+    order = np.random.default_rng(seed).permutation(len(log.user))
+    part = np.empty(len(order), dtype=np.int64)
+    part[order] = np.arange(len(order)) >= len(order) // 2
+    return part, ("dev", "test")
+
+
+def write(writer: StoreWriter, args: argparse.Namespace) -> None:
+    """Everything into the store."""
+    folders = {name: args.source / name for name in ("train", "validation")}
+    sources = [args.source]
+    if args.test:
+        folders["test"] = args.test / "test"
+        sources += [args.test] if (args.test / "articles.parquet").exists() else []
+    writer.progress.say("reading articles.parquet")
+    articles, changed = read_articles(sources)
+    writer.dropped("articles that came again with other content (the first is kept)", changed)
+    writer.items(articles, FIELDS, ARTICLE)
+    users = pl.concat([read_users(folder) for folder in folders.values()]).unique(maintain_order=True)
+    writer.users(pl.DataFrame({"id": users}))
+    for name, folder in folders.items():
+        # Only the challenge's own test may come without clicks.
+        path = folder / "behaviors.parquet"
+        labelled = name != "test" or CLICKED in pl.read_parquet_schema(raw_file(path).label)
+        log = read_log(writer, name, folder, users, labelled)
+        whole = np.zeros(len(log.user), np.int64), (name,)
+        part, names = halves(log, args.split, args.seed) if name == "validation" else whole
+        write_log(writer, log, users, part, names, args.grow_history)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = store_arguments(__doc__)
+    parser.add_argument("--source", type=Path, metavar="FOLDER", required=True, help="a bundle, unpacked")
+    parser.add_argument("--test", type=Path, metavar="FOLDER", help="the test set of the challenge, unpacked")
+    parser.add_argument("--split", choices=("time", "once", "given"), default="time", help="of validation")
+    parser.add_argument("--grow_history", action="store_true", help="add clicks of the folder made before")
+    args = parser.parse_args(arguments)
+    if args.test and args.split != "given":
+        raise InputError(f"--split {args.split} makes dev and test of validation; leave --test out")
+    with open_writer(args, "ebnerd", "split", "grow_history") as writer:
+        write(writer, args)
+    print_counts(args.out)
+
+
+if __name__ == "__main__":
+    run(main)
