@@ -138,7 +138,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--patience", type=int, default=2, help="epochs without a better dev gauc")
     parser.add_argument("--lr", type=float, default=2e-3, help="of word-level and id models")
     parser.add_argument("--llama", type=Path, default=Path("weights/smollm2"), help="a small LLaMA")
-    parser.add_argument("--lm_steps", type=int, default=200)
+    parser.add_argument("--lm_steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=2023)
     parser.add_argument("--again", action="store_true", help="train finished runs again")
     parser.add_argument("--runs", type=Path, default=Path("runs/named-models"))

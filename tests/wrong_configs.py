@@ -39,7 +39,7 @@ WRONG_FILES = [
     ("exp.yaml", "ndcg@10", "ndcg", "exp.yaml:5", "exp.metrics.1", "takes a whole number k >= 1"),
     ("exp.yaml", "ndcg@10", "GAUC", "exp.yaml:5", "exp.metrics.1", "'gauc' is named twice"),
     ("exp.yaml", "mode: train_test", "mode: test", "exp.yaml", "exp.load", "is needed where exp.mode is 'test'"),
-    ("exp.yaml", "accepts", "load: runs/x\naccepts", "exp.yaml:4", "exp.load", "is read in the modes dev, test, export and latency only"),
+    ("exp.yaml", "accepts", "load: runs/x\naccepts", "exp.yaml:4", "exp.load", "is read in the modes dev, test, predict, export and latency only"),
     ("exp.yaml", "tt-${model.name}", "../../x", "exp.yaml:2", "exp.name", "it names a folder, got '../../x'"),
     ("data.yaml", "train: train", "dev:", "data.yaml:7", "data.splits.dev", "must be text, got None"),
     ("data.yaml", "title@words", "a/b", "data.yaml:4", "data.fields.a/b", "a field is named like"),

@@ -10,6 +10,7 @@ from legorec.recipes.cache import cache
 from legorec.recipes.experiment import experiment
 from legorec.recipes.export import export
 from legorec.recipes.latency import latency
+from legorec.recipes.predict import predict
 from legorec.recipes.session import choose_device, run_path
 from legorec.recipes.size import size
 
@@ -28,6 +29,7 @@ RECIPES: Mapping[str, Recipe] = {
     "size": size,
     "latency": latency,
     "export": export,
+    "predict": predict,
 }
 
 

@@ -14,6 +14,7 @@ from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
 OPTIONAL = ("user_plugin",)  # kinds of bricks that a model may do without
+PAIRS = (".csv", ".tsv", ".parquet")
 
 
 def read_command_line(argv: list[str]) -> Settings:
@@ -45,6 +46,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
     if exp:
         _judge_load(exp, composition)
         _judge_mode(exp, composition)
+        _judge_predict(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
         _judge_repeats(exp.baselines, "exp.baselines", composition)
     if data and embed and model:
@@ -91,14 +93,14 @@ def _judge_plain(tree: dict[str, Any], place: str, composition: Composition) -> 
 
 def _judge_load(exp: ExpSettings, composition: Composition) -> None:
     place, message = "exp.load", ""
-    if exp.mode in ("dev", "test", "export", "latency"):
+    if exp.mode in ("dev", "test", "predict", "export", "latency"):
         if exp.load is None and exp.mode != "latency":
             message = f"is needed where exp.mode is {exp.mode!r}: the folder of a trained run"
         elif exp.load is not None and not os.path.isdir(exp.load):
             message = f"no folder {exp.load}; it is the folder of a trained run"
     elif exp.load is not None:
         message = (
-            "is read in the modes dev, test, export and latency only, "
+            "is read in the modes dev, test, predict, export and latency only, "
             f"got {exp.load!r} where exp.mode is {exp.mode!r}"
         )
     if message and not composition.is_unresolved(place):
@@ -110,11 +112,39 @@ def _judge_mode(exp: ExpSettings, composition: Composition) -> None:
     problems = []
     if exp.mode == "cache" and exp.cache is None:
         problems.append(("cache", "is needed where exp.mode is 'cache', as in {layers: [-1, -2]}"))
-    for block, modes in (("cache", ("cache", "size")), ("latency", ("latency",))):
+    owners = {"cache": ("cache", "size"), "latency": ("latency",), "predict": ("predict",)}
+    for block, modes in owners.items():
         if exp.mode not in modes and getattr(exp, block) is not None:
             problems.append((block, f"is read in mode {' and '.join(modes)} only, exp.mode is {exp.mode!r}"))
     for block, message in problems:
         place = f"exp.{block}"
+        if not composition.is_unresolved(place):
+            composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_predict(exp: ExpSettings, composition: Composition) -> None:
+    """What is to be scored can be one thing only, and only some of it in MIND's format."""
+    asked, problems = exp.predict, []
+    if asked is None:
+        return
+    if asked.pairs is not None:
+        for key in ("split", "top_k"):
+            if (value := getattr(asked, key)) is not None:
+                message = f"must be null where exp.predict.pairs names what is scored, got {value!r}"
+                problems.append((key, message))
+        if not asked.pairs.endswith(PAIRS):
+            message = f"must be a file that ends in {', '.join(PAIRS)}, got {asked.pairs!r}"
+            problems.append(("pairs", message))
+        elif not os.path.isfile(asked.pairs):
+            problems.append(("pairs", missing_file(asked.pairs, PAIRS)))
+    elif asked.max_missing:
+        problems.append(("max_missing", f"is read with exp.predict.pairs only, got {asked.max_missing}"))
+    for key in ("pairs", "top_k") if asked.format == "mind" else ():
+        if (value := getattr(asked, key)) is not None:
+            message = "must be null where exp.predict.format is 'mind', which ranks the candidates of a split"
+            problems.append((key, f"{message}; got {value!r}"))
+    for key, message in problems:
+        place = f"exp.predict.{key}"
         if not composition.is_unresolved(place):
             composition.problems.append(Problem(composition.where(place), place, message))
 

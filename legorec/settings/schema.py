@@ -221,17 +221,32 @@ class LatencySettings(Strict):
     candidates: Positive = 20
 
 
+class PredictSettings(Strict):
+    """What is scored: a split's candidates, with ``top_k`` all items for its users, or a file's ``pairs``.
+
+    Where a split is needed null is ``test``. ``mind`` is the format of that leaderboard. ``max_missing`` is
+    the share of the users, items and clicks of ``pairs`` that may be unknown.
+    """
+
+    split: Literal["train", "dev", "test"] | None = None
+    format: Literal["parquet", "csv", "mind"] = "parquet"
+    top_k: Positive | None = None
+    pairs: Text | None = None
+    max_missing: float = Field(default=0.0, ge=0, le=1)
+
+
 class ExpSettings(Strict):
     """The ``exp`` layer."""
 
     name: SafeName
-    mode: Literal["train", "dev", "test", "train_test", "cache", "size", "latency", "export"]
+    mode: Literal["train", "dev", "test", "train_test", "predict", "cache", "size", "latency", "export"]
     accepts: list[Text] = []
     load: Text | None = None
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     cache: CacheSettings | None = None
     latency: LatencySettings | None = None
+    predict: PredictSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
     baselines: list[Literal["random", "popularity"]] = ["random", "popularity"]
 

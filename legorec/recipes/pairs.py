@@ -1,0 +1,106 @@
+"""Pairs of user and item from a file, as impressions to rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from legorec.data.evaluation import Impressions
+from legorec.data.files import nearest
+from legorec.data.histories import Histories
+from legorec.data.ragged import Ragged
+from legorec.data.raw.readers import LINE, need_columns, read_table
+from legorec.data.store import Interactions
+from legorec.data.writing.columns import list_parts
+from legorec.data.writing.missing import MissingIds
+from legorec.recipes.assemble import Data
+from legorec.recipes.export import latest_spans
+
+COLUMNS = ("user", "item", "history")
+
+
+class Pairs(NamedTuple):
+    """What a file asks for."""
+
+    table: pl.DataFrame  # its columns
+    impressions: Impressions  # one for each user, and history where one is given; items that are in the store
+    row: np.ndarray  # (R,) of the table, for each candidate of the impressions
+    counts: dict[str, int]
+
+
+def read_pairs(file: Path, data: Data, max_missing: float) -> Pairs:
+    """The pairs of a CSV, TSV or Parquet file with the columns ``user`` and ``item``, raw ids.
+
+    A column ``history`` holds item ids, oldest first, joined by spaces (in Parquet also as lists); without it
+    a user has the latest stored history, see ``latest_spans``. Where ``max_missing`` lets unknown ids pass,
+    an unknown user is a stranger, an unknown item has no score, and one of a history is left out.
+
+    Raises:
+        ValueError: the file is missing or malformed or empty, a column is missing or unknown, or a larger
+            share of the users, items or clicks than ``max_missing`` is not in the store.
+    """
+    table = _columns(file)
+    users, items = data.store.users.index(table["user"]), data.store.items.index(table["item"])
+    missing = MissingIds(max_missing)
+    missing.add(file.name, "users", users, table["user"])
+    missing.add(file.name, "items", items, table["item"])
+    # The rows of one user, or of one user and history, are an impression, named by the first of them.
+    first, impression = np.unique(_first_alike(table), return_inverse=True)
+    if "history" in table.columns:
+        texts = table["history"].gather(first).str.split(" ")
+        clicked = texts.list.eval(pl.element().filter(pl.element() != ""))
+        ids, lengths = list_parts(clicked)
+        rows = data.store.items.index(ids)
+        missing.add(file.name, "clicks", rows, ids)
+        given = Ragged.from_lengths(rows, lengths).keep(rows >= 0)
+        clicks, spans = given.values, np.stack([given.offsets[:-1], given.offsets[1:]], axis=1)
+    else:
+        clicks, latest = data.store.histories, np.append(latest_spans(data), -1)[users[first]]
+        spans = np.where(latest[:, None] >= 0, np.append(data.store.spans, [[0, 0]], axis=0)[latest], 0)
+    missing.check()
+    known = np.flatnonzero(items >= 0)
+    if not len(known):
+        raise ValueError(f"{file}: none of its {len(table):,} items is in {data.store.path}")
+    row = known[np.argsort(impression[known], kind="stable")]
+    candidates = Ragged.from_lengths(
+        items[row].astype(np.int32), np.bincount(impression[known], minlength=len(first))
+    )
+    asked = Interactions(
+        user=users[first].astype(np.int32),
+        span=np.arange(len(first)),  # of a user's own: an encoded history belongs to one
+        candidates=candidates,
+        labels=np.zeros(len(row), dtype=np.uint8),
+        ids=None,
+        time=None,
+        labelled=False,
+    )
+    histories = Histories(clicks, spans, data.settings.history.max_length)
+    counts = {f"unknown_{place}": count["missing"] for place, count in missing.manifest()[file.name].items()}
+    counts["without_history"] = int((spans[:, 1] == spans[:, 0]).sum())
+    return Pairs(table, Impressions(asked, histories, data.num_items), row, counts)
+
+
+def _columns(file: Path) -> pl.DataFrame:
+    """The columns of a file as text."""
+    table = read_table(file)
+    table = table.drop(LINE) if LINE in table.columns else table
+    need_columns(table, COLUMNS[:2], str(file))
+    for name in table.columns:
+        if name not in COLUMNS:
+            raise ValueError(f"{file}: a column '{name}' is not known; {nearest(name, COLUMNS)}")
+    if not len(table):
+        raise ValueError(f"{file}: it holds no pair")
+    given = [name for name in COLUMNS if name in table.columns]
+    if "history" in given and isinstance(table.schema["history"], pl.List):
+        joined = pl.col("history").cast(pl.List(pl.String)).list.join(" ")
+        table = table.with_columns(joined)
+    return table.select(pl.col(given).cast(pl.String).fill_null(""))
+
+
+def _first_alike(table: pl.DataFrame) -> np.ndarray:
+    """(n,) for each row the first one with the same user and, where there is one, the same history."""
+    keys = [name for name in table.columns if name != "item"]
+    return table.with_row_index("#row").select(pl.col("#row").first().over(keys)).to_series().to_numpy()

@@ -1,0 +1,239 @@
+"""What a trained run says of impressions, of pairs, or of the whole store for each user, as files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from legorec.data.evaluation import Impressions
+from legorec.data.files import flush
+from legorec.processes import ALONE, Processes
+from legorec.recipes.assemble import Data, build_model, open_data
+from legorec.recipes.evaluate import watched
+from legorec.recipes.pairs import Pairs, read_pairs
+from legorec.recipes.session import Session, choose_device, open_session
+from legorec.recipes.submission import ARCHIVE, TEXT, candidate_ranks, check_submission, write_submission
+from legorec.recipes.top_items import last_histories, top_items
+from legorec.recipes.trained import load_best
+from legorec.recommender import Recommender
+from legorec.scorers.clicks import rank
+from legorec.settings.schema import PredictSettings
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+FILES = {"parquet": ["predictions.parquet"], "csv": ["predictions.csv"], "mind": [TEXT, ARCHIVE]}
+PARTIAL = "predict.tmp-"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A table, some columns of which hold rows of ``names`` in place of raw ids, which take more room."""
+
+    table: pl.DataFrame
+    names: Mapping[str, pl.Series] = field(default_factory=dict)
+
+    def lazy(self) -> pl.LazyFrame:
+        """The table with raw ids, which are looked up block by block while it is written."""
+        return self.table.lazy().with_columns(_named(column, ids) for column, ids in self.names.items())
+
+    def num_bytes(self) -> int:
+        """The size of the table with raw ids in memory; a file is about as large, or smaller."""
+        lengths = [
+            ids.str.len_bytes().to_numpy()[self.table[name].to_numpy()] for name, ids in self.names.items()
+        ]
+        return int(self.table.estimated_size() + sum(int(each.sum()) for each in lengths))
+
+
+def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
+    """Score what ``exp.predict`` asks for with the best epoch of ``exp.load``, into the run folder.
+
+    The candidates of a split (``predictions.parquet`` or ``.csv``, or ``prediction.txt`` and ``.zip`` in
+    MIND's format), the ``top_k`` best items of the store for each user of a split, or the pairs of a file.
+    The files appear when all are written, and ``metrics.json`` behind them. Several processes share the work,
+    and the first one writes.
+
+    Raises:
+        ValueError: something the user can mend; scores that are NaN.
+        OSError: the disk is full, or may not be written.
+        Interrupted: the process was asked to stop; none of the files is there.
+    """
+    asked = settings.exp.predict or PredictSettings()
+    split = asked.split or "test"
+    with processes.agreeing():
+        device = choose_device(settings.device, processes)
+        data = open_data(settings, [] if asked.pairs else [split])
+        pairs = read_pairs(Path(asked.pairs), data, asked.max_missing) if asked.pairs else None
+        stored = getattr(data.settings.splits, split)
+        if pairs is None and not len(data.impressions(split)):
+            raise ValueError(f"{data.store.path}: split '{stored}' holds no impression")
+        if asked.format == "mind":
+            check_submission(data.store, stored)
+        model = build_model(settings, data, device).eval()
+        loaded = load_best(Path(settings.exp.load or ""), model, settings, data)
+    with open_session(settings, processes) as session:
+        session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
+        if pairs is not None:
+            found = of_pairs(model, pairs, settings, session)
+        elif asked.top_k is not None:
+            found = of_users(model, data, split, asked.top_k, settings, session)
+        else:
+            found = of_split(model, data, split, settings, session)
+        with processes.agreeing():
+            if processes.is_first:
+                write(session.folder.path, found, asked.format, data, stored)
+        metrics: dict[str, Any] = {"files": FILES[asked.format], "rows": len(found.table)}
+        metrics |= {"split": stored} if pairs is None else {"pairs": asked.pairs, **pairs.counts}
+        session.folder.write_metrics({"predict": metrics})
+        for name in FILES[asked.format]:
+            session.log(f"wrote {session.folder.path / name}: {len(found.table):,} scores")
+        return {"predict": metrics}
+
+
+def of_split(model: Recommender, data: Data, split: str, settings: Settings, session: Session) -> Predictions:
+    """The candidates of a split in stored order; ranks within the impression, ties in stored order."""
+    impressions = data.impressions(split)
+    shown = impressions.interactions
+    score = _ranked(model, impressions, split, settings, session)
+    row = shown.candidates.rows
+    table = pl.DataFrame(
+        {
+            "impression": row.astype(np.uint32),
+            "user": np.asarray(shown.user, dtype=np.uint32)[row],
+            "item": np.asarray(shown.candidates.values, dtype=np.uint32),
+            "score": score,
+            "rank": candidate_ranks(shown.candidates, score),
+        }
+    )
+    names = _names(data)
+    return Predictions(table, names | ({} if shown.ids is None else {"impression": shown.ids.series()}))
+
+
+def of_pairs(model: Recommender, pairs: Pairs, settings: Settings, session: Session) -> Predictions:
+    """The rows of a file as they stand there; ranks among those of one user, and history where one is given.
+
+    A row whose item is not in the store has neither score nor rank.
+    """
+    score = _ranked(model, pairs.impressions, "pairs", settings, session)
+    count = len(pairs.table)
+    scores, ranks = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.uint32)
+    scores[pairs.row] = score
+    ranks[pairs.row] = candidate_ranks(pairs.impressions.interactions.candidates, score)
+    known = np.zeros(count, dtype=bool)
+    known[pairs.row] = True
+    values = pl.DataFrame({"score": scores, "rank": ranks})
+    return Predictions(
+        pairs.table.hstack(values.select(pl.when(pl.Series(known)).then(pl.all())).get_columns())
+    )
+
+
+def of_users(
+    model: Recommender, data: Data, split: str, k: int, settings: Settings, session: Session
+) -> Predictions:
+    """The ``k`` best items of the store for each user of a split, best first; clicked ones are left out."""
+    users, spans = last_histories(data, data.impressions(split).interactions)
+    top = top_items(model, data, users, spans, k, settings, session)
+    _check(top.score)
+    left = np.isfinite(top.score) | (top.score > 0)  # all but -inf: an item that was clicked
+    place = np.broadcast_to(np.arange(1, top.score.shape[1] + 1, dtype=np.uint32), left.shape)
+    table = pl.DataFrame(
+        {
+            "user": np.repeat(users, left.sum(1)).astype(np.uint32),
+            "item": top.item[left].astype(np.uint32),
+            "score": top.score[left],
+            "rank": place[left],
+        }
+    )
+    return Predictions(table, _names(data))
+
+
+def _ranked(
+    model: Recommender, impressions: Impressions, title: str, settings: Settings, session: Session
+) -> np.ndarray:
+    """(R,) the scores of all candidates, as in evaluation."""
+    evaluation = settings.exp.evaluation
+    with watched(title, impressions, session) as advance:
+        ranking = rank(
+            model,
+            impressions,
+            fast=evaluation.fast,
+            batch_size=evaluation.batch_size,
+            item_page_size=evaluation.item_page_size,
+            bf16=settings.exp.policy.precision == "bf16",
+            progress=advance,
+            processes=session.processes,
+        )
+    _check(ranking.score)
+    return ranking.score
+
+
+def _check(score: np.ndarray) -> None:
+    if num_nan := int(np.isnan(score).sum()):
+        raise ValueError(
+            f"{num_nan:,} of {score.size:,} scores are NaN and cannot be ranked; look for what made "
+            "them in the weights of --load, or try --precision fp32"
+        )
+
+
+def _names(data: Data) -> dict[str, pl.Series]:
+    return {"user": data.store.users.ids.series(), "item": data.store.items.ids.series()}
+
+
+def _named(column: str, ids: pl.Series) -> pl.Expr:
+    return pl.col(column).map_batches(ids.gather, return_dtype=pl.String, is_elementwise=True)
+
+
+def write(folder: Path, found: Predictions, form: str, data: Data, split: str) -> None:
+    """Put predictions into a folder, all files or none; those of an earlier run are replaced.
+
+    Args:
+        split: as the store names it, where the candidates of one were scored.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
+    """
+    with _all_or_none(folder) as partial:
+        if form == "mind":
+            shown = data.store.interactions(split)
+            write_submission(partial, shown, found.table["rank"].to_numpy())
+        else:
+            _write_table(found, partial / FILES[form][0])
+
+
+def _write_table(found: Predictions, file: Path) -> None:
+    table = found.lazy()
+    try:
+        if file.suffix == ".csv":
+            table.sink_csv(file)
+        else:
+            table.sink_parquet(file)
+    except (OSError, pl.exceptions.PolarsError) as problem:
+        needed = f"it needs about {found.num_bytes():,} bytes"
+        raise OSError(f"{file}: could not be written, {needed} ({problem})") from None
+
+
+@contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A folder to write files into, which are moved into ``folder`` when all went well."""
+    for left_over in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = folder / f"{PARTIAL}{os.getpid()}"
+    partial.mkdir()
+    try:
+        yield partial
+        files = sorted(partial.iterdir())
+        for file in files:
+            flush(file)
+        for file in files:
+            os.replace(file, folder / file.name)
+        flush(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
