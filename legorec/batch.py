@@ -62,15 +62,14 @@ class Clicks:
 
     vectors: Tensor  # (B, H, D) of the clicked items
     mask: Tensor  # (B, H) True where a click exists
-    items: Tensor  # (B, H) rows of the catalogue
+    items: Tensor | None  # (B, H) rows of the catalogue, where a brick reads them
     user: Tensor  # (B,) rows of the user table, -1 for a user that is not in it
     states: TokenStates | None = None  # of the clicked items, B * H rows, where a brick reads them
 
     def of(self, users: Tensor) -> Clicks:
         """The clicks of some users (R,), in that order, for scoring; without token states."""
-        vectors, mask, items, user = (
-            each.index_select(0, users) for each in (self.vectors, self.mask, self.items, self.user)
-        )
+        vectors, mask, user = (each.index_select(0, users) for each in (self.vectors, self.mask, self.user))
+        items = None if self.items is None else self.items.index_select(0, users)
         return Clicks(vectors, mask, items, user)
 
 

@@ -95,6 +95,11 @@ class Recommender(nn.Module):
         return bool(set(self._predictor_extras) - {"candidate_items", "candidate_mask"})
 
     @property
+    def reads_candidates(self) -> bool:
+        """Whether the predictor looks at more of the candidates than their vectors."""
+        return bool({"candidate_items", "candidate_mask"} & set(self._predictor_extras))
+
+    @property
     def reads_rows(self) -> bool:
         """Whether a brick looks up clicked or shown items by their rows in the catalogue."""
         by_row = {"click_items", "candidate_items", "states"}
@@ -192,11 +197,11 @@ class Recommender(nn.Module):
             states = every.take(history.masked_fill(~mask, -1).flatten())
         else:
             vectors = self.encode_items(batch.items)
-        items = batch.items.to(vectors.device, non_blocking=True)
+        reads_items = "click_items" in {*self._user_extras, *self._predictor_extras}
         clicks = Clicks(
             vectors=gather_rows(vectors, batch.history),
             mask=batch.history_mask,
-            items=items[batch.history],
+            items=batch.items.to(vectors.device, non_blocking=True)[batch.history] if reads_items else None,
             user=batch.user,
             states=states,
         )

@@ -27,11 +27,10 @@ from legorec.recipes.memory import (
     weight_bytes,
 )
 from legorec.recommender import Recommender
+from legorec.registry import NUM_TENSORS
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
-
-BRICKS = ("source", "item_encoder", "user_encoder", "user_plugin", "predictor")
 
 
 def size(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def figures(settings: Settings) -> dict[str, Any]:
         "activations": activation_bytes(model, step, bf16=bf16) + further_rows(model.source, step, bf16),
         "states": resident_bytes(settings, data, model.source),
     }
-    bricks = {name: getattr(model, name) for name in BRICKS if getattr(model, name) is not None}
+    bricks = {name: getattr(model, name) for name in NUM_TENSORS if getattr(model, name) is not None}
     return {
         "parameters": {name: count(brick) for name, brick in (bricks | {"total": model}).items()},
         "language_model": lm,

@@ -22,7 +22,7 @@ from legorec.recipes.assemble import Data, checkpoint_of
 if TYPE_CHECKING:
     from legorec.settings import Settings
 
-BRICKS = ("source", "item_encoder", "user_encoder", "user_plugin", "predictor")
+BRICKS = tuple(registry.NUM_TENSORS)
 ITEM_IDS, USER_IDS = "items/ids.safetensors", "users/ids.safetensors"
 LANGUAGE_MODEL = "language model"
 PLACES = ("checkpoint", "cache", "memory_gb")  # where things lie; what they hold is held against digests

@@ -129,10 +129,12 @@ def _fast(
             candidates = gather_rows(table, torch.from_numpy(position[shown]).to(device))
             # With one candidate a row these copies would be far larger than all else on the page.
             history = clicks.of(own) if model.reads_history else None
-            items, mask = torch.from_numpy(shown.astype(np.int64)), torch.from_numpy(candidate_mask)
-            scores = model.score(
-                users.index_select(0, own), candidates, history, items.to(device), mask.to(device)
-            )
+            shown_BK: tuple[Tensor, ...] = ()
+            if model.reads_candidates:
+                shown_BK = tuple(
+                    torch.from_numpy(each).to(device) for each in (shown.astype(np.int64), candidate_mask)
+                )
+            scores = model.score(users.index_select(0, own), candidates, history, *shown_BK)
             yield place[candidate_mask], _flat(scores, candidate_mask, device)
 
     for turn, page in processes.turns(len(bounds) - 1):

@@ -46,7 +46,7 @@ def judge_offers(
         reading = [kind for kind, name in names.items() if offer in find(kind, name).offered]
         if given and not reading and "?" not in known:  # a misspelt brick may be the one
             message = f"is read by no brick of this model; these read it: {_readers(offer)}"
-            composition.problems.append(Problem(composition.where(place), place, message))
+            _note_at(place, message, composition)
         if reading and not given:
             _note(reading[0], f"{names[reading[0]]!r} needs `{place}`, {way}", composition)
 
@@ -62,9 +62,7 @@ def judge_paging(model: ModelSettings, exp: ExpSettings, composition: Compositio
     if exp.policy.item_page_size and name != "?" and "states" in extras(find("user_encoder", name)):
         message = f"must be 0 with the user encoder {name!r}, which reads the tokens of the whole batch"
         place = "exp.policy.item_page_size"
-        composition.problems.append(
-            Problem(composition.where(place), place, f"{message}, got {exp.policy.item_page_size}")
-        )
+        _note_at(place, f"{message}, got {exp.policy.item_page_size}", composition)
 
 
 def judge_export(model: ModelSettings, exp: ExpSettings, composition: Composition) -> None:
@@ -73,7 +71,7 @@ def judge_export(model: ModelSettings, exp: ExpSettings, composition: Compositio
     if exp.mode == "export" and name != "?" and gives(find("user_encoder", name)) == "clicks":
         message = f"must not be 'export' with the user encoder {name!r}: its users are no vectors but clicks"
         place = "exp.mode"
-        composition.problems.append(Problem(composition.where(place), place, message))
+        _note_at(place, message, composition)
 
 
 def _judge_disagreement(
@@ -88,6 +86,9 @@ def _judge_disagreement(
 
 
 def _note(place: str, message: str, composition: Composition) -> None:
-    where = f"model.{place}" if "." in place else f"model.{place}.name"
+    _note_at(f"model.{place}" if "." in place else f"model.{place}.name", message, composition)
+
+
+def _note_at(where: str, message: str, composition: Composition) -> None:
     if not composition.is_unresolved(where):
         composition.problems.append(Problem(composition.where(where), where, message))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import pickle
 import random
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from legorec.data.safe_pickle import load_pickle
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice, encode
 from legorec.data.writing.columns import Column
@@ -32,9 +32,7 @@ def test_export_keeps_a_store(tmp_path: Path) -> None:
     assert_same(Store.open(store), again)
     main(["export", "--store", str(tmp_path / "again"), "--out", str(tmp_path / "twice")])
     for name in ("users", "train", "valid"):
-        one, two = (
-            pickle.loads((tmp_path / place / name / "data.pkl").read_bytes()) for place in ("depots", "twice")
-        )
+        one, two = (load_pickle(tmp_path / place / name / "data.pkl") for place in ("depots", "twice"))
         assert one == two
 
 
@@ -48,8 +46,8 @@ def test_export_keeps_numbers_and_every_tokenization(tmp_path: Path) -> None:
     main(
         ["export", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "short"), "--max_history", "1"]
     )
-    data = pickle.loads((tmp_path / "short" / "users" / "data.pkl").read_bytes())
-    whole = pickle.loads((tmp_path / "d" / "users" / "data.pkl").read_bytes())
+    data = load_pickle(tmp_path / "short" / "users" / "data.pkl")
+    whole = load_pickle(tmp_path / "d" / "users" / "data.pkl")
     assert data["history"] == [row[-1:] for row in whole["history"]] != whole["history"]
     assert whole["neg"] != [] and all(set(row) <= set(range(5)) for row in whole["neg"])
 
@@ -194,7 +192,7 @@ def test_users_of_several_histories_keep_their_names(tmp_path: Path) -> None:
         writer.users(pl.DataFrame({"id": ["u", "u_1", "alone"]}))
         writer.impressions("train", TRAIN.with_columns(user=pl.lit("u")))
     main(["export", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "d")])
-    keys = pickle.loads((tmp_path / "d" / "users" / "user_id.vocab").read_bytes())
+    keys = load_pickle(tmp_path / "d" / "users" / "user_id.vocab")
     assert keys == ["u", "u__1", "u__2", "u_1", "alone"]
     source = [part for name in ("items", "users", "train") for part in (f"--{name}", tmp_path / "d" / name)]
     assert_same(Store.open(tmp_path / "store"), imported(tmp_path / "again", *source))
