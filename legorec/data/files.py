@@ -20,7 +20,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -97,6 +99,29 @@ def save_json(path: Path, value: Any) -> None:
 def canonical(value: Any) -> bytes:
     """The bytes of a JSON value, the same for equal values."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def all_or_none(folder: Path, prefix: str) -> Iterator[Path]:
+    """A folder to write files into, which are moved into ``folder`` when all went well.
+
+    Args:
+        prefix: of its name; what an earlier process left under it is removed.
+    """
+    for left_over in folder.glob(f"{prefix}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = folder / f"{prefix}{os.getpid()}"
+    partial.mkdir()
+    try:
+        yield partial
+        files = sorted(partial.iterdir())
+        for file in files:
+            flush(file)
+        for file in files:
+            os.replace(file, folder / file.name)
+        flush(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

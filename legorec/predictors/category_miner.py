@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from legorec.nn.fused import gather_rows
+from legorec.nn.interests import join_scores
 from legorec.nn.sizes import check_positive
 
 if TYPE_CHECKING:
@@ -82,11 +83,7 @@ class CategoryMINERPredictor(nn.Module):
         scores_BKM = self._interest_scores(
             candidates_BKD, mask, clicks, click_weights, self._similarity(click_items, candidate_items)
         )
-        if self.gate is None:
-            return scores_BKM.amax(2) if self.aggregation == "max" else scores_BKM.mean(2)
-        logits_BKM = candidates_BKD @ F.gelu(self.gate(user_BMD)).transpose(1, 2)
-        wide = torch.promote_types(logits_BKM.dtype, torch.float32)
-        return (logits_BKM.softmax(2, dtype=wide) * scores_BKM).sum(2)
+        return join_scores(scores_BKM, self.gate, self.aggregation, user_BMD, candidates_BKD)
 
     def _interest_scores(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from legorec.nn.interests import join_scores
 
 
 class MINERPredictor(nn.Module):
@@ -32,8 +32,4 @@ class MINERPredictor(nn.Module):
     def forward(self, user_BMD: Tensor, candidates_BKD: Tensor) -> Tensor:
         """(B, K)"""
         scores_BKM = candidates_BKD @ user_BMD.transpose(1, 2)
-        if self.gate is None:
-            return scores_BKM.amax(2) if self.aggregation == "max" else scores_BKM.mean(2)
-        logits_BKM = candidates_BKD @ F.gelu(self.gate(user_BMD)).transpose(1, 2)
-        wide = torch.promote_types(logits_BKM.dtype, torch.float32)
-        return (logits_BKM.softmax(2, dtype=wide) * scores_BKM).sum(2)
+        return join_scores(scores_BKM, self.gate, self.aggregation, user_BMD, candidates_BKD)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from legorec.batch import Clicks
-from legorec.data.files import flush
+from legorec.data.files import all_or_none
 from legorec.engine.progress import bar
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data, build_model, open_data
@@ -146,23 +144,12 @@ def write(folder: Path, vectors: dict[str, Tensor], data: Data) -> None:
     Raises:
         OSError: the disk is full, or may not be written.
     """
-    for left_over in folder.glob(f"{PARTIAL}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial = folder / f"{PARTIAL}{os.getpid()}"
-    partial.mkdir()
-    try:
+    with all_or_none(folder, PARTIAL) as partial:
         for name, table in (("item", data.store.items), ("user", data.store.users)):
             _save(partial / f"{name}s.safetensors", vectors[name].float())
             table.ids.series().to_frame().write_parquet(partial / f"{name}_ids.parquet")
-        files = sorted(partial.iterdir())
-        for file in files:
+        for file in partial.iterdir():
             file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
-            flush(file)
-        for file in files:
-            os.replace(file, folder / file.name)
-        flush(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _joined(pages: Iterable[Tensor]) -> Tensor:

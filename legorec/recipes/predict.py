@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from legorec.data.evaluation import Impressions
-from legorec.data.files import flush
+from legorec.data.files import all_or_none
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data, build_model, open_data
 from legorec.recipes.evaluate import watched
@@ -200,7 +197,7 @@ def write(folder: Path, found: Predictions, form: str, data: Data, split: str) -
     Raises:
         OSError: the disk is full, or may not be written.
     """
-    with _all_or_none(folder) as partial:
+    with all_or_none(folder, PARTIAL) as partial:
         if form == "mind":
             shown = data.store.interactions(split)
             write_submission(partial, shown, found.table["rank"].to_numpy())
@@ -218,22 +215,3 @@ def _write_table(found: Predictions, file: Path) -> None:
     except (OSError, pl.exceptions.PolarsError) as problem:
         needed = f"it needs about {found.num_bytes():,} bytes"
         raise OSError(f"{file}: could not be written, {needed} ({problem})") from None
-
-
-@contextmanager
-def _all_or_none(folder: Path) -> Iterator[Path]:
-    """A folder to write files into, which are moved into ``folder`` when all went well."""
-    for left_over in folder.glob(f"{PARTIAL}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial = folder / f"{PARTIAL}{os.getpid()}"
-    partial.mkdir()
-    try:
-        yield partial
-        files = sorted(partial.iterdir())
-        for file in files:
-            flush(file)
-        for file in files:
-            os.replace(file, folder / file.name)
-        flush(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.sizes import check_positive
+from legorec.nn.user_table import known_users
 
 
 class CaserUserEncoder(nn.Module):
@@ -78,10 +79,7 @@ class CaserUserEncoder(nn.Module):
         seen.append(self.vertical(image_BLD.transpose(1, 2)).flatten(1))
         z_BD = torch.relu(self.dense(self.dropout(torch.cat(seen, 1))))
         z_BD = torch.where(mask_BH.any(1, keepdim=True), z_BD, 0.0)
-        known_B1 = (user >= 0).unsqueeze(1)
-        if self.training and self.mask_rate:
-            known_B1 = known_B1 & (torch.rand(known_B1.shape, device=user.device) >= self.mask_rate)
-        user_BD = gather_rows(self.users, user.clamp(min=0)) * known_B1
+        user_BD = known_users(self.users, user, self.mask_rate if self.training else 0.0)
         return self.join(torch.cat([z_BD, user_BD], 1))
 
     def _latest(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from legorec.nn.fused import gather_rows
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.user_table import known_users
 
 
 class LSTURUserEncoder(nn.Module):
@@ -55,10 +55,7 @@ class LSTURUserEncoder(nn.Module):
             mask_BH: True where a click exists.
             user: (B,) rows of the user table, -1 for a user that is not in it.
         """
-        known_B1 = (user >= 0).unsqueeze(1)
-        if self.training and self.mask_rate:
-            known_B1 = known_B1 & (torch.rand(known_B1.shape, device=user.device) >= self.mask_rate)
-        long_BD = gather_rows(self.users, user.clamp(min=0)) * known_B1
+        long_BD = known_users(self.users, user, self.mask_rate if self.training else 0.0)
         if self.join is None:
             return self.clicks(clicks_BHD, mask_BH, long_BD)[1]
         _, short_BD = self.clicks(clicks_BHD, mask_BH)
