@@ -73,13 +73,14 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
         items       tokens x (E + sum over the layers of source and item encoder of (in + out))
         vectors     N x D
         users       B x H x (D + sum over the layers of the user encoder of (in + out))
-        candidates  B x K x D
+        candidates  B x K x (D + sum over the layers of the predictor of (in + out))
 
     ``tokens`` are those of the largest page where items are encoded in pages, of all ``N`` items of the batch
     otherwise; ``E`` is the width of the token states, ``B`` examples, ``H`` history, ``K`` candidates, ``D``
-    the item width. A value takes the bytes of the layer's weights, under ``bf16`` autocast two at most. With
-    gradient checkpointing a language model keeps what goes into each of its layers, and all of one of them;
-    where nothing is trained in it or before it, nothing.
+    the item width; a predictor that reads the history has ``H`` rows for each candidate. A value takes the
+    bytes of the layer's weights, under ``bf16`` autocast two at most. With gradient checkpointing a language
+    model keeps what goes into each of its layers, and all of one of them; where nothing is trained in it or
+    before it, nothing.
 
     Norms and residual sums are not counted: the input that several layers share is, for each of them. Left
     out are padding, the weights of ``eager`` attention, workspace of kernels and the backward pass's own.
@@ -96,10 +97,13 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
     of_token += _kept(source, bf16, left_out) + _kept(encoder, bf16, left_out)
     vector = encoder.output_dim * wide
     of_click = vector + _kept(model.user_encoder, bf16)
+    # A predictor that reads the history sees every click beside every candidate.
+    beside = step.history if model.reads_history else 1
+    of_candidate = vector + beside * _kept(model.predictor, bf16)
     return (
         step.tokens * of_token
         + step.items * vector
-        + step.examples * (step.history * of_click + step.candidates * vector)
+        + step.examples * (step.history * of_click + step.candidates * of_candidate)
     )
 
 
