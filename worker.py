@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
+
+from legorec.signals import STOPPED, Watch, leave
 
 if TYPE_CHECKING:
     from legorec.processes import Processes
@@ -30,9 +33,9 @@ def main(argv: list[str]) -> int:
         print(note, file=sys.stderr)
     try:
         return _main(argv, processes)
-    except KeyboardInterrupt:  # before the run's own handlers: nothing was begun
+    except KeyboardInterrupt:  # of a program that calls this one
         if processes.is_first:
-            print("stopped; nothing was written", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
 
 
@@ -94,7 +97,16 @@ def _to_resume(settings: Settings) -> str:
     return " and --resume true" + (" in place of --overwrite true" if settings.overwrite else "")
 
 
+def _told(number: int, again: bool) -> None:
+    leave(number, STOPPED if os.environ.get("RANK", "0") == "0" else "")
+
+
 if __name__ == "__main__":
-    # A shell starts background jobs with Ctrl-C ignored, and `kill -INT` would be ignored with it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main(sys.argv[1:]))
+    # To the process's end; a run has a watch of its own while it is open. Also where a shell starts it in the
+    # background, with Ctrl-C ignored: `kill -INT` would be ignored with it.
+    Watch(_told).__enter__()
+    status = main(sys.argv[1:])
+    if status > 128:
+        sys.stdout.flush()
+        leave(status - 128)  # at once: torch may keep the interpreter from its end for seconds
+    sys.exit(status)

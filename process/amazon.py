@@ -34,8 +34,9 @@ import polars as pl
 
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, last_left_out, liked_among_unmet, split_times
-from legorec.data.raw.json_lines import by_name, json_columns, places, records, unpacked
-from legorec.data.raw.readers import InputError, numbers_of
+from legorec.data.raw.json_lines import by_name, json_columns, places, records
+from legorec.data.raw.lines import InputError, unpacked
+from legorec.data.raw.readers import numbers_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 

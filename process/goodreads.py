@@ -30,15 +30,15 @@ import polars as pl
 from legorec.data.ragged import offsets_of
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_left_out
-from legorec.data.raw.json_lines import by_name, extracted, json_columns, places, records, unpacked
-from legorec.data.raw.readers import LINE, BadLines, InputError, numbers_of
+from legorec.data.raw.json_lines import by_name, json_columns, places, records
+from legorec.data.raw.lines import InputError, packed_file, unpacked
+from legorec.data.raw.readers import LINE, BadLines, numbers_of, read_rows
 from legorec.data.store import rows_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
 CLOCK = "%a %b %d %H:%M:%S %z %Y"
 POOL_ITEM_USERS = 5  # of a book, before users are drawn
-CELL = r"^(?:[^,]*,){%d}([^,]*)()"
 
 
 def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
@@ -50,7 +50,8 @@ def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
         return
     if missing := [key for key in keys if key not in header]:
         raise InputError(f"{path}: neither JSON lines nor a CSV with a column '{missing[0]}'")
-    yield from extracted(path, {key: CELL % header.index(key) for key in keys}, skip_lines=1)
+    for frame in read_rows(packed_file(path), header, ",", skip_lines=1):
+        yield frame.select(LINE, *keys)
 
 
 def csv_header(path: Path) -> list[str] | None:
@@ -67,7 +68,7 @@ def with_keys(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
     def parse(line: str) -> dict[str, Any] | None:
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) and found.keys() >= set(needed) else None
 

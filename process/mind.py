@@ -19,7 +19,8 @@ import polars as pl
 
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import SPLITS, split_times
-from legorec.data.raw.readers import LINE, BadLines, InputError, RawFile, find_file, read_frame, read_rows
+from legorec.data.raw.lines import InputError, RawFile, find_file
+from legorec.data.raw.readers import LINE, BadLines, read_frame, read_rows
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
@@ -88,29 +89,34 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
 def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
     """The impressions, in the splits that --split asks for."""
     if args.split == "time":
-        frame = read_whole(args.train)
-        part = split_times(frame["time"].to_numpy(), args.shares)
-        add_parts(writer, frame, part, SPLITS)
+        parts, time = laid_aside(writer, args.train)
+        add_parts(writer, parts, split_times(time, args.shares), SPLITS)
         return
     add_whole(writer, "train", args.train)
     if args.split == "once":
-        frame = read_whole(args.dev)
-        order = np.random.default_rng(args.seed).permutation(len(frame))
-        part = np.empty(len(frame), dtype=np.int64)
-        part[order] = np.arange(len(frame)) >= len(frame) // 2
-        add_parts(writer, frame, part, ("dev", "test"))
+        parts, time = laid_aside(writer, args.dev)
+        order = np.random.default_rng(args.seed).permutation(len(time))
+        part = np.empty(len(time), dtype=np.int64)
+        part[order] = np.arange(len(time)) >= len(time) // 2
+        add_parts(writer, parts, part, ("dev", "test"))
         return
     for split, source in (("dev", args.dev), ("test", args.test)):
         if source is not None:
             add_whole(writer, split, source)
 
 
-def read_whole(source: Path) -> pl.DataFrame:
-    """All impressions of a folder in one frame."""
-    frames = list(read_behaviors(find_file(source, "behaviors.tsv")))
-    if not frames:
+def laid_aside(writer: StoreWriter, source: Path) -> tuple[list[Path], np.ndarray]:
+    """All impressions of a folder in files, block by block, and their times: what divides them is known when
+    all were read, and a large log does not fit into memory."""
+    parts, times = [], []
+    frames = read_behaviors(find_file(source, "behaviors.tsv"))
+    for number, frame in enumerate(writer.progress.track(frames, "reading behaviors.tsv")):
+        parts.append(writer.scratch / f"behaviors-{number}")
+        frame.write_ipc(parts[-1], compression="lz4")
+        times.append(frame["time"].to_numpy())
+    if not times:
         raise InputError(f"{source}: behaviors.tsv holds no impressions")
-    return pl.concat(frames)
+    return parts, np.concatenate(times)
 
 
 def add_whole(writer: StoreWriter, split: str, source: Path) -> None:
@@ -122,12 +128,16 @@ def add_whole(writer: StoreWriter, split: str, source: Path) -> None:
         raise InputError(f"{source}: behaviors.tsv holds no impressions")
 
 
-def add_parts(writer: StoreWriter, frame: pl.DataFrame, part: np.ndarray, names: Sequence[str]) -> None:
-    """One frame as several splits; every split keeps the order of the file."""
+def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, names: Sequence[str]) -> None:
+    """What was laid aside as several splits; every split keeps the order of the file."""
     for number, split in enumerate(names):
-        if (part == number).any():
-            writer.progress.say(f"{split}: behaviors.tsv")
-            writer.impressions(split, frame.filter(pl.Series(part == number)))
+        start = 0
+        for path in writer.progress.track(parts, f"{split}: behaviors.tsv"):
+            frame = pl.read_ipc(path)
+            chosen = part[start : start + len(frame)] == number
+            start += len(frame)
+            if chosen.any():
+                writer.impressions(split, frame.filter(pl.Series(chosen)))
 
 
 def check(args: argparse.Namespace) -> None:

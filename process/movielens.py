@@ -19,7 +19,8 @@ import polars as pl
 
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, labelled_lists, last_left_out, liked_among_unmet, split_times
-from legorec.data.raw.readers import InputError, first_line, need_columns, numbers_of, raw_file, read_frame
+from legorec.data.raw.lines import InputError, raw_file
+from legorec.data.raw.readers import first_line, need_columns, numbers_of, read_frame
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 

@@ -23,7 +23,8 @@ import polars as pl
 
 from legorec.data.ragged import Ragged
 from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
-from legorec.data.raw.readers import InputError, need_columns, numbers_of, raw_file
+from legorec.data.raw.lines import InputError, raw_file
+from legorec.data.raw.readers import need_columns, numbers_of
 from legorec.data.writing.columns import Column, list_parts
 from legorec.data.writing.writer import StoreWriter
 
@@ -154,8 +155,10 @@ def dev_users(args: argparse.Namespace, users: pl.Series) -> pl.Series:
     return named
 
 
-def add_split(writer: StoreWriter, split: str, rows: pl.DataFrame, lengths: np.ndarray, group: str) -> None:
-    """Rows as the impressions of a split, with the user's whole history."""
+def add_split(
+    writer: StoreWriter, split: str, rows: pl.DataFrame, lengths: np.ndarray, group: str
+) -> np.ndarray:
+    """Rows as the impressions of a split, with the user's whole history; returns the users."""
     user, item = writer.user_rows(split, rows["user"]), writer.item_rows(split, rows["item"])
     if group == "user":
         # The users in order of their first rows, and the rows of each in the order of the file.
@@ -171,6 +174,7 @@ def add_split(writer: StoreWriter, split: str, rows: pl.DataFrame, lengths: np.n
     stop = np.where(owner < 0, 0, lengths[owner])
     labels = rows["label"].to_numpy()[order][known]
     writer.windows(split, owner, np.zeros_like(owner), stop, whole.keep(known), labels)
+    return owner[owner >= 0]
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
@@ -183,11 +187,14 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     rows = read_rows(args, "finetune.parquet")
     held = rows["user"].is_in(dev_users(args, rows["user"]).implode())
     parts = {"train": rows.filter(~held), "dev": rows.filter(held), "test": read_rows(args, "test.parquet")}
+    seen = []
     for split, part in parts.items():
         if not len(part):
             raise InputError(f"{args.source}: '{split}' would be empty; see --dev_users and --dev_share")
         writer.progress.say(f"{split}: {len(part):,} rows")
-        add_split(writer, split, part, lengths, args.group)
+        seen.append(add_split(writer, split, part, lengths, args.group))
+    unseen = np.delete(lengths, np.concatenate(seen))
+    writer.dropped("histories of users without an impression", int((unseen > 0).sum()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

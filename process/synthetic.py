@@ -12,7 +12,7 @@ median of 20 and a mean of 33.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,19 +127,20 @@ def item_frame(world: World, vocabulary: np.ndarray, rng: np.random.Generator) -
     )
 
 
-def draw_histories(world: World, longest: int, rng: np.random.Generator) -> tuple[Ragged, np.ndarray]:
-    """The clicks of every user, as rows of the store, and how many of them come before training."""
-    num_users = len(world.user_topics)
+def history_lengths(num_users: int, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """How many clicks every user has made before training, and in all."""
     lengths = np.round(rng.lognormal(np.log(20), 1.0, num_users)).astype(np.int64)
     lengths[rng.random(num_users) < 0.02] = 0
     lengths = np.minimum(lengths, longest)
-    later = rng.integers(0, 4, num_users)
-    parts = []
-    for start in range(0, num_users, CHUNK):
-        users = np.arange(start, min(start + CHUNK, num_users))
-        drawn = world.draw_clicks(np.repeat(users, (lengths + later)[users]), rng)
-        parts.append(world.item_name[drawn].astype(np.int32))
-    return Ragged.from_lengths(np.concatenate(parts), lengths + later), lengths
+    return lengths, lengths + rng.integers(0, 4, num_users)
+
+
+def draw_histories(world: World, lengths: np.ndarray, rng: np.random.Generator) -> Iterator[Ragged]:
+    """The clicks of every user, as rows of the store, in chunks of users."""
+    for start in range(0, len(lengths), CHUNK):
+        users = np.arange(start, min(start + CHUNK, len(lengths)))
+        drawn = world.draw_clicks(np.repeat(users, lengths[users]), rng)
+        yield Ragged.from_lengths(world.item_name[drawn].astype(np.int32), lengths[users])
 
 
 def add_impressions(
@@ -197,11 +198,10 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     )
     ids = pl.Series("id", np.arange(args.users)).cast(pl.String).str.pad_start(6, "0")
     writer.users(pl.DataFrame({"id": "U" + ids}))
-    clicks, stops = draw_histories(world, args.max_history, draws[2])
-    writer.sequences(clicks)
+    before, whole = history_lengths(args.users, args.max_history, draws[2])
+    writer.sequences(draw_histories(world, whole, draws[2]))
     held_out = args.held_out if args.held_out is not None else max(1, args.impressions // 10)
-    splits = [("train", args.impressions, stops), ("dev", held_out, clicks.lengths)]
-    splits.append(("test", held_out, clicks.lengths))
+    splits = [("train", args.impressions, before), ("dev", held_out, whole), ("test", held_out, whole)]
     for number, (split, count, visible) in enumerate(splits):
         day = START + number * 24 * HOUR
         add_impressions(writer, world, split, count, args.candidates, visible, day, draws[3 + number])

@@ -31,7 +31,8 @@ from legorec.data.raw.holdout import (
     liked_among_unmet,
     split_times,
 )
-from legorec.data.raw.readers import InputError, need_columns, numbers_of, read_table
+from legorec.data.raw.lines import InputError
+from legorec.data.raw.readers import need_columns, numbers_of, read_table
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 

@@ -22,7 +22,7 @@ import polars as pl
 
 from legorec.data.ragged import Ragged
 from legorec.data.raw.command import Arguments, print_counts, run
-from legorec.data.raw.readers import InputError
+from legorec.data.raw.lines import InputError
 from legorec.data.raw.unitok_depot import Depot, list_series
 from legorec.data.raw.unitok_export import PERSON, export
 from legorec.data.raw.unitok_fields import KINDS, choose_fields, table_of, tokenizers_of
@@ -31,6 +31,7 @@ from legorec.data.writing.progress import Progress
 from legorec.data.writing.writer import StoreWriter
 
 SPLITS = ("train", "dev", "test")
+CHUNK = 50_000  # impressions; each holds the names of its whole history while it is written
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,11 @@ def write_split(
     split: str,
     people: People,
     keys: tuple[str, str],
-) -> None:
-    """The rows of one depot of interactions; those of one user and group are an impression, in order."""
+) -> np.ndarray:
+    """The rows of one depot of interactions; those of one user and group are an impression, in order.
+
+    Returns: the rows of the users that have one.
+    """
     wanted = zip((args.item, args.user), keys, strict=True)
     item, user = (single(depot, name or key) for name, key in wanted)
     label, group = column_in(depot, args.label, "click"), column_in(depot, args.group, "imp") or user
@@ -103,13 +107,11 @@ def write_split(
     raw = depot.values(user).gather(first)
     row = rows_of(raw, people.keys)
     known, row = row >= 0, np.maximum(row, 0)
-    histories = people.histories.take(row)
     # A person may be known where this row of theirs is not: no other history may be taken for it.
     unknown = raw + " (no row of the users)"
     frame = pl.DataFrame(
         {
             "user": people.persons.gather(row).zip_with(pl.Series(known), unknown),
-            "history": list_series(histories.keep(np.repeat(known, histories.lengths)), people.words),
             "candidates": lists(depot.values(item).gather(order), lengths),
         }
     )
@@ -117,7 +119,13 @@ def write_split(
         frame = frame.with_columns(labels=lists(labels_of(depot, label).gather(order), lengths))
     if group != user:
         frame = frame.with_columns(id=depot.values(group).gather(first))
-    writer.impressions(split, frame)
+    for start in range(0, max(1, len(frame)), CHUNK):
+        part = slice(start, start + CHUNK)
+        histories = people.histories.take(row[part])
+        histories = histories.keep(np.repeat(known[part], histories.lengths))
+        history = list_series(histories, people.words)
+        writer.impressions(split, frame[part].with_columns(history=history))
+    return row[known]
 
 
 def single(depot: Depot, name: str) -> str:
@@ -158,8 +166,10 @@ def read(args: argparse.Namespace) -> None:
         with StoreWriter(args.out, made_with, where, args.max_missing, args.overwrite, progress) as writer:
             writer.items(*table_of(items, choices, tokenizers, own_vocabularies=True))
             people = write_users(writer, args, users)
-            for split, depot in splits.items():
-                write_split(writer, args, depot, split, people, (items.key, users.key))
+            keys = (items.key, users.key)
+            seen = [write_split(writer, args, depot, split, people, keys) for split, depot in splits.items()]
+            unseen = np.delete(people.histories.lengths, np.concatenate(seen))
+            writer.dropped("histories of users without an impression", int((unseen > 0).sum()))
     print_counts(args.out)
 
 

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+import tests.no_network  # noqa: F401 - of all tests, R23
 from legorec import registry
 from tests.runs import arguments, finish, write_store
 

@@ -195,7 +195,7 @@ def test_item_vector_does_not_depend_on_its_company(name):
 
 
 @pytest.mark.parametrize("name", of("item_encoder"))
-def test_item_without_tokens_is_zero(name):
+def test_r19_item_without_tokens_is_zero(name):
     encoder = construct("item_encoder", name)
     whole = states(name)
     lengths = whole.lengths.clone()
@@ -233,7 +233,7 @@ def test_user_vector_does_not_depend_on_padding(name):
 
 
 @pytest.mark.parametrize("name", of("user_encoder"))
-def test_empty_history_is_zero(name):
+def test_r19_empty_history_is_zero(name):
     """Zero, or finite where the encoder knows the user besides."""
     encoder = construct("user_encoder", name)
     knows = "user" in registry.extras(registry.find("user_encoder", name))

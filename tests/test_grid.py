@@ -163,7 +163,7 @@ def rank_both_ways(model: Recommender) -> None:
     fast = rank(model, impressions, batch_size=4, item_page_size=1)
     slow = rank(model, impressions, batch_size=4, fast=False)
     assert np.isfinite(fast.score).all()
-    np.testing.assert_allclose(fast.score, slow.score, rtol=1e-4, atol=1e-4)
+    assert np.abs(fast.score - slow.score).max() <= 1e-5
 
 
 def said(chosen: Combination) -> str:
@@ -171,7 +171,7 @@ def said(chosen: Combination) -> str:
 
 
 @pytest.mark.parametrize("chosen", a_few(36), ids=said)
-def test_some_combinations_train_and_rank(chosen: Combination) -> None:
+def test_r15_some_combinations_train_and_rank(chosen: Combination) -> None:
     model = Bricks(*chosen[:2]).model(chosen)
     take_a_step(model, chosen[-1])
     rank_both_ways(model)
@@ -209,7 +209,7 @@ def test_every_combination_trains(items: tuple[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("items", [("table", "naml"), ("states", "nrms")], ids="-".join)
-def test_every_user_encoder_and_predictor_ranks_both_ways(items: tuple[str, str]) -> None:
+def test_r15_every_user_encoder_and_predictor_ranks_both_ways(items: tuple[str, str]) -> None:
     objective = registry.names("objective")[0]
     combinations = [chosen for chosen in behind([items]) if chosen[-1] == objective]
     wrong = failing(combinations, Bricks(*items), ranked=True)
@@ -217,7 +217,7 @@ def test_every_user_encoder_and_predictor_ranks_both_ways(items: tuple[str, str]
 
 
 @pytest.mark.slow
-def test_every_source_and_item_encoder_ranks_both_ways() -> None:
+def test_r15_every_source_and_item_encoder_ranks_both_ways() -> None:
     behind_all = ("nrms", None, "dot", "pointwise")
     wrong = [failing([(*items, *behind_all)], Bricks(*items), ranked=True) for items in ITEMS]
     assert not any(wrong), "\n".join(filter(None, wrong))

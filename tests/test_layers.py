@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # From left to right; a part imports itself and what stands to its left, never another of its set.
 ORDER: list[set[str]] = [
     {"nn"},
-    {"batch", "registry", "template", "processes"},
+    {"batch", "registry", "template", "processes", "halving", "signals"},
     {"tie_blocks"},
     {"metrics"},
     {"significance"},

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import legorec
-from legorec.data.catalog import Catalog
+from legorec.data.catalog import Catalog, Tokens
 from legorec.data.evaluation import Impressions
 from legorec.data.item_text import ItemText
 from legorec.data.text import TokenizerChoice
@@ -101,7 +101,7 @@ def test_a_new_item_with_the_fields_of_a_known_one_has_its_vector(runs, model):
     np.testing.assert_allclose(mixed, trained.score(ids[3:5], ids[5:7]), atol=1e-6)
 
 
-def test_an_empty_history_and_an_item_without_fields_are_finite(trained):
+def test_r19_an_empty_history_and_an_item_without_fields_are_finite(trained):
     assert np.isfinite(trained.score([], ["i1", "i2", {}, {"title": ""}])).all()
     assert np.isfinite(trained.score([{}], ["i1"])).all()
     assert len(trained.recommend([], k=3)) == 3
@@ -214,15 +214,18 @@ def test_a_number_in_a_template_is_written_as_that_of_a_known_item(priced):
     store = priced.data.store
     letters = TokenizerChoice("chars").build(iter(["0123456789.e+-, t"]))
     catalog = Catalog.from_text(store, text := ItemText("{price} {tags}", letters, "chars"))
+    seen: list[Tokens] = []
     model = SimpleNamespace(
-        source=SimpleNamespace(embed=lambda tokens: tokens), item_encoder=lambda each: each
+        source=SimpleNamespace(embed=lambda tokens: seen.append(tokens) or tokens.lengths),
+        item_encoder=lambda each: each,
     )
     reader = TrainedRecommender(model, SimpleNamespace(store=store, catalog=catalog))  # type: ignore[arg-type]
     every = [priced_fields(priced, row) for row in range(len(store.items))]
     new = [{name: value for name, value in item.items() if name in ("price", "tags")} for item in every]
-    found, known = reader._encode_new(new), catalog.tokens(torch.arange(len(new)))
-    assert torch.equal(found.ids, known.ids) and torch.equal(found.lengths, known.lengths)
-    assert reader._encode_new([{"price": 0}]).ids.tolist() == text.of([{"price": "0"}]).values.tolist()
+    known = catalog.tokens(torch.arange(len(new)))
+    assert torch.equal(reader._encode_new(new), known.lengths) and torch.equal(seen[-1].ids, known.ids)
+    reader._encode_new([{"price": 0}])
+    assert seen[-1].ids.tolist() == text.of([{"price": "0"}]).values.tolist()
     for wrong, message in [
         ({"price": "dear"}, "'price' of a new item must be a finite number, got 'dear'"),
         ({"tags": 7}, "'tags' of a new item must be a text or a list of texts, got 7"),

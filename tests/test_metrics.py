@@ -164,7 +164,7 @@ def test_r14_neither_order_of_rows_nor_names_of_groups_nor_dtype_matter(seed: in
         assert dict(evaluate(other, names)) == expected
 
 
-def test_random_scores_have_an_auc_of_one_half() -> None:
+def test_r14_random_scores_have_an_auc_of_one_half() -> None:
     rng = np.random.default_rng(0)
     group, label = np.repeat(np.arange(5000), 20), (rng.random(100_000) < 0.2).astype(np.uint8)
     report = evaluate(Ranking(group, label, rng.random(100_000, np.float32)), ["auc", "gauc"])
@@ -172,7 +172,7 @@ def test_random_scores_have_an_auc_of_one_half() -> None:
 
 
 @pytest.mark.parametrize("constant", [0.0, -7.25, math.inf])
-def test_a_constant_scorer_gains_nothing(constant: float) -> None:
+def test_r14_a_constant_scorer_gains_nothing(constant: float) -> None:
     rng = np.random.default_rng(1)
     lengths = rng.integers(1, 60, 500)
     group = np.repeat(np.arange(500), lengths)
@@ -230,12 +230,12 @@ def test_mrr_is_the_mean_over_all_clicks_and_rr_the_first() -> None:
     assert value("lrap", label, score) == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
-def test_a_cut_beyond_the_group_is_the_whole_group() -> None:
+def test_r14_a_cut_beyond_the_group_is_the_whole_group() -> None:
     for kind in ("ndcg", "hit", "recall"):
         assert value(f"{kind}@{10**30}", HAND_LABEL, HAND_SCORE) == value(f"{kind}@6", HAND_LABEL, HAND_SCORE)
 
 
-def test_groups_of_one_class_are_skipped_and_counted() -> None:
+def test_r14_groups_of_one_class_are_skipped_and_counted() -> None:
     ranking = ranking_of(([0, 0], [1, 2]), ([1, 1], [1, 2]), ([1, 0], [2, 1]), ([1], [0]))
     report = evaluate(ranking, ["gauc", "mrr", "auc"])
     assert report.skipped == {"gauc": 3, "mrr": 1, "auc": 0}
@@ -251,7 +251,7 @@ def test_infinite_scores_rank_at_the_ends() -> None:
     assert value("auc", [1, 0, 0], [-math.inf, -3e38, 1]) == 0.0
 
 
-def test_float64_scores_are_not_rounded_to_float32() -> None:
+def test_r14_float64_scores_are_not_rounded_to_float32() -> None:
     near = ranking_of(([1, 0], [1 + 1e-12, 1.0]), dtype=np.float64)
     assert dict(evaluate(near, ["gauc", "auc"])) == {"gauc": 1.0, "auc": 1.0}
 
@@ -262,7 +262,7 @@ def test_zero_and_minus_zero_tie() -> None:
         assert dict(evaluate(ranking, ["gauc", "auc"])) == {"gauc": 0.5, "auc": 0.5}
 
 
-def test_large_tie_blocks_stay_exact() -> None:
+def test_r14_large_tie_blocks_stay_exact() -> None:
     rows, clicks = 200_000, 300
     label = np.zeros(rows, np.uint8)
     label[:clicks] = 1

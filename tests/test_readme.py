@@ -26,6 +26,15 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+def commands(text: str) -> list[list[str]]:
+    """The Python commands that a page names, as a shell would split them, with its variables filled in."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    text = "\n".join(block for language, block in blocks if not language).replace("\\\n", " ")
+    for name, value in re.findall(r'^(\w+)="(.*)"$', text, flags=re.MULTILINE):
+        text = text.replace(f"${name}", value)
+    return [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("python ")]
+
+
 def test_links_lead_to_files() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
@@ -41,13 +50,10 @@ def test_config_files_and_scripts_that_pages_name_exist(page: Path) -> None:
 
 def test_worker_commands_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    text = "\n".join(blocks("")).replace("\\\n", " ")
-    for name, value in re.findall(r'^(\w+)="(.*)"$', text, flags=re.MULTILINE):
-        text = text.replace(f"${name}", value)
-    commands = [shlex.split(line, comments=True) for line in text.splitlines() if "worker.py" in line]
-    modes = [read_command_line(command[2:]).exp.mode for command in commands]
+    found = commands(README)
+    modes = [read_command_line(command[2:]).exp.mode for command in found if command[1] == "worker.py"]
     assert sorted(modes) == ["cache", "train_test", "train_test"]
-    rows = re.findall(r'--run "[^"=]+=([^"]+)"', text)
+    rows = [part.partition("=")[2] for command in found for part in command if re.match(r"[^=]+=--", part)]
     assert rows and all(read_command_line(shlex.split(row)).exp.mode == "train_test" for row in rows)
 
 

@@ -159,7 +159,7 @@ def test_the_digest_is_of_what_changes_the_result(tmp_path: Path) -> None:
     assert len(plain) == 12 and int(plain, 16) >= 0
 
 
-def test_secrets_are_masked_and_a_mask_is_not_run_with(tmp_path: Path) -> None:
+def test_r13_secrets_are_masked_and_a_mask_is_not_run_with(tmp_path: Path) -> None:
     write_files(tmp_path)
     canary = "canary-4711"
     settings = settings_of(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from legorec.compose.files import Document, join, parse_text, put
-from legorec.compose.problems import Problem
+from legorec.compose.problems import MASK, Problem, is_secret
 from legorec.compose.scalars import cast
 from legorec.registry import did_you_mean
 
@@ -109,11 +109,13 @@ def _child(parent: Any, part: str) -> Any:
 def _pairs(argv: list[str], problems: list[Problem]) -> list[tuple[str, str]]:
     pairs = []
     rest = [each for each in argv if each not in ("--help", "-h")]
+    token = ""
     while rest:
-        token = rest.pop(0)
+        before, token = token, rest.pop(0)
         key, equals, value = token[2:].partition("=")
         if not token.startswith("--") or not key:
-            problems.append(Problem(COMMAND_LINE, token, f"is not a `--key value` pair{_dashes(token)}"))
+            shown = MASK if is_secret(before.partition("=")[0].strip("-")) else token
+            problems.append(Problem(COMMAND_LINE, shown, f"is not a `--key value` pair{_dashes(token)}"))
         elif equals:
             pairs.append((key, value))
         elif not rest or rest[0].startswith("--"):

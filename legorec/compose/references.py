@@ -19,7 +19,7 @@ import refconfig
 import smartdict
 
 from legorec.compose.files import join
-from legorec.compose.problems import UNRESOLVED, Problem
+from legorec.compose.problems import UNRESOLVED, Problem, is_secret
 from legorec.compose.scalars import cast, spell
 from legorec.registry import did_you_mean
 
@@ -103,7 +103,7 @@ class References:
         try:
             pieces, typed = split(text)
         except ValueError as error:
-            self._problem(place, str(error))
+            self._problem(place, "holds no reference that can be read" if is_secret(place) else str(error))
             return UNRESOLVED
         reduced = [piece if isinstance(piece, str) else self._reference(piece, place) for piece in pieces]
         if UNRESOLVED in reduced:
@@ -137,7 +137,7 @@ class References:
         try:
             pieces = split(default)[0]
         except ValueError as error:
-            self._problem(place, str(error))
+            self._problem(place, "holds no reference that can be read" if is_secret(place) else str(error))
             return
         for piece in pieces:
             if isinstance(piece, Reference) and "." not in piece.name:
@@ -199,7 +199,7 @@ class References:
         pieces = [self._joined(each, place) for each in value[1:]]
         for piece in pieces:
             if isinstance(piece, dict | list):
-                self._problem(place, f"a block or list cannot stand inside text, got {piece!r}")
+                self._problem(place, "a block or list cannot stand inside text")
                 return UNRESOLVED
         return UNRESOLVED if UNRESOLVED in pieces else "".join(map(spell, pieces))
 

@@ -11,6 +11,7 @@ from legorec.data.collate import collate
 from legorec.data.draws import Purpose, generator
 from legorec.data.histories import Histories
 from legorec.data.negatives import KnownClicks, NegativeSampler
+from legorec.data.ragged import blocks
 from legorec.processes import ALONE, Processes
 
 if TYPE_CHECKING:
@@ -26,8 +27,12 @@ class TrainingClicks:
         self.num_items = num_items
         whole = histories.whole()
         self.known = KnownClicks(interactions, whole, num_items)
-        seen = whole.used_items(np.unique(interactions.span), num_items)
-        seen[interactions.candidates.values] = True
+        used = np.zeros(len(whole), dtype=bool)
+        for block in blocks(len(interactions)):
+            used[interactions.span[block]] = True
+        seen = whole.used_items(np.flatnonzero(used), num_items)
+        for block in blocks(len(interactions.labels)):
+            seen[interactions.candidates.values[block]] = True
         self.eligible = np.flatnonzero(seen)
 
 
@@ -61,14 +66,15 @@ class ClickStream:
     ) -> None:
         self.interactions, self.histories = clicks.interactions, clicks.histories
         self.batch_size, self.epoch_batch, self.seed = batch_size, epoch_batch, seed
-        self.processes = processes
+        self.positives_only, self.processes = positives_only, processes
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
         labels = self.interactions.labels
-        if not labels.any():
+        num_clicks = int(np.count_nonzero(labels))
+        if not num_clicks:
             raise ValueError("the training split holds no click; nothing can be learned from it")
-        self.examples = np.flatnonzero(labels) if positives_only else np.arange(len(labels))
-        self.num_batches = -(-len(self.examples) // batch_size)
+        self.num_examples = num_clicks if positives_only else len(labels)
+        self.num_batches = -(-self.num_examples // batch_size)
         self._sampler = NegativeSampler(self.interactions, clicks.known, clicks.eligible, num_negatives)
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -80,10 +86,22 @@ class ClickStream:
         return range(number * self.num_batches // parts, (number + 1) * self.num_batches // parts)
 
     def _order_of(self, turn: int) -> np.ndarray:
+        """The examples in the order of one pass."""
         if self._order is None or self._order[0] != turn:
-            order = generator(self.seed, Purpose.SHUFFLE, turn).permutation(len(self.examples))
+            self._order = None  # so that two of them are never in memory
+            order = self._examples()
+            generator(self.seed, Purpose.SHUFFLE, turn).shuffle(order)
             self._order = (turn, order)
         return self._order[1]
+
+    def _examples(self) -> np.ndarray:
+        """The examples as places among all candidates; in pointwise training the largest array there is."""
+        labels = self.interactions.labels
+        dtype = np.int32 if len(labels) < 2**31 else np.int64
+        if not self.positives_only:
+            return np.arange(len(labels), dtype=dtype)
+        places = [np.flatnonzero(labels[block]) + block.start for block in blocks(len(labels))]
+        return np.concatenate(places, dtype=dtype)
 
     def batch(self, number: int) -> ClickBatch:
         """This process's share of batch ``number`` of the run: (B, 1 + num_negatives) candidates, the
@@ -93,8 +111,8 @@ class ClickStream:
             ValueError: a user has clicked too much for that many negatives.
         """
         turn, place = divmod(number, self.num_batches)
-        chosen = self._order_of(turn)[place * self.batch_size : (place + 1) * self.batch_size]
-        flat = self.examples[chosen]
+        chosen = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        flat = self._order_of(turn)[chosen].astype(np.int64)
         candidates = self.interactions.candidates
         impression = np.searchsorted(candidates.offsets, flat, side="right") - 1
         user, span = self.interactions.user[impression], self.interactions.span[impression]

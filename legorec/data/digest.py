@@ -95,8 +95,11 @@ def _remember(learned: dict[str, list]) -> None:
         # Read again just before writing: another process may have added its own meanwhile.
         memory = {key: value for key, value in _load_memory().items() if os.path.exists(key)} | learned
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix="digests-")
-        with os.fdopen(handle, "w") as file:
-            json.dump(memory, file)
-        os.replace(temporary, path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(memory, file)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
     except OSError:
         return  # a cache folder that cannot be written costs time, never correctness

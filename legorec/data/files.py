@@ -18,11 +18,8 @@ Layout of a store folder:
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -32,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from legorec.data.digest import digest_bytes, digest_files
+from legorec.data.disk import flush, save_bytes, writing
 
 FORMAT, VERSION = "legorec-store", 1
 MANIFEST = "manifest.json"
@@ -62,15 +60,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays into one file and flush it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    try:
+    with writing(path, sum(array.nbytes for array in whole.values()), "about "):
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(whole, path)
-    except SafetensorError as problem:
-        size = sum(array.nbytes for array in whole.values())
-        raise OSError(f"{path}: could not be written, it needs {size:,} bytes ({problem})") from None
-    path.chmod(path.parent.stat().st_mode & 0o666)  # the library keeps its files to their owner
-    flush(path)
+        path.chmod(path.parent.stat().st_mode & 0o666)  # the library keeps its files to their owner
+        flush(path)
 
 
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -91,9 +86,7 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def save_json(path: Path, value: Any) -> None:
     """Write JSON in one fixed form and flush it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(canonical(value))
-    flush(path)
+    save_bytes(path, canonical(value))
 
 
 def canonical(value: Any) -> bytes:
@@ -101,36 +94,10 @@ def canonical(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-@contextmanager
-def all_or_none(folder: Path, prefix: str) -> Iterator[Path]:
-    """A folder to write files into, which are moved into ``folder`` when all went well.
-
-    Args:
-        prefix: of its name; what an earlier process left under it is removed.
-    """
-    for left_over in folder.glob(f"{prefix}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial = folder / f"{prefix}{os.getpid()}"
-    partial.mkdir()
-    try:
-        yield partial
-        files = sorted(partial.iterdir())
-        for file in files:
-            flush(file)
-        for file in files:
-            os.replace(file, folder / file.name)
-        flush(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Ask the system to put a file, or the names in a folder, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def refuse_link(path: Path) -> None:
+    """Refuse a symbolic link inside a store; the store itself may be reached through one."""
+    if path.is_symlink():
+        raise StoreError(f"{path}: a symbolic link; the files of a store must be files")
 
 
 def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +113,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         StoreError: no store, an unfinished one, another format version, or an altered manifest.
     """
     path = folder / MANIFEST
+    refuse_link(path)
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such folder; write the store with one of process/*.py")
     if not path.is_file():
@@ -167,6 +135,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def refuse_replaced(folder: Path, facts: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> None:
+    """Refuse files of a store that are others by now than its manifest said when it was read.
+
+    Raises:
+        StoreError: the store was replaced.
+    """
+    now = read_manifest(folder)["files"]
+    if any(now.get(name) != facts[name] for name in names):
+        raise StoreError(f"{folder}: the store was replaced while it was in use; start again")
+
+
 def verify_files(folder: Path, facts: Mapping[str, Mapping[str, Any]], verify: Verify) -> None:
     """Hold every file of a store against its size and digest in the manifest."""
     if verify not in ("size", "digest", "full"):
@@ -177,8 +156,8 @@ def verify_files(folder: Path, facts: Mapping[str, Mapping[str, Any]], verify: V
         if pure.is_absolute() or ".." in pure.parts:
             raise StoreError(f"{folder / MANIFEST}: the file name '{name}' leaves the store")
         path = folder / pure
-        if path.is_symlink():
-            raise StoreError(f"{path}: a symbolic link; the files of a store must be files")
+        for part in (path, *path.parents[: len(pure.parts) - 1]):
+            refuse_link(part)
         if not path.is_file():
             raise StoreError(f"{path}: the file is missing; process the data again")
         if (size := path.stat().st_size) != fact["bytes"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from legorec.data.ragged import blocks
+
 
 class Histories:
     """The most recent clicks of every stored span.
@@ -50,8 +52,9 @@ class Histories:
 
     def used_items(self, spans: np.ndarray, num_items: int) -> np.ndarray:
         """(num_items,) True for every item that one of these spans holds."""
-        used = np.zeros(num_items, dtype=bool)
-        used[self.clicks[self.seen(spans)]] = True
+        used, seen = np.zeros(num_items, dtype=bool), self.seen(spans)
+        for block in blocks(len(seen)):
+            used[self.clicks[block][seen[block]]] = True
         return used
 
     def seen(self, spans: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from legorec.data.histories import Histories
-from legorec.data.ragged import Ragged
+from legorec.data.ragged import Ragged, blocks
 
 if TYPE_CHECKING:
     from legorec.data.store import Interactions
@@ -20,11 +21,9 @@ class KnownClicks:
 
     def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
         self.num_items = num_items
-        candidates, labels = interactions.candidates, interactions.labels
-        clicked = np.flatnonzero(labels)
-        impression = np.searchsorted(candidates.offsets, clicked, side="right") - 1
-        clicks = self._key(np.asarray(interactions.user)[impression], candidates.values[clicked])
-        keys = np.concatenate([clicks, self._history_keys(interactions, histories)])
+        parts = [*self._click_keys(interactions), *self._history_keys(interactions, histories)]
+        keys = np.concatenate([np.empty(0, np.int64), *parts])
+        del parts
         keys.sort()  # in place: this is the largest array that training makes of a store
         new = np.ones(len(keys), dtype=bool)
         np.not_equal(keys[1:], keys[:-1], out=new[1:])
@@ -33,21 +32,28 @@ class KnownClicks:
     def _key(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return users.astype(np.int64) * self.num_items + items
 
-    def _history_keys(self, interactions: Interactions, histories: Histories) -> np.ndarray:
+    def _click_keys(self, interactions: Interactions) -> Iterator[np.ndarray]:
+        """Clicked candidates."""
+        candidates, labels = interactions.candidates, interactions.labels
+        for block in blocks(len(labels)):
+            clicked = np.flatnonzero(labels[block]) + block.start
+            impression = np.searchsorted(candidates.offsets, clicked, side="right") - 1
+            yield self._key(np.asarray(interactions.user)[impression], candidates.values[clicked])
+
+    def _history_keys(self, interactions: Interactions, histories: Histories) -> Iterator[np.ndarray]:
         """Clicks inside a training span, each once. Two users never share a place in the flat array."""
-        spans, first = np.unique(interactions.span, return_index=True)
-        if not len(histories.clicks):
-            return np.empty(0, dtype=np.int64)
-        starts = histories.starts[spans]
-        filled = histories.stops[spans] > starts
-        starts, which = np.unique(starts[filled], return_index=True)
-        owners = np.asarray(interactions.user)[first[filled][which]]
-        # A click belongs to the user of the last span that begins at or before it.
-        ends = np.append(starts[1:], len(histories.clicks))[: len(starts)]
-        owner = np.repeat(owners, ends - starts)
-        begin = int(starts[0]) if len(starts) else len(histories.clicks)
-        inside = histories.seen(spans)[begin:]
-        return self._key(owner[inside], histories.clicks[begin:][inside])
+        owners = np.full(len(histories), -1, dtype=np.int32)
+        for block in blocks(len(interactions)):
+            owners[interactions.span[block]] = interactions.user[block]
+        inside = histories.seen(np.flatnonzero(owners >= 0))
+        spans = np.flatnonzero((owners >= 0) & (histories.lengths > 0))
+        starts, first = np.unique(histories.starts[spans], return_index=True)
+        users = owners[spans[first]]
+        for block in blocks(len(histories.clicks)):
+            clicked = np.flatnonzero(inside[block]) + block.start
+            # A click belongs to the user of the last span that begins at or before it.
+            owner = users[np.searchsorted(starts, clicked, side="right") - 1]
+            yield self._key(owner, histories.clicks[clicked])
 
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """True where the user is known to have clicked the item; arrays of one shape."""
@@ -64,7 +70,10 @@ class KnownClicks:
 
     def counts(self) -> np.ndarray:
         """(num_items,) how many users clicked each item."""
-        return np.bincount(self.keys % self.num_items, minlength=self.num_items)
+        found = np.zeros(self.num_items, dtype=np.int64)
+        for block in blocks(len(self.keys)):
+            found += np.bincount(self.keys[block] % self.num_items, minlength=self.num_items)
+        return found
 
 
 class NegativeSampler:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+BLOCK = 1 << 22  # values
+
 
 class Ragged:
     """Rows packed into one array of values and the offsets between them.
@@ -120,6 +122,11 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def blocks(length: int) -> Iterator[slice]:
+    """Parts of an array, so that what is computed of them need not be as long as the array."""
+    return (slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))
 
 
 def joined(parts: Sequence[Ragged]) -> Ragged:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from legorec.data.disk import save_bytes
+
 MAX_BYTES = 4 << 30
 # What arrays may hold beyond one value for each byte: an array of empty rows has none that would bound them.
 MAX_EMPTY = 1 << 20
@@ -60,7 +62,7 @@ def load_npy(path: Path) -> Any:
 
 def dump_pickle(value: Any, path: Path) -> None:
     """Write containers, numbers and strings as a pickle; reading it needs no code of anyone."""
-    path.write_bytes(pickle.dumps(value, protocol=4))
+    save_bytes(path, pickle.dumps(value, protocol=4))
 
 
 def loads(data: bytes, label: str) -> Any:

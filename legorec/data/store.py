@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,9 +16,11 @@ from legorec.data.files import (
     MANIFEST,
     StoreError,
     Verify,
+    check_name,
     map_arrays,
     nearest,
     read_manifest,
+    refuse_replaced,
     verify_files,
 )
 from legorec.data.ragged import Ragged
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Field", "Interactions", "Store", "StoreError", "Table", "rows_of"]
 
+Reader = Callable[[Path], dict[str, np.ndarray]]
+Content = TypeVar("Content")
 FieldKind = Literal["text", "category", "categories", "number"]
 
 
@@ -62,9 +66,10 @@ class Interactions:
 class Table:
     """Items or users: raw ids, fields and raw texts, each mapped when first asked for."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, facts: Mapping[str, Any], read: Reader) -> None:
         self._folder = folder
         self._facts = facts
+        self._read = read
         self._fields: dict[str, Field] = {}
 
     def __len__(self) -> int:
@@ -73,13 +78,13 @@ class Table:
     @cached_property
     def ids(self) -> Strings:
         """Raw ids, in the order of the rows."""
-        return _strings(map_arrays(self._folder / "ids.safetensors"), "")
+        return _strings(self._read(self._folder / "ids.safetensors"), "")
 
     @cached_property
     def visible(self) -> np.ndarray:
         """(n,) bool, True for what occurs in the train split (everything, where there is none)."""
         path = self._folder / "visible.safetensors"
-        return map_arrays(path)["visible"].view(bool) if self._facts["visible"] else np.ones(len(self), bool)
+        return self._read(path)["visible"].view(bool) if self._facts["visible"] else np.ones(len(self), bool)
 
     @cached_property
     def _enum(self) -> pl.Enum:
@@ -105,7 +110,7 @@ class Table:
         if name not in self._fields:
             for fact in self._facts["fields"]:
                 if fact["name"] == name:
-                    arrays = map_arrays(self._folder / f"{name}.safetensors")
+                    arrays = self._read(self._folder / f"{name}.safetensors")
                     rows = Ragged(arrays["values"], arrays["offsets"])
                     self._fields[name] = Field(
                         name, fact["kind"], rows, fact["vocabulary"], fact["vocab_size"]
@@ -121,7 +126,7 @@ class Table:
         if name not in self.text_names:
             rule = f"{self._folder}: there is no text '{name}'"
             raise StoreError(f"{rule}; {nearest(name, self.text_names)}")
-        return _strings(map_arrays(self._folder / f"{name}.text.safetensors"), "")
+        return _strings(self._read(self._folder / f"{name}.text.safetensors"), "")
 
 
 class Store:
@@ -130,8 +135,8 @@ class Store:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
         self.manifest = manifest
-        self.items = Table(path / "items", manifest["items"])
-        self.users = Table(path / "users", manifest["users"])
+        self.items = Table(path / "items", manifest["items"], self._map)
+        self.users = Table(path / "users", manifest["users"], self._map)
         self._interactions: dict[str, Interactions] = {}
 
     @classmethod
@@ -147,7 +152,12 @@ class Store:
         """
         folder = Path(path)
         manifest = read_manifest(folder)
-        verify_files(folder, manifest["files"], verify)
+        try:
+            verify_files(folder, manifest["files"], verify)
+        except (StoreError, FileNotFoundError):
+            refuse_replaced(folder, manifest["files"], manifest["files"])
+            raise
+        _check_parts(folder / MANIFEST, manifest)
         return cls(folder, manifest)
 
     def __repr__(self) -> str:
@@ -156,6 +166,14 @@ class Store:
             + ", ".join(f"{name} {fact['count']:,}" for name, fact in self.manifest["interactions"].items())
             + ")"
         )
+
+    def _map(self, path: Path) -> dict[str, np.ndarray]:
+        return self._checked(path, map_arrays(path))
+
+    def _checked(self, path: Path, content: Content) -> Content:
+        # After reading: what was replaced does not come back.
+        refuse_replaced(self.path, self.manifest["files"], [path.relative_to(self.path).as_posix()])
+        return content
 
     @property
     def digest(self) -> str:
@@ -170,7 +188,7 @@ class Store:
 
     @cached_property
     def _histories(self) -> dict[str, np.ndarray]:
-        return map_arrays(self.path / "histories.safetensors")
+        return self._map(self.path / "histories.safetensors")
 
     @property
     def histories(self) -> np.ndarray:
@@ -187,7 +205,7 @@ class Store:
         if split not in self.manifest["interactions"]:
             raise StoreError(f"{self.path}: there is no split '{split}'; {nearest(split, self.splits)}")
         if split not in self._interactions:
-            arrays = map_arrays(self.path / "interactions" / f"{split}.safetensors")
+            arrays = self._map(self.path / "interactions" / f"{split}.safetensors")
             self._interactions[split] = Interactions(
                 user=arrays["user"],
                 span=arrays["span"],
@@ -204,7 +222,8 @@ class Store:
         known = [part["name"] for part in self.manifest["vocabularies"]]
         if name not in known:
             raise StoreError(f"{self.path}: there is no vocabulary '{name}'; {nearest(name, known)}")
-        return json.loads((self.path / "vocabularies" / f"{name}.json").read_bytes())
+        path = self.path / "vocabularies" / f"{name}.json"
+        return self._checked(path, json.loads(path.read_bytes()))
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A tokenizer by the name after the ``@`` of its fields."""
@@ -213,7 +232,8 @@ class Store:
         if name not in self.manifest["tokenizers"]:
             known = self.manifest["tokenizers"]
             raise StoreError(f"{self.path}: there is no tokenizer '{name}'; {nearest(name, known)}")
-        return Tokenizer.from_file(str(self.path / "tokenizers" / name / "tokenizer.json"))
+        path = self.path / "tokenizers" / name / "tokenizer.json"
+        return self._checked(path, Tokenizer.from_file(str(path)))
 
     def require(
         self,
@@ -239,6 +259,34 @@ class Store:
                 problems.append(f"it was made with `{key}` = {there[key]!r}, asked for is {value!r}")
         if problems:
             raise StoreError(f"{self.path / MANIFEST}: " + "; ".join(problems))
+
+
+def _check_parts(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest with a part whose name leads elsewhere, or whose file it has no digest of."""
+    try:
+        unknown = [name for name in _files(manifest) if name not in manifest["files"]]
+    except StoreError as problem:
+        raise StoreError(f"{path}: {problem}") from None
+    if unknown:
+        raise StoreError(
+            f"{path}: it has no digest of '{unknown[0]}', a part of the store; process the data again"
+        )
+
+
+def _files(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Every file that the parts of a store are read from, by their names."""
+    yield "histories.safetensors"
+    for table in ("items", "users"):
+        facts = manifest[table]
+        names = ["ids", "visible"] if facts["visible"] else ["ids"]
+        names += [part["name"] for part in facts["fields"]] + [f"{name}.text" for name in facts["texts"]]
+        yield from (f"{table}/{check_name(name, 'field')}.safetensors" for name in names)
+    for split in manifest["interactions"]:
+        yield f"interactions/{check_name(split, 'split')}.safetensors"
+    for part in manifest["vocabularies"]:
+        yield f"vocabularies/{check_name(part['name'], 'vocabulary')}.json"
+    for name in manifest["tokenizers"]:
+        yield f"tokenizers/{check_name(name, 'tokenizer')}/tokenizer.json"
 
 
 def rows_of(column: pl.Series, enum: pl.Enum) -> np.ndarray:

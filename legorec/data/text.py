@@ -123,20 +123,31 @@ def vocab_size(tokenizer: Tokenizer) -> int:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
-    """Token ids (int32) of texts, without special tokens, cut nowhere."""
+    """Token ids (int32) of texts, without special tokens, cut nowhere.
+
+    Raises:
+        StoreError: a text has a word that no token stands for, and the vocabulary has none for unknown ones.
+    """
     ids: list[np.ndarray] = []
     lengths: list[int] = []
     for start in range(0, len(texts), BATCH):
-        rows = [
-            one.ids
-            for one in tokenizer.encode_batch_fast(
-                list(texts[start : start + BATCH]), add_special_tokens=False
-            )
-        ]
+        rows = _encoded(tokenizer, list(texts[start : start + BATCH]))
         lengths += map(len, rows)
         ids.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
     values = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
     return Ragged.from_lengths(values, lengths)
+
+
+def _encoded(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    try:
+        return [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    except Exception as problem:  # the library raises a bare exception that names no text
+        if len(texts) > 1:
+            return [_encoded(tokenizer, [text])[0] for text in texts]
+        raise StoreError(
+            f"the text {texts[0]!r} has words that its vocabulary lacks ({problem}); leave them out, or "
+            "import the depot with the tokenizer that made it, --tokenizer NAME=FOLDER of process/unitok.py"
+        ) from None
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:

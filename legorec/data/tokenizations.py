@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from legorec.data.digest import digest_file, remember
-from legorec.data.files import MANIFEST, StoreError, flush, nearest, save_json, seal
+from legorec.data.disk import written_whole
+from legorec.data.files import MANIFEST, StoreError, canonical, nearest, seal
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice, vocab_size
+from legorec.data.writing.folder import locked
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.tables import save_tokenizer, write_tokens
 
@@ -20,39 +23,55 @@ def add_tokenization(
 ) -> None:
     """Tokenize an item text of a store once more; the store then also has the field ``field@name``.
 
-    New files are written first and the manifest is replaced last, so an interruption leaves the store as it
+    New files are written first and the manifest is replaced last, so what goes wrong leaves the store as it
     was. A tokenizer that the store has already is used as it is there; another one of the same name is
-    refused.
+    refused. Waits for another process that does the same, and is waited for by one that replaces the store.
 
     Raises:
         StoreError: there is no such text, or the store has the tokenization.
+        WriteError: the disk is full, or may not be written.
     """
-    store = Store.open(path)
-    name = f"{field}@{choice.name}"
+    with locked(Path(path), wait=True):
+        _add(Store.open(path), field, choice, progress or Progress())
+
+
+def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) -> None:
+    folder, name = store.path, f"{field}@{choice.name}"
     if field not in store.items.text_names:
-        raise StoreError(f"{path}: there is no text '{field}'; {nearest(field, store.items.text_names)}")
+        raise StoreError(f"{folder}: there is no text '{field}'; {nearest(field, store.items.text_names)}")
     if name in store.items.field_names:
-        raise StoreError(f"{path}: the field '{name}' is there already")
+        raise StoreError(f"{folder}: the field '{name}' is there already")
     texts = list(store.items.text(field))
     tokenizer, is_new = _tokenizer(store, choice, texts)
-    folder = store.path
-    progress = progress or Progress()
-    fact = write_tokens(folder / "items", field, texts, choice.name, tokenizer, progress)
-    new_files = [f"items/{name}.safetensors"]
-    if is_new:
-        save_tokenizer(folder, choice.name, tokenizer)
-        new_files.append(f"tokenizers/{choice.name}/tokenizer.json")
     manifest = store.manifest
-    manifest["items"]["fields"].append(fact)
-    manifest["tokenizers"][choice.name] = {"size": vocab_size(tokenizer)}
-    manifest["made_with"].setdefault("tokenizers", {}).setdefault(choice.name, choice.settings)
-    digests = {file: digest_file(folder / file) for file in new_files}
-    for file, digest in digests.items():
-        manifest["files"][file] = {"bytes": (folder / file).stat().st_size, "blake2b": digest}
-    save_json(folder / f"{MANIFEST}.tmp", seal(manifest))
-    os.replace(folder / f"{MANIFEST}.tmp", folder / MANIFEST)
-    flush(folder)
+    new_files = [f"items/{name}.safetensors", *[f"tokenizers/{choice.name}/tokenizer.json"] * is_new]
+    with _removed_unless_named(folder, new_files):
+        fact = write_tokens(folder / "items", field, texts, choice.name, tokenizer, progress)
+        if is_new:
+            save_tokenizer(folder, choice.name, tokenizer)
+        manifest["items"]["fields"].append(fact)
+        manifest["tokenizers"][choice.name] = {"size": vocab_size(tokenizer)}
+        manifest["made_with"].setdefault("tokenizers", {}).setdefault(choice.name, choice.settings)
+        digests = {file: digest_file(folder / file) for file in new_files}
+        for file, digest in digests.items():
+            manifest["files"][file] = {"bytes": (folder / file).stat().st_size, "blake2b": digest}
+        data = canonical(seal(manifest))
+        with written_whole(folder / MANIFEST, len(data)) as temporary:
+            temporary.write_bytes(data)
     remember({folder / file: digest for file, digest in digests.items()})
+
+
+@contextmanager
+def _removed_unless_named(folder: Path, files: Sequence[str]) -> Iterator[None]:
+    """Remove new files of a store where the block fails before the manifest was replaced by one with them."""
+    before = (folder / MANIFEST).read_bytes()
+    try:
+        yield
+    except BaseException:
+        if (folder / MANIFEST).read_bytes() == before:
+            for file in files:
+                (folder / file).unlink(missing_ok=True)
+        raise
 
 
 def _tokenizer(store: Store, choice: TokenizerChoice, texts: list[str]) -> tuple[Tokenizer, bool]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +13,13 @@ import numpy as np
 import polars as pl
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
 from torch import Tensor
 
 from legorec.data.digest import digest_bytes
-from legorec.data.files import check_name, flush
+from legorec.data.disk import written_whole
+from legorec.data.files import check_name
+from legorec.data.sealed import load_sealed, save_sealed
 from legorec.data.text import vocab_size
 
 if TYPE_CHECKING:
@@ -104,14 +102,18 @@ class NewTable:
         else:
             self._layer["tables"] = [{"vocabulary": vocabulary, **path, **DEFAULTS}]
         self._remark = remark
-        if self.path.exists() and not overwrite:
-            raise ValueError(f"{self.path}: it exists; give another --name, or --overwrite to replace it")
+        self._overwrite = overwrite
+        self._check()
         self._layer_is_there = self.layer_path.exists() and _meaning(self.layer_path) == self._layer
         if self.layer_path.exists() and not self._layer_is_there and not overwrite:
             raise ValueError(
                 f"{self.layer_path}: it exists and says something else; give another --name, or --overwrite "
                 "to replace it"
             )
+
+    def _check(self) -> None:
+        if self.path.exists() and not self._overwrite:
+            raise ValueError(f"{self.path}: it exists; give another --name, or --overwrite to replace it")
 
     def write(self, matrix: Tensor, rows: Rows) -> None:
         """Write the table, and then the layer if it is not there; each appears whole or not at all.
@@ -142,16 +144,14 @@ class NewTable:
         self._write({"codes": torch.from_numpy(codes.astype(np.int32))}, said)
 
     def _write(self, tensors: dict[str, Tensor], said: dict[str, str]) -> None:
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        with written_whole(self.path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata={"format": "pt", **said})
-            except SafetensorError as problem:
-                size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-                raise OSError(f"{self.path}: not written, it needs {size:,} bytes ({problem})") from None
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        with written_whole(self.path, size, "about ") as temporary:
+            save_sealed(tensors, temporary, {"format": "pt", **said})
+            self._check()  # again: another process may have been faster
         if not self._layer_is_there:
-            with written_whole(self.layer_path) as temporary:
-                temporary.write_text(self.layer_text(), encoding="utf-8")
+            layer = self.layer_text().encode()
+            with written_whole(self.layer_path, len(layer)) as temporary:
+                temporary.write_bytes(layer)
 
     def layer_text(self) -> str:
         """The layer as it is written."""
@@ -213,25 +213,7 @@ def _map_matrix(path: Path) -> Tensor:
             return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
         except (ValueError, TypeError, EOFError):
             raise ValueError(f"{path}: no plain .npy matrix (a pickled one is refused)") from None
-    try:
-        tensors = list(load_file(path).values())
-    except SafetensorError as problem:
-        raise ValueError(f"{path}: no .npy file, and cannot be read as safetensors ({problem})") from None
+    tensors = list(load_sealed(path).values())
     if len(tensors) != 1:
         raise ValueError(f"{path}: must hold one tensor, it holds {len(tensors)}")
     return tensors[0]
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends without an exception."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        temporary.chmod(path.parent.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
-        flush(temporary)
-        os.replace(temporary, path)
-        flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)

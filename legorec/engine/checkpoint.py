@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from legorec.data.digest import digest_file
+from legorec.data.disk import flush, writing
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -36,33 +37,41 @@ def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
     """Write ``folder/name``; until the last rename nothing of it can be taken for a checkpoint.
 
     A complete checkpoint of that name is left as it is: names say how far training is, and that says it all.
+
+    Raises:
+        WriteError: the disk is full, or may not be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / name
+    final, partial = folder / name, folder / f"{name}.tmp-{os.getpid()}"
     if (final / MANIFEST).is_file():  # a run that was resumed and stopped at once
         return final
-    partial = folder / f"{name}.tmp-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    size = sum(value.nbytes for tensors in checkpoint.tensors.values() for value in tensors.values())
     try:
-        for group, tensors in checkpoint.tensors.items():
-            file = partial / f"{group}.safetensors"
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, file)
-            _sync(file)
-        _write(partial / STATE, json.dumps(checkpoint.state, indent=1, sort_keys=True))
-        files = {
-            file.name: {"bytes": file.stat().st_size, "blake2b": digest_file(file)}
-            for file in sorted(partial.iterdir())
-        }
-        _write(partial / MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=1))
-        _sync(partial)
-        shutil.rmtree(final, ignore_errors=True)  # the rest of one whose removal was cut short
-        os.replace(partial, final)
-        _sync(folder)
-        return final
+        with writing(final, size, "about ", then="; what was saved before is untouched"):
+            partial.mkdir(parents=True)
+            _write(partial, checkpoint)
+            shutil.rmtree(final, ignore_errors=True)  # the rest of one whose removal was cut short
+            os.replace(partial, final)
+            flush(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    """The files, what describes them last."""
+    for group, tensors in checkpoint.tensors.items():
+        file = folder / f"{group}.safetensors"
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, file)
+        flush(file)
+    _write_text(folder / STATE, json.dumps(checkpoint.state, indent=1, sort_keys=True))
+    files = {
+        file.name: {"bytes": file.stat().st_size, "blake2b": digest_file(file)}
+        for file in sorted(folder.iterdir())
+    }
+    _write_text(folder / MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=1))
+    flush(folder)
 
 
 def load(path: Path) -> Checkpoint:
@@ -73,7 +82,7 @@ def load(path: Path) -> Checkpoint:
     """
     facts = _facts(path)
     for name in facts:
-        _verify(path / name, facts[name])
+        _verify(named(path, name), facts[name])
     tensors = {Path(name).stem: load_file(path / name) for name in facts if name.endswith(".safetensors")}
     return Checkpoint(tensors=tensors, state=json.loads((path / STATE).read_text()))
 
@@ -91,6 +100,7 @@ def read_state(path: Path) -> Mapping[str, Any]:
 def _facts(path: Path) -> dict[str, tuple[int, str]]:
     """Size and digest of every file of a checkpoint."""
     manifest = path / MANIFEST
+    _refuse_link(manifest)
     if not manifest.is_file():
         raise CheckpointError(f"{path} is not a complete checkpoint: it has no {MANIFEST}")
     try:
@@ -105,6 +115,7 @@ def _facts(path: Path) -> dict[str, tuple[int, str]]:
 
 def _verify(file: Path, fact: tuple[int, str]) -> None:
     size, digest = fact
+    _refuse_link(file)
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; the checkpoint cannot be used")
     if file.stat().st_size != size:
@@ -115,12 +126,48 @@ def _verify(file: Path, fact: tuple[int, str]) -> None:
         raise CheckpointError(f"{file} was altered since it was written: its digest differs")
 
 
+def _refuse_link(file: Path) -> None:
+    if file.is_symlink():
+        raise CheckpointError(f"{file} is a symbolic link; the files of a checkpoint must be files")
+
+
+def named(folder: Path, name: str) -> Path:
+    """What a manifest or a state has a name for.
+
+    Raises:
+        CheckpointError: the name leads out of the folder.
+    """
+    if Path(name).name != name:
+        raise CheckpointError(f"{folder}: a file there names '{name}', which leads out of the folder")
+    return folder / name
+
+
 def complete(folder: Path) -> list[Path]:
     """Complete checkpoints of a folder, by name; names sort by age (``batch-00001234``)."""
     if not folder.is_dir():
         return []
     whole = (path for path in folder.iterdir() if ".tmp-" not in path.name and (path / MANIFEST).is_file())
     return sorted(whole)
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint of a folder, if there is one.
+
+    Raises:
+        CheckpointError: it is not complete, though none is put in its place before it is.
+    """
+    whole = complete(folder)
+    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    last = max((name for name in names if ".tmp-" not in name), default=None)
+    if last is not None and (not whole or whole[-1].name != last):
+        raise CheckpointError(f"{folder / last} was altered: it has no {MANIFEST}; {way_out(folder / last)}")
+    return whole[-1] if whole else None
+
+
+def way_out(path: Path) -> str:
+    """What can be done where the newest checkpoint is damaged."""
+    older = [each.name for each in complete(path.parent) if each.name < path.name]
+    return f"remove {path.name} to " + (f"go on from {older[-1]}" if older else "start anew")
 
 
 def prune(folder: Path, keep: set[str]) -> None:
@@ -132,14 +179,6 @@ def prune(folder: Path, keep: set[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _write(file: Path, text: str) -> None:
+def _write_text(file: Path, text: str) -> None:
     file.write_text(text + "\n")
-    _sync(file)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(file)

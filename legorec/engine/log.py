@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from pigmento import LogPlugin, Pigmento, Prefix
+from pigmento import Pigmento, Prefix
 from pigmento.time_prefix import TimePrefix
 from pigmento.utils import Bracket, Color
+
+from legorec.data.disk import writing
 
 
 class RunLog:
@@ -27,14 +30,20 @@ class RunLog:
     def open(self, file: Path) -> None:
         """Write every further line to ``file`` too."""
         self._file = file
-        self._print.add_plugin(LogPlugin(str(file)))
 
     def __call__(self, *parts: object) -> None:
         if not self._silent:
             self._print(*parts, flush=True)  # a pipe or a file shows the line when it is written
+            self._append(" ".join(map(str, parts)))
 
     def note(self, text: str) -> None:
-        """A line for the file alone, where the terminal is told in another way."""
-        if self._file is not None:
-            with open(self._file, "a", encoding="utf-8") as file:
-                file.write(f"{self._time} {text}\n")
+        """A line for the file alone, where the terminal is told in another way, if the disk takes it."""
+        with suppress(OSError):  # what is told may be that the disk is full
+            self._append(text)
+
+    def _append(self, text: str) -> None:
+        if self._file is None:
+            return
+        line = f"{self._time} {text}\n".encode()
+        with writing(self._file, len(line)), open(self._file, "ab") as file:
+            file.write(line)

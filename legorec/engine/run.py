@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from legorec.data.disk import written_whole
 from legorec.engine import checkpoint
 
 try:
@@ -59,6 +59,8 @@ class RunFolder:
                 self._clear()
             else:
                 self._refuse_used(resume)
+                if fcntl is not None:  # and so nobody else is writing here
+                    self._remove(path.glob("*.tmp-*"))
         except BaseException:
             self.close()
             raise
@@ -98,9 +100,11 @@ class RunFolder:
             raise ValueError(f"another process is running in {self.path}; wait for it or stop it") from None
 
     def _clear(self) -> None:
-        for part in self.path.iterdir():
-            if part.name == ".lock":
-                continue
+        self._remove(part for part in self.path.iterdir() if part.name != ".lock")
+
+    @staticmethod
+    def _remove(parts: Iterable[Path]) -> None:
+        for part in parts:
             if part.is_dir() and not part.is_symlink():
                 shutil.rmtree(part)
             else:
@@ -128,22 +132,11 @@ class RunFolder:
         self._write("epochs.csv", text.getvalue())
 
     def _write(self, name: str, text: str) -> None:
+        """Readers see the old or the new one, never a part."""
         if self.writes:
-            replace_text(self.path / name, text)
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a small file so that readers see the old or the new one, never a part."""
-    partial = file.with_name(f"{file.name}.tmp-{os.getpid()}")
-    try:
-        with open(partial, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+            data = text.encode()
+            with written_whole(self.path / name, len(data)) as temporary:
+                temporary.write_bytes(data)
 
 
 def best_checkpoint(run: Path) -> Path:
@@ -152,10 +145,10 @@ def best_checkpoint(run: Path) -> Path:
     Raises:
         ValueError: the folder is no run or has no complete checkpoint of a finished epoch.
     """
-    done = checkpoint.complete(run / "checkpoints")
-    if not done:
+    last = checkpoint.newest(run / "checkpoints")
+    if last is None:
         raise ValueError(f"{run} holds no complete checkpoint; name the folder of a trained run")
-    best = checkpoint.read_state(done[-1]).get("best")
+    best = checkpoint.read_state(last).get("best")
     if best is None:
         raise ValueError(f"{run} was stopped before its first epoch was measured; resume it first")
-    return run / "checkpoints" / str(best["checkpoint"])
+    return checkpoint.named(run / "checkpoints", str(best["checkpoint"]))

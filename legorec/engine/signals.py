@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from contextlib import suppress
-from types import FrameType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from legorec.processes import ALONE, Processes
-
-_CAUGHT = (signal.SIGINT, signal.SIGTERM)
+from legorec.signals import Watch, leave, say
 
 
 class Interrupted(Exception):
@@ -26,13 +23,18 @@ class StopRequest:
     Use as a context: handlers are put back on leaving. Outside the main thread nothing is caught. With
     several processes, of which one may have got the signal, asking is a meeting: all ask at the same places
     and all get the same answer.
+
+    Args:
+        silent: leave it to another process to say that it was asked.
     """
 
-    def __init__(self, processes: Processes = ALONE) -> None:
+    def __init__(self, processes: Processes = ALONE, silent: bool = False) -> None:
         self.signal: int | None = None  # once it was asked and is true
         self._caught = 0
+        self._anywhere = False
         self._processes = processes
-        self._before: dict[int, object] = {}
+        self._silent = silent or not processes.is_first
+        self._watch = Watch(self._told, self._catch)
 
     def __bool__(self) -> bool:
         if self.signal is None:
@@ -44,32 +46,44 @@ class StopRequest:
         if self and self.signal is not None:
             raise Interrupted(self.signal)
 
-    def __enter__(self) -> StopRequest:
+    @contextmanager
+    def anywhere(self) -> Iterator[None]:
+        """Inside, ``Interrupted`` is raised between any two instructions, for what is thrown away by that.
+
+        Among several processes, which all have to stop at the same place, it is not.
+        """
+        self._anywhere = self._processes.world == 1
         try:
-            for number in _CAUGHT:
-                self._before[number] = signal.signal(number, self._catch)
-        except ValueError:  # not the main thread
-            self._before.clear()
+            self.check_here()
+            yield
+        except Exception:
+            self.check_here()  # libraries wrap what is raised in their calls, each in its own way
+            raise
+        finally:
+            self._anywhere = False
+
+    def check_here(self) -> None:
+        """Raise ``Interrupted`` inside of ``anywhere``, also in threads that are not the main one."""
+        if self._anywhere and self._caught:
+            raise Interrupted(self._caught)
+
+    def __enter__(self) -> StopRequest:
+        self._watch.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._watch.__exit__()
 
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        if self._caught:
-            if os.isatty(1):
-                _say(1, "\x1b[?25h")  # a progress bar hides the cursor
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._caught = number
-        if not self._processes.is_first:
-            return
-        start = "\n" if os.isatty(2) else ""  # a progress bar may stand there
-        _say(2, f"{start}stopping at the next safe place; once more to stop at once\n")
+    def _catch(self, number: int) -> None:
+        self._note(number)
+        self.check_here()
 
+    def _note(self, number: int) -> None:
+        self._caught = self._caught or number
 
-def _say(descriptor: int, text: str) -> None:
-    """Straight to the descriptor: a signal may come in the middle of a print."""
-    with suppress(OSError):
-        os.write(descriptor, text.encode())
+    def _told(self, number: int, again: bool) -> None:
+        if again:
+            leave(number)
+        self._note(number)  # the main thread may be in a long call, and others ask too
+        if not self._silent:
+            say("stopping at the next safe place; once more to stop at once\n")

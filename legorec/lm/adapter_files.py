@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from legorec.data.files import flush, save_json
+from legorec.data.disk import flush, writing
+from legorec.data.files import save_json
+from legorec.data.sealed import load_sealed, save_sealed
 
 CONFIG, WEIGHTS, WITH_HEAD = "adapter_config.json", "adapter_model.safetensors", "with-head"
 LAYOUT = {CONFIG, WEIGHTS, WITH_HEAD}
@@ -47,16 +47,18 @@ def write_adapter(
 
     Raises:
         ValueError: the folder holds something else, which is left alone.
+        WriteError: the disk is full, or may not be written.
     """
     if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - LAYOUT):
         raise ValueError(f"{folder} holds more than an adapter and is not replaced; name a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _write(partial, bare, facts)
-        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
-        _put_in_place(partial, folder)
+        with writing(folder, 2 * sum(weight.nbytes for weight in bare.values()), "about "):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _write(partial, bare, facts)
+            _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
+            _put_in_place(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -65,7 +67,7 @@ def write_adapter(
 def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     folder.mkdir()
     file = folder / WEIGHTS
-    save_file({ROOT + name: weight for name, weight in weights.items()}, file, metadata={"format": "pt"})
+    save_sealed({ROOT + name: weight for name, weight in weights.items()}, file, {"format": "pt"})
     file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
     flush(file)
     save_json(folder / CONFIG, facts)
@@ -116,9 +118,9 @@ def read_weights(folder: Path, prefix: str) -> dict[str, Tensor]:
         why = ": adapter_model.bin is pickled and is not read" if pickled else ""
         raise AdapterError(f"the adapter {folder} has no {WEIGHTS}{why}")
     try:
-        found = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{file} cannot be read: {error}") from error
+        found = load_sealed(file)
+    except ValueError as error:
+        raise AdapterError(str(error)) from error
     if not found:
         raise AdapterError(f"{file} holds no weights: the adapter was lost when it was saved")
     return {name.removeprefix(ROOT).removeprefix(prefix): value for name, value in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from legorec.data.catalog import Catalog
+from legorec.halving import Halving
 from legorec.lm.cut import LowerLayers
 from legorec.lm.pretrained import DTYPES
 from legorec.lm.state_cache import CacheWriter
@@ -27,11 +29,15 @@ def length_sorted_batches(lengths: np.ndarray, token_budget: int) -> Iterator[np
     order = order[np.searchsorted(lengths[order], 1) :]
     start = 0
     while start < len(order):
-        ahead = lengths[order[start : start + token_budget]]
-        sizes = ahead * np.arange(1, len(ahead) + 1)  # lengths rise, so the last row is the widest
-        stop = start + max(1, int(np.searchsorted(sizes, token_budget, side="right")))
+        stop = start + _fitting(lengths[order[start : start + token_budget]], token_budget)
         yield order[start:stop]
         start = stop
+
+
+def _fitting(lengths: np.ndarray, token_budget: int) -> int:
+    """How many of the first rows are a batch; their lengths rise, so the last one is the widest."""
+    sizes = lengths * np.arange(1, len(lengths) + 1)
+    return max(1, int(np.searchsorted(sizes, token_budget, side="right")))
 
 
 def build_caches(
@@ -43,6 +49,7 @@ def build_caches(
     share: tuple[int, int] = (0, 1),
     advanced: Callable[[int], None] = lambda items: None,
     mean: bool = False,
+    say: Callable[[str], None] = warnings.warn,
 ) -> None:
     """Write every shard that is missing, then the manifests.
 
@@ -53,14 +60,17 @@ def build_caches(
         advanced: called with the items of each batch that is done; may raise to stop.
         mean: an item has one row for each of ``lower.depths``, the mean of its tokens there, see
             ``mean_states``.
+        say: told when memory was short and batches were halved, which changes nothing but the rounding.
+
+    Raises:
+        NoMemoryError: there is not the memory for one item.
     """
+    batches = Halving(token_budget, "--exp.cache.token_budget", say)
     rank, ranks = share
     first_round = True
     while missing := sorted({index for writer in writers for index in writer.missing()}):
         mine = [index for index in missing if index % ranks == rank] if first_round else missing
-        written = [
-            _build_shard(writers, lower, catalog, index, token_budget, advanced, mean) for index in mine
-        ]
+        written = [_build_shard(writers, lower, catalog, index, batches, advanced, mean) for index in mine]
         if not first_round and not any(written):
             time.sleep(WAIT)
             advanced(0)
@@ -74,7 +84,7 @@ def _build_shard(
     lower: LowerLayers,
     catalog: Catalog,
     index: int,
-    token_budget: int,
+    batches: Halving,
     advanced: Callable[[int], None],
     mean: bool,
 ) -> bool:
@@ -87,9 +97,10 @@ def _build_shard(
             (writer,) = claimed
             tokens, dtype = catalog.tokens(torch.arange(items.start, items.stop)), _kept_dtype(writer)
             lengths = tokens.lengths.sum(1)
-            writer.write(index, mean_states(lower, tokens.ids, lengths, token_budget, dtype, advanced).cpu())
+            means = mean_states(lower, tokens.ids, lengths, batches, dtype, advanced, items.start)
+            writer.write(index, means.cpu())
             return True
-        states = states_of(lower, catalog, items, claimed, token_budget, advanced)
+        states = states_of(lower, catalog, items, claimed, batches, advanced)
         for writer in claimed:
             writer.write(index, states.pop(writer.identity.depth))
     return True
@@ -100,8 +111,8 @@ def states_of(
     catalog: Catalog,
     items: range,
     writers: Sequence[CacheWriter],
-    token_budget: int,
-    advanced: Callable[[int], None] = lambda items: None,
+    batches: Halving,
+    advanced: Callable[[int], None],
 ) -> dict[int, Tensor]:
     """Depth -> the packed states of some items, on the host, in the dtype in which they will be stored."""
     tokens = catalog.tokens(torch.arange(items.start, items.stop))
@@ -110,12 +121,15 @@ def states_of(
         writer.identity.depth: torch.empty(len(tokens.ids), lower.width, dtype=_kept_dtype(writer))
         for writer in writers
     }
+
+    def keep(rows: np.ndarray, places: Tensor, ids: Tensor) -> None:
+        for depth, states in lower.padded(ids, lengths[rows]).items():
+            if depth in kept:
+                kept[depth].index_copy_(0, places, states.to(kept[depth].dtype).cpu())
+
     with torch.inference_mode():
-        for rows, sizes, places, ids in _batches(tokens.ids, lengths, token_budget):
-            for depth, states in lower.padded(ids, sizes).items():
-                if depth in kept:
-                    kept[depth].index_copy_(0, places, states.to(kept[depth].dtype).cpu())
-            advanced(len(rows))
+        for count in _in_batches(tokens.ids, lengths, batches, keep, items.start):
+            advanced(count)
     return kept
 
 
@@ -123,9 +137,10 @@ def mean_states(
     lower: LowerLayers,
     ids_T: Tensor,
     lengths_N: Tensor,
-    token_budget: int,
+    batches: Halving,
     dtype: torch.dtype,
     advanced: Callable[[int], None] = lambda items: None,
+    first: int = 0,
 ) -> Tensor:
     """(R, E) the means over each item's tokens, one row for each of ``lower.depths``, item by item.
 
@@ -134,30 +149,49 @@ def mean_states(
     Args:
         ids_T: tokens of the items, packed; the rows are given where they are.
         lengths_N: on the host.
+        batches: how many tokens, with padding, are run at once.
+        first: row of the first item, for messages.
     """
     lengths = lengths_N.numpy()
     places = np.cumsum(lengths > 0) - 1  # of the items that have rows
     num_items = int((lengths > 0).sum())
     means = torch.empty(num_items, len(lower.depths), lower.width, dtype=dtype, device=ids_T.device)
+
+    def keep(rows: np.ndarray, _: Tensor, ids: Tensor) -> None:
+        found = lower.padded(ids, lengths[rows], mean=True)
+        index = torch.from_numpy(places[rows]).to(ids_T.device, non_blocking=True)
+        means.index_copy_(0, index, torch.stack([found[depth] for depth in lower.depths], 1).to(dtype))
+
     with torch.no_grad():
-        for rows, sizes, _, ids in _batches(ids_T, lengths, token_budget):
-            found = lower.padded(ids, sizes, mean=True)
-            index = torch.from_numpy(places[rows]).to(ids_T.device, non_blocking=True)
-            means.index_copy_(0, index, torch.stack([found[depth] for depth in lower.depths], 1).to(dtype))
-            advanced(len(rows))
+        for count in _in_batches(ids_T, lengths, batches, keep, first):
+            advanced(count)
     return means.flatten(0, 1)
 
 
-def _batches(
-    ids_T: Tensor, lengths: np.ndarray, token_budget: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor, Tensor]]:
-    """Of each batch of like length: its rows, their lengths, where their tokens stand, and the tokens."""
+def _in_batches(
+    ids_T: Tensor,
+    lengths: np.ndarray,
+    batches: Halving,
+    run: Callable[[np.ndarray, Tensor, Tensor], None],
+    first: int,
+) -> Iterator[int]:
+    """Run batches of like length: rows, where their tokens stand, and the tokens. Gives how many rows."""
     starts = lengths.cumsum() - lengths
-    for rows in length_sorted_batches(lengths, token_budget):
+
+    def run_rows(rows: np.ndarray) -> int:
         sizes = lengths[rows]
         places = np.repeat(starts[rows] - (sizes.cumsum() - sizes), sizes) + np.arange(int(sizes.sum()))
         index = torch.from_numpy(places)
-        yield rows, sizes, index, ids_T.index_select(0, index.to(ids_T.device, non_blocking=True))
+        run(rows, index, ids_T.index_select(0, index.to(ids_T.device, non_blocking=True)))
+        return len(rows)
+
+    for rows in length_sorted_batches(lengths, batches.size):
+        yield from batches.pages(
+            rows,
+            run_rows,
+            lambda row: f"row {first + row} of the items",
+            lambda rows, token_budget: _fitting(lengths[rows], token_budget),
+        )
 
 
 def _kept_dtype(writer: CacheWriter) -> torch.dtype:

@@ -128,10 +128,11 @@ class LowerLayers(nn.Module):
             return rows.mean(packed_TE.to(torch.promote_types(packed_TE.dtype, torch.float32)))
 
         self._keep = keep
-        out = self.model(**inputs, use_cache=False).last_hidden_state
-        states = {depth: self._seen[depth] if depth in self._seen else keep(out) for depth in self.depths}
-        self._seen.clear()
-        return states
+        try:
+            out = self.model(**inputs, use_cache=False).last_hidden_state
+            return {depth: self._seen[depth] if depth in self._seen else keep(out) for depth in self.depths}
+        finally:  # where memory was short, too: it is needed for a smaller batch
+            self._seen.clear()
 
     def forward(self, ids_T: Tensor, lengths_R: Tensor) -> dict[int, Tensor]:
         """Depth -> packed states (T, E) of packed rows of token ids; ``lengths_R`` is on the host."""

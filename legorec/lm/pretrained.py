@@ -224,7 +224,7 @@ def find_pretrained(name: str) -> Pretrained:
 
 
 def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -245,6 +245,8 @@ def _from_hub(name: str) -> Path:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise PretrainedError(f"'{name}' is no folder, and offline; fetch it beforehand: {fetch}")
     try:
+        # The download asks the same without a limit, and waits minutes where a firewall drops what is sent.
+        HfApi().model_info(name, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         return Path(snapshot_download(name, **chosen))
     except GatedRepoError as error:
         raise PretrainedError(
@@ -255,7 +257,8 @@ def _from_hub(name: str) -> Path:
         raise PretrainedError(
             f"'{name}' is no folder, and the hub does not give it: {str(error).splitlines()[0]}"
         ) from error
-    except OSError as error:  # connection errors among them
+    except Exception as error:  # of a connection; each version of the library has others
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PretrainedError(
-            f"'{name}' is no folder, and the hub is out of reach; where it is not: {fetch}"
+            f"'{name}' is no folder, and the hub is out of reach ({reason}); where it is not: {fetch}"
         ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from legorec.data.ragged import Ragged
 from legorec.data.vectors import Rows
 from legorec.data.writing.progress import Progress
+from legorec.halving import Halving
 from legorec.lm.cut import LowerLayers, Precision, UpperLayers
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.nn.segments import Segments
@@ -53,23 +56,29 @@ def item_vectors(
         pool: ``mean`` over all tokens, the first (``cls``), or the ``last``.
         normalize: to length 1.
         dtype: of the weights and of what is computed.
-        token_budget: tokens, with padding, that go through the model at once.
+        token_budget: tokens, with padding, that go through the model at once; halved where memory is short.
     Raises:
         ValueError: an unknown pool, a budget of 0, or an item that is longer than the positions reach.
+        NoMemoryError: there is not the memory for one item.
     """
     _check(pretrained, tokens, pool, token_budget)
     depth = pretrained.num_layers
     lower = LowerLayers(pretrained, [depth], dtype).to(device)
     upper = UpperLayers(pretrained, depth, dtype).to(device).eval()
     vectors = torch.zeros(len(tokens), pretrained.output_width)
+    halved = Halving(token_budget, "--token_budget", progress.say if progress else warnings.warn)
+
+    def keep(rows: np.ndarray) -> None:
+        chosen = tokens.take(rows)
+        lengths = torch.from_numpy(chosen.lengths)
+        ids = torch.from_numpy(chosen.values).to(device).long()
+        states = upper(lower(ids, lengths)[depth], lengths).float()
+        vectors[rows] = _pooled(states, Segments(lengths), pool).cpu()
+
     batches = list(_batches(tokens.lengths, token_budget))
     with torch.inference_mode():
         for rows in (progress or Progress()).track(batches, "items through the model", len(batches)):
-            chosen = tokens.take(rows)
-            lengths = torch.from_numpy(chosen.lengths)
-            ids = torch.from_numpy(chosen.values).to(device).long()
-            states = upper(lower(ids, lengths)[depth], lengths).float()
-            vectors[rows] = _pooled(states, Segments(lengths), pool).cpu()
+            list(halved.pages(rows, keep, "row {} of the items".format, partial(_fitting, tokens.lengths)))
     return F.normalize(vectors) if normalize else vectors
 
 
@@ -92,9 +101,14 @@ def _batches(lengths: np.ndarray, token_budget: int) -> Iterator[np.ndarray]:
     order = order[lengths[order] > 0]
     start = 0
     while start < len(order):
-        count = max(1, token_budget // int(lengths[order[start]]))
+        count = _fitting(lengths, order[start:], token_budget)
         yield order[start : start + count]
         start += count
+
+
+def _fitting(lengths: np.ndarray, rows: np.ndarray, token_budget: int) -> int:
+    """How many of the first rows are a batch; the first one is the widest."""
+    return max(1, token_budget // int(lengths[rows[0]]))
 
 
 def _pooled(states_TE: Tensor, rows: Segments, pool: str) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from legorec.build import build_arguments
@@ -18,7 +19,7 @@ from legorec.lm.pretrained import Pretrained, find_pretrained
 from legorec.lm.state_cache import CacheWriter, free_space_check
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data, checkpoint_of, open_data
-from legorec.recipes.session import choose_device
+from legorec.recipes.session import choose_device, tell
 from legorec.recipes.token_table import check_token_table
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     Raises:
         ValueError: something the user can mend.
         OSError: the disk has not the room; told before anything is computed.
+        NoMemoryError: there is not the memory for one item.
         Interrupted: the process was asked to stop; the next run goes on with what is left.
     """
     with processes.agreeing():
@@ -169,7 +171,7 @@ def _build(
     assert settings.exp.cache is not None
     todo, done, started = _items_missing(plan.writers) // processes.world, 0, time.monotonic()
     # A wish to stop concerns this process alone: shards are its own, and nobody waits for them.
-    with StopRequest() as stop, bar("cache", todo) as show:
+    with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo) as show:
 
         def advanced(items: int) -> None:
             nonlocal done
@@ -185,6 +187,7 @@ def _build(
             share=(processes.rank, processes.world),
             advanced=advanced,
             mean=plan.mean,
+            say=partial(tell, processes, log),
         )
     seconds = time.monotonic() - started
     log(f"{done:,} items in {seconds:.1f} s, {done / seconds:,.0f} items a second")

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from legorec.batch import ItemCodes
+from legorec.data.sealed import load_sealed
 from legorec.data.vectors import Rows, sizes_stated_in
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ def read_codes(path: Path, data: Data) -> ItemCodes:
     if not path.is_file():
         raise ValueError(f"embed.codes: {path} does not exist; write it with process/embed.py codes")
     try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"embed.codes: {path} cannot be read: {error}") from error
+        tensors = load_sealed(path)
+    except ValueError as error:
+        raise ValueError(f"embed.codes: {error}") from error
     if len(tensors) != 1:
         raise ValueError(f"embed.codes: {path} must hold one tensor, it holds {len(tensors)}")
     (values,) = tensors.values()

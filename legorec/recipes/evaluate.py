@@ -12,6 +12,7 @@ import polars as pl
 from torch import nn
 
 from legorec.batch import Ranking
+from legorec.data.disk import written_whole
 from legorec.data.evaluation import Impressions
 from legorec.engine.progress import bar
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
@@ -68,10 +69,12 @@ def evaluate_split(
             bf16=settings.exp.policy.precision == "bf16",
             progress=advance,
             processes=session.processes,
+            say=session.tell,
         )
-    if save_to is not None:
-        save_per_group(ranking, names, save_to)
-    return evaluate(ranking, names)
+    with session.stop.anywhere():
+        if save_to is not None:
+            save_per_group(ranking, names, save_to)
+        return evaluate(ranking, names)
 
 
 def dev_metrics(settings: Settings) -> list[str]:
@@ -108,7 +111,8 @@ def evaluate_baselines(
         model = RandomBaseline(settings.seed) if name == "random" else PopularityBaseline(data.training)
         with watched(name, impressions, session) as advance:
             ranking = rank(model, impressions, progress=advance, processes=session.processes)
-        found[name] = evaluate(ranking, settings.exp.metrics)
+        with session.stop.anywhere():
+            found[name] = evaluate(ranking, settings.exp.metrics)
     return found
 
 
@@ -130,4 +134,5 @@ def save_per_group(ranking: Ranking, names: Sequence[str], file: Path) -> None:
             column if table is None else table.join(column, on=ranking.group_by, how="full", coalesce=True)
         )
     if table is not None:
-        table.sort(ranking.group_by).write_parquet(file)
+        with written_whole(file, int(table.estimated_size()), "about ") as temporary:
+            table.sort(ranking.group_by).write_parquet(temporary)

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from legorec.batch import Clicks
-from legorec.data.files import all_or_none
+from legorec.data.disk import all_or_none, writing
 from legorec.engine.progress import bar
+from legorec.engine.signals import StopRequest
+from legorec.halving import Halving
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data, build_model, open_data
 from legorec.recipes.item_vectors import inference, item_pages
 from legorec.recipes.session import Session, choose_device, open_session
 from legorec.recipes.trained import load_best
 from legorec.recommender import Recommender, module_device
+from legorec.scorers.clicks import BATCH_SIZE
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -56,7 +58,7 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         metrics = {"export": shapes | {"users_without_history": int((spans < 0).sum())}}
         with processes.agreeing():
             if processes.is_first:
-                write(session.folder.path, {"item": items, "user": users}, data)
+                write(session.folder.path, {"item": items, "user": users}, data, session.stop)
         session.folder.write_metrics(metrics)
         for name in ("items", "users"):
             session.log(
@@ -107,24 +109,30 @@ def user_pages(
 
     Raises:
         Interrupted: the run was asked to stop meanwhile.
+        NoMemoryError: there is not the memory for one user.
     """
     device, rows = module_device(model), np.arange(len(spans))
+    size = settings.exp.evaluation.batch_size
+    halved = Halving(size, BATCH_SIZE, session.tell)
+
+    def encode(page: np.ndarray) -> Tensor:
+        history, mask = _histories(data, spans[page])
+        rows_BH, mask_BH = torch.from_numpy(history), torch.from_numpy(mask)
+        with inference(model, settings):
+            clicks = Clicks(
+                vectors=items[rows_BH].to(device),
+                mask=mask_BH.to(device),
+                items=rows_BH.to(device),
+                user=torch.from_numpy(page).to(device),
+                states=model.states_of(rows_BH, mask_BH),
+            )
+            return model.encode_users(clicks).float().cpu()
+
     with bar("users", len(spans), shown=session.processes.is_first) as show:
-        for start in range(0, len(spans), settings.exp.evaluation.batch_size):
-            page = rows[start : start + settings.exp.evaluation.batch_size]
+        for start in range(0, len(spans), size):
+            page = rows[start : start + size]
             if session.processes.is_first:
-                history, mask = _histories(data, spans[page])
-                rows_BH, mask_BH = torch.from_numpy(history), torch.from_numpy(mask)
-                with inference(model, settings):
-                    clicks = Clicks(
-                        vectors=items[rows_BH].to(device),
-                        mask=mask_BH.to(device),
-                        items=rows_BH.to(device),
-                        user=torch.from_numpy(page).to(device),
-                        states=model.states_of(rows_BH, mask_BH),
-                    )
-                    vectors = model.encode_users(clicks)
-                yield vectors.float().cpu()
+                yield from halved.pages(page, encode, "row {} of the users".format)
             show(int(page[-1]) + 1, len(spans))
             session.stop.check()
 
@@ -138,16 +146,20 @@ def _histories(data: Data, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(mask, history, 0).astype(np.int64), mask
 
 
-def write(folder: Path, vectors: dict[str, Tensor], data: Data) -> None:
+def write(folder: Path, vectors: dict[str, Tensor], data: Data, stop: StopRequest) -> None:
     """Put vectors and ids into a folder, all of them or none; those of an earlier export are replaced.
 
     Raises:
         OSError: the disk is full, or may not be written.
+        Interrupted: the process was asked to stop meanwhile; nothing is there.
     """
-    with all_or_none(folder, PARTIAL) as partial:
+    with all_or_none(folder, PARTIAL) as partial, stop.anywhere():
         for name, table in (("item", data.store.items), ("user", data.store.users)):
-            _save(partial / f"{name}s.safetensors", vectors[name].float())
-            table.ids.series().to_frame().write_parquet(partial / f"{name}_ids.parquet")
+            matrix, ids = vectors[name].float().contiguous(), table.ids.series().to_frame()
+            with writing(file := partial / f"{name}s.safetensors", matrix.nbytes, "about "):
+                save_file({KEY: matrix}, file)
+            with writing(file := partial / f"{name}_ids.parquet", int(ids.estimated_size()), "about "):
+                ids.write_parquet(file)
         for file in partial.iterdir():
             file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
 
@@ -156,11 +168,3 @@ def _joined(pages: Iterable[Tensor]) -> Tensor:
     """All pages; nothing where there are none, as in a process that is not the first."""
     whole = list(pages)
     return torch.cat(whole) if whole else torch.zeros(0)
-
-
-def _save(file: Path, matrix: Tensor) -> None:
-    try:
-        save_file({KEY: matrix.contiguous()}, file)
-    except SafetensorError as problem:
-        size = matrix.numel() * matrix.element_size()
-        raise OSError(f"{file}: could not be written, it needs {size:,} bytes ({problem})") from None

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from legorec.engine.progress import bar
+from legorec.halving import Halving
 from legorec.recipes.session import Session
 from legorec.recommender import Recommender, module_device
+from legorec.scorers.clicks import ITEM_PAGE_SIZE
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -32,15 +34,20 @@ def item_pages(model: Recommender, num_items: int, settings: Settings, session: 
 
     Raises:
         Interrupted: the run was asked to stop meanwhile.
+        NoMemoryError: there is not the memory for one item.
     """
-    pages = torch.arange(num_items).split(settings.exp.evaluation.item_page_size)
+    size = settings.exp.evaluation.item_page_size
+    halved, pages = Halving(size, ITEM_PAGE_SIZE, session.tell), torch.arange(num_items).split(size)
+
+    def encode(page: Tensor) -> Tensor:
+        with inference(model, settings):
+            return model.encode_items(page)
+
     with bar("items", num_items, shown=session.processes.is_first) as show:
         for number, page in enumerate(pages):
             if session.processes.is_first:
                 if number + 1 < len(pages):
-                    model.prefetch(pages[number + 1])
-                with inference(model, settings):
-                    vectors = model.encode_items(page)
-                yield vectors
+                    model.prefetch(pages[number + 1][: halved.size])
+                yield from halved.pages(page, encode, "row {} of the items".format)
             show(int(page[-1]) + 1 if len(page) else 0, num_items)
             session.stop.check()

@@ -17,8 +17,9 @@ from legorec.data.catalog import CatalogField
 from legorec.data.item_text import stored_field
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
+from legorec.halving import Halving
 from legorec.recipes.assemble import Data, build_model, open_data
-from legorec.recipes.run import choose_device
+from legorec.recipes.session import choose_device, settings_file
 from legorec.recipes.trained import load_best
 from legorec.recommender import Recommender
 
@@ -49,9 +50,7 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     from legorec.settings import read_command_line
 
     folder = Path(run_folder)
-    if not (folder / "settings.yaml").is_file():
-        raise ValueError(f"{folder} is not the folder of a run: it has no settings.yaml")
-    settings = read_command_line(["--settings", str(folder / "settings.yaml")])
+    settings = read_command_line(["--settings", str(settings_file(folder))])
     data = open_data(settings)
     model = build_model(settings, data, choose_device(device))
     load_best(Path(settings.exp.load or folder), model, settings, data)
@@ -69,13 +68,16 @@ class TrainedRecommender:
     def __init__(self, model: Recommender, data: Data) -> None:
         self.model = model
         self.data = data
+        self._items = Halving(1024, "items in pages of")
+        self._cells = Halving(CELLS, "candidates, times clicks where they are read, in pages of")
 
     @cached_property
     def item_vectors(self) -> Tensor:
         """(num_items, D), every item of the store encoded once."""
         with torch.inference_mode():
-            pages = torch.arange(self.data.num_items).split(1024)
-            return torch.cat([self.model.encode_items(page) for page in pages])
+            items = torch.arange(self.data.num_items)
+            name = "row {} of the items".format
+            return torch.cat(list(self._items.pages(items, self.model.encode_items, name)))
 
     def score(
         self, history: Sequence[Item], candidates: Sequence[Item], *, user: str | None = None
@@ -136,14 +138,20 @@ class TrainedRecommender:
                 states=self.model.states_of(rows, mask),
             )
             encoded = self.model.encode_users(clicks)
-            # What reads the clicks holds all of them beside each item.
-            size = max(1, CELLS // mask.shape[1]) if self.model.reads_history else CELLS
-            pages = zip(shown.vectors.split(size), shown.rows.to(device).split(size), strict=True)
-            scores = []
-            for vectors, rows in pages:
+
+            def score(places: Tensor) -> Tensor:
+                part = slice(int(places[0]), int(places[-1]) + 1)
+                vectors, rows = shown.vectors[part], shown.rows[part].to(device)
                 there = torch.ones(1, len(rows), dtype=torch.bool, device=device)
-                scores.append(self.model.score(encoded, vectors[None], clicks, rows[None], there)[0])
-            return torch.cat(scores) if scores else shown.vectors.new_zeros(0)
+                return self.model.score(encoded, vectors[None], clicks, rows[None], there)[0]
+
+            if not len(shown.rows):
+                return shown.vectors.new_zeros(0)
+            # What reads the clicks holds all of them beside each item.
+            beside = mask.shape[1] if self.model.reads_history else 1
+            places, name = torch.arange(len(shown.rows)), "candidate {}".format
+            scores = self._cells.pages(places, score, name, lambda _, cells: max(1, cells // beside))
+            return torch.cat(list(scores))
 
     def _known_or_new(self, items: Sequence[Item]) -> _Items:
         """Vectors and rows: known items by gather, new ones encoded from their fields."""
@@ -200,7 +208,11 @@ class TrainedRecommender:
                 for part, name in zip(catalog.fields, names, strict=True)
             ]
         fresh = catalog.with_items(rows).to(catalog.values.device)
-        return self.model.item_encoder(embed(fresh.tokens(torch.arange(len(items)))))
+
+        def encode(rows: Tensor) -> Tensor:
+            return self.model.item_encoder(embed(fresh.tokens(rows)))
+
+        return torch.cat(list(self._items.pages(torch.arange(len(items)), encode, "new item {}".format)))
 
     def _tokenize(self, part: CatalogField, values: Sequence[Any]) -> Ragged:
         """The tokens or numbers of one field of new items, cut as in training; without unknown categories."""

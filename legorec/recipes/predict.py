@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from legorec.data.disk import all_or_none, writing
 from legorec.data.evaluation import Impressions
-from legorec.data.files import all_or_none
+from legorec.engine.signals import StopRequest
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data, build_model, open_data
 from legorec.recipes.evaluate import watched
@@ -38,9 +39,15 @@ class Predictions:
     table: pl.DataFrame
     names: Mapping[str, pl.Series] = field(default_factory=dict)
 
-    def lazy(self) -> pl.LazyFrame:
-        """The table with raw ids, which are looked up block by block while it is written."""
-        return self.table.lazy().with_columns(_named(column, ids) for column, ids in self.names.items())
+    def lazy(self, check: Callable[[], None]) -> pl.LazyFrame:
+        """The table with raw ids, which are looked up block by block while it is written.
+
+        Args:
+            check: called before each block; may raise.
+        """
+        return self.table.lazy().with_columns(
+            _named(column, ids, check) for column, ids in self.names.items()
+        )
 
     def num_bytes(self) -> int:
         """The size of the table with raw ids in memory; a file is about as large, or smaller."""
@@ -86,7 +93,7 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
             found = of_split(model, data, split, settings, session)
         with processes.agreeing():
             if processes.is_first:
-                write(session.folder.path, found, asked.format, data, stored)
+                write(session.folder.path, found, asked.format, data, stored, session.stop)
         metrics: dict[str, Any] = {"files": FILES[asked.format], "rows": len(found.table)}
         metrics |= {"split": stored} if pairs is None else {"pairs": asked.pairs, **pairs.counts}
         session.folder.write_metrics({"predict": metrics})
@@ -167,6 +174,7 @@ def _ranked(
             bf16=settings.exp.policy.precision == "bf16",
             progress=advance,
             processes=session.processes,
+            say=session.tell,
         )
     _check(ranking.score)
     return ranking.score
@@ -184,11 +192,15 @@ def _names(data: Data) -> dict[str, pl.Series]:
     return {"user": data.store.users.ids.series(), "item": data.store.items.ids.series()}
 
 
-def _named(column: str, ids: pl.Series) -> pl.Expr:
-    return pl.col(column).map_batches(ids.gather, return_dtype=pl.String, is_elementwise=True)
+def _named(column: str, ids: pl.Series, check: Callable[[], None]) -> pl.Expr:
+    def gathered(rows: pl.Series) -> pl.Series:
+        check()
+        return ids.gather(rows)
+
+    return pl.col(column).map_batches(gathered, return_dtype=pl.String, is_elementwise=True)
 
 
-def write(folder: Path, found: Predictions, form: str, data: Data, split: str) -> None:
+def write(folder: Path, found: Predictions, form: str, data: Data, split: str, stop: StopRequest) -> None:
     """Put predictions into a folder, all files or none; those of an earlier run are replaced.
 
     Args:
@@ -196,22 +208,20 @@ def write(folder: Path, found: Predictions, form: str, data: Data, split: str) -
 
     Raises:
         OSError: the disk is full, or may not be written.
+        Interrupted: the process was asked to stop meanwhile; nothing is there.
     """
-    with all_or_none(folder, PARTIAL) as partial:
+    with all_or_none(folder, PARTIAL) as partial, stop.anywhere():
         if form == "mind":
             shown = data.store.interactions(split)
             write_submission(partial, shown, found.table["rank"].to_numpy())
         else:
-            _write_table(found, partial / FILES[form][0])
+            _write_table(found, partial / FILES[form][0], stop)
 
 
-def _write_table(found: Predictions, file: Path) -> None:
-    table = found.lazy()
-    try:
+def _write_table(found: Predictions, file: Path, stop: StopRequest) -> None:
+    table = found.lazy(stop.check_here)
+    with writing(file, found.num_bytes, "about "):
         if file.suffix == ".csv":
             table.sink_csv(file)
         else:
             table.sink_parquet(file)
-    except (OSError, pl.exceptions.PolarsError) as problem:
-        needed = f"it needs about {found.num_bytes():,} bytes"
-        raise OSError(f"{file}: could not be written, {needed} ({problem})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from legorec.data.digest import digest_bytes
 from legorec.engine.log import RunLog
 from legorec.engine.run import RunFolder
 from legorec.engine.signals import Interrupted, StopRequest
@@ -17,6 +19,8 @@ from legorec.processes import ALONE, PeerError, Processes
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
+
+SEAL = "# digest of what follows: "
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Session:
     folder: RunFolder
     log: RunLog
     stop: StopRequest
+
+    def tell(self, text: str) -> None:
+        """A line of any process: in the log, or on the terminal alone by one that has none."""
+        tell(self.processes, self.log, text)
 
 
 @contextmanager
@@ -39,23 +47,55 @@ def open_session(settings: Settings, processes: Processes = ALONE) -> Iterator[S
         ValueError: the folder is in use, finished, or unfinished and neither ``resume`` nor ``overwrite`` was
             asked for.
     """
-    with processes.agreeing():
-        folder = RunFolder(
-            run_path(settings),
-            resume=settings.resume,
-            overwrite=settings.overwrite,
-            writes=processes.is_first,
+    with StopRequest(processes) as stop:
+        with processes.agreeing():
+            folder = RunFolder(
+                run_path(settings),
+                resume=settings.resume,
+                overwrite=settings.overwrite,
+                writes=processes.is_first,
+            )
+        with folder:
+            log = RunLog(silent=not folder.writes)
+            if folder.writes:
+                log.open(folder.log_file)
+            folder.write_settings(sealed(settings.to_yaml()))
+            try:
+                yield Session(processes, folder, log, stop)
+            except (Interrupted, ValueError, OSError, PeerError) as reason:
+                log.note(f"stopped: {reason}")
+                raise
+
+
+def sealed(text: str) -> str:
+    """The text of ``settings.yaml`` under a line that tells whether it is as it was written."""
+    return f"{SEAL}{digest_bytes(text.encode())}\n{text}"
+
+
+def settings_file(run: Path) -> Path:
+    """The settings that a run was made with.
+
+    Raises:
+        ValueError: the folder is not that of a run, or its settings were altered.
+    """
+    file = run / "settings.yaml"
+    if not file.is_file():
+        raise ValueError(f"{run} is not the folder of a run: it has no {file.name}")
+    whole = file.read_text(encoding="utf-8", errors="replace")
+    if whole.startswith(SEAL) and whole != sealed(whole.partition("\n")[2]):
+        raise ValueError(
+            f"{file} was altered since the run wrote it (its digest differs); if that was meant, remove its "
+            "first line"
         )
-    with folder, StopRequest(processes) as stop:
-        log = RunLog(silent=not folder.writes)
-        if folder.writes:
-            log.open(folder.log_file)
-        folder.write_settings(settings.to_yaml())
-        try:
-            yield Session(processes, folder, log, stop)
-        except (Interrupted, ValueError, OSError, PeerError) as reason:
-            log.note(f"stopped: {reason}")
-            raise
+    return file
+
+
+def tell(processes: Processes, log: RunLog, text: str) -> None:
+    """A line of any process, where only the first one's log speaks."""
+    if processes.is_first:
+        log(text)
+    else:
+        print(f"process {processes.rank}: {text}", file=sys.stderr, flush=True)
 
 
 def run_path(settings: Settings) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from legorec.data.disk import writing
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions, Store
 
@@ -106,19 +107,14 @@ def write_submission(folder: Path, shown: Interactions, ranks: np.ndarray) -> No
         OSError: the disk is full, or may not be written.
     """
     text, archive = folder / TEXT, folder / ARCHIVE
-    file = text
-    try:
+    with writing(text, lambda: num_bytes(shown, ranks)):
         with open(text, "w", encoding="utf-8", newline="\n") as stream:
             stream.writelines(lines(shown, ranks))
-        file = archive
-        member = zipfile.ZipInfo(TEXT)  # its date is fixed
-        member.compress_type = zipfile.ZIP_DEFLATED
-        member.external_attr = 0o644 << 16
-        member.file_size = text.stat().st_size  # a large one takes another header
+    member = zipfile.ZipInfo(TEXT)  # its date is fixed
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = 0o644 << 16
+    member.file_size = text.stat().st_size  # a large one takes another header
+    with writing(archive, member.file_size, "at most "):
         with open(text, "rb") as source, zipfile.ZipFile(archive, "w") as target:
             with target.open(member, "w") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
-    except OSError as problem:
-        most = "" if file == text else "at most "
-        needed = f"it needs {most}{num_bytes(shown, ranks):,} bytes"
-        raise OSError(f"{file}: could not be written, {needed} ({problem})") from None

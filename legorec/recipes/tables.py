@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from legorec.batch import TokenVectors
+from legorec.data.sealed import load_sealed
 from legorec.data.vectors import ITEMS, Rows
 
 if TYPE_CHECKING:
@@ -86,9 +85,9 @@ def read_matrix(path: Path) -> Tensor:
             ) from None
     elif path.suffix == ".safetensors":
         try:
-            tensors = list(load_file(path).values())
-        except SafetensorError as error:
-            raise ValueError(f"embed.tables: {path} cannot be read: {error}") from error
+            tensors = list(load_sealed(path, verify=not only_shape).values())
+        except ValueError as error:
+            raise ValueError(f"embed.tables: {error}") from error
         if len(tensors) != 1:
             raise ValueError(f"embed.tables: {path} must hold one tensor, it holds {len(tensors)}")
         matrix = tensors[0]

@@ -11,10 +11,12 @@ from torch import Tensor
 from legorec.batch import Clicks
 from legorec.data.store import Interactions
 from legorec.engine.progress import bar
+from legorec.halving import Halving
 from legorec.recipes.assemble import Data
 from legorec.recipes.item_vectors import inference, item_pages
 from legorec.recipes.session import Session
 from legorec.recommender import Recommender, module_device
+from legorec.scorers.clicks import BATCH_SIZE
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -63,26 +65,30 @@ def top_items(
 
     Raises:
         Interrupted: the run was asked to stop meanwhile.
+        NoMemoryError: there is not the memory for one user.
     """
     processes, count = session.processes, len(users)
     table = _shared_table(model, data, settings, session)
     k = min(k, data.num_items)
     items, scores = np.zeros((count, k), dtype=np.int64), np.zeros((count, k), dtype=np.float32)
     size = max(1, min(settings.exp.evaluation.batch_size, SCORES // data.num_items))
-    clicked = data.histories.whole()
+    halved, clicked = Halving(size, BATCH_SIZE, session.tell), data.histories.whole()
+
+    def keep(part: np.ndarray) -> None:
+        with inference(model, settings):
+            cells = CELLS * halved.size // size
+            every = _scores(model, data, table, users[part], spans[part], cells)
+            left_out, mask = clicked.padded(spans[part])
+            row = torch.from_numpy(np.nonzero(mask)[0])
+            every[row.to(every.device), torch.from_numpy(left_out[mask]).long().to(every.device)] = -torch.inf
+            chosen, best = best_of(every, k)
+        items[part], scores[part] = chosen.cpu().numpy(), best.cpu().numpy()
+
     with bar("users", count, shown=processes.is_first) as show:
         for turn, page in processes.turns(-(-count // size)):
             if page is not None:
-                part = slice(page * size, (page + 1) * size)
-                with inference(model, settings):
-                    every = _scores(model, data, table, users[part], spans[part])
-                    left_out, mask = clicked.padded(spans[part])
-                    row = torch.from_numpy(np.nonzero(mask)[0])
-                    every[
-                        row.to(every.device), torch.from_numpy(left_out[mask]).long().to(every.device)
-                    ] = -torch.inf
-                    chosen, best = best_of(every, k)
-                items[part], scores[part] = chosen.cpu().numpy(), best.cpu().numpy()
+                part = np.arange(page * size, min((page + 1) * size, count))
+                list(halved.pages(part, keep, lambda each: f"row {users[each]} of the users"))
             show(min(turn.stop * size, count), count)
             session.stop.check()
     for result in (items, scores):
@@ -105,7 +111,9 @@ def best_of(scores_UN: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return items.gather(1, order), values
 
 
-def _scores(model: Recommender, data: Data, table: Tensor, users: np.ndarray, spans: np.ndarray) -> Tensor:
+def _scores(
+    model: Recommender, data: Data, table: Tensor, users: np.ndarray, spans: np.ndarray, cells: int
+) -> Tensor:
     """(U, N) float32, on the device."""
     history, mask = data.histories.padded(spans)
     items_UH, mask_UH = torch.from_numpy(history.astype(np.int64)), torch.from_numpy(mask)
@@ -120,7 +128,7 @@ def _scores(model: Recommender, data: Data, table: Tensor, users: np.ndarray, sp
     encoded = model.encode_users(clicks)
     # What reads the history, or interests, holds one of these beside each item.
     beside = max(mask.shape[1] * model.reads_history, encoded.shape[1] if encoded.dim() > 2 else 1)
-    size = max(1, CELLS // (len(users) * beside))
+    size = max(1, cells // (len(users) * beside))
     scores = table.new_empty(len(users), len(table), dtype=torch.float32)
     for start in range(0, len(table), size):
         vectors = table[start : start + size].expand(len(users), -1, -1)

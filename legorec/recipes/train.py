@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from legorec.build import build
@@ -27,6 +26,7 @@ from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.assemble import Data
 from legorec.recipes.evaluate import dev_metrics, evaluate_split
+from legorec.recipes.memory import batches_fitting
 from legorec.recipes.session import Session
 from legorec.recipes.trained import check_inputs, input_digests, load_weights
 
@@ -112,13 +112,17 @@ class Training:
             ValueError: it was altered, or the store or a given table is another one now.
         """
         self.session = session
-        done = checkpoint.complete(session.folder.checkpoints)
-        name = self.processes.from_first(done[-1].name if done else None)
+        with self.processes.agreeing():
+            last = checkpoint.newest(session.folder.checkpoints)
+        name = self.processes.from_first(last.name if last else None)
         if name is None:
             return
         path = session.folder.checkpoints / name
         with self.processes.agreeing():
-            saved = checkpoint.load(path)
+            try:
+                saved = checkpoint.load(path)
+            except checkpoint.CheckpointError as error:
+                raise checkpoint.CheckpointError(f"{error}; {checkpoint.way_out(path)}") from error
             check_inputs(saved.state, self.state.inputs, path, self.data)
             load_weights(self.model, saved, path)
             load_state_tensors(self.optimizer, self.model, saved.tensors.get("optimizer", {}))
@@ -140,15 +144,7 @@ class Training:
             "weights": learned_state(self.model),
             "optimizer": state_tensors(self.optimizer, self.model),
         }
-        whole = checkpoint.Checkpoint(tensors, asdict(self.state))
-        try:
-            checkpoint.save(folder, name, whole)
-        except (OSError, SafetensorError) as error:
-            size = sum(value.nbytes for group in tensors.values() for value in group.values())
-            raise OSError(
-                f"{folder / name}, {size:,} bytes, could not be written ({error}); what was "
-                "saved before is untouched"
-            ) from error
+        checkpoint.save(folder, name, checkpoint.Checkpoint(tensors, asdict(self.state)))
         best = {self.state.best["checkpoint"]} if self.state.best else set()
         checkpoint.prune(folder, keep={name} | best)
 
@@ -244,6 +240,7 @@ def train(training: Training, session: Session) -> None:
     Raises:
         Interrupted: the run was asked to stop; a checkpoint says where to go on.
         NonFiniteError: a loss or gradient is not a number; the last good checkpoint stays.
+        NoMemoryError: a batch does not fit; the last checkpoint stays.
     """
     training.begin(session)
     state, stop = training.state, session.stop
@@ -260,7 +257,7 @@ def train(training: Training, session: Session) -> None:
                 training.save()
                 raise
     assert state.best is not None
-    path = session.folder.checkpoints / state.best["checkpoint"]
+    path = checkpoint.named(session.folder.checkpoints, state.best["checkpoint"])
     with training.processes.agreeing():
         load_weights(training.model, checkpoint.load(path), path)
 
@@ -280,5 +277,6 @@ def train_epoch(training: Training) -> None:
             advanced=show,
             processes=processes,
         )
-        next(steps)
+        with batches_fitting(training.settings.exp.policy, training.state.progress):
+            next(steps)
     training.require_finite()

@@ -11,6 +11,7 @@ from torch import nn
 
 from legorec import registry
 from legorec.compose.files import read_document
+from legorec.compose.problems import Problem, SettingsError
 from legorec.data.digest import digest_files
 from legorec.data.item_text import stored_field
 from legorec.data.store import Field
@@ -18,6 +19,7 @@ from legorec.engine import checkpoint
 from legorec.engine.optim import learned_state
 from legorec.engine.run import best_checkpoint
 from legorec.recipes.assemble import Data, checkpoint_of
+from legorec.recipes.session import settings_file
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -128,10 +130,10 @@ def load_best(run: Path, model: nn.Module, settings: Settings, data: Data) -> Pa
 
 def check_make(run: Path, settings: Settings) -> None:
     """Refuse a run whose bricks or fields are other ones: its weights may fit and mean something else."""
-    file = run / "settings.yaml"
-    if not file.is_file():
-        raise ValueError(f"{run} is not the folder of a run: it has no {file.name}")
-    tree = read_document(str(file), []).tree
+    problems: list[Problem] = []
+    tree = read_document(str(settings_file(run)), problems).tree
+    if problems:
+        raise SettingsError(problems)
     there, here = tree.get("model", {}), settings.dump()["model"]
     for kind in BRICKS:
         trained, asked = (dict(block.get(kind) or {}) for block in (there, here))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 
 from legorec.batch import Clicks, Ranking
 from legorec.data.evaluation import Impressions
+from legorec.halving import Halving
 from legorec.nn.fused import gather_rows
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender, module_device
@@ -17,6 +21,8 @@ from legorec.recommender import Recommender, module_device
 Advance = Callable[[int], None]
 Page = tuple[np.ndarray, Tensor]  # places in stored order, scores
 Turn = tuple[list[Page], int]  # what this process scored, and how many impressions all of them did
+
+BATCH_SIZE, ITEM_PAGE_SIZE = "--exp.evaluation.batch_size", "--exp.evaluation.item_page_size"
 
 
 def rank(
@@ -29,6 +35,7 @@ def rank(
     bf16: bool = False,
     progress: Advance = lambda impressions: None,
     processes: Processes = ALONE,
+    say: Callable[[str], None] = warnings.warn,
 ) -> Ranking:
     """Scores of every candidate of a split, in stored order.
 
@@ -41,6 +48,10 @@ def rank(
         progress: called with the number of impressions that were just done, which is 0 after a page of items.
         processes: whole pages are dealt out among several, the same pages as for one, so that every score is
             the same to the bit; all of them end with the whole ranking and call ``progress`` alike.
+        say: told, in the process where it happens, when memory was short and pages were halved.
+
+    Raises:
+        NoMemoryError: there is not the memory for one item, history or impression.
     """
     device = module_device(model)
     was_training = model.training
@@ -50,9 +61,9 @@ def rank(
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             if fast and isinstance(model, Recommender):
-                turns = _fast(model, data, device, batch_size, item_page_size, progress, processes)
+                turns = _fast(model, data, device, batch_size, item_page_size, progress, processes, say)
             else:
-                turns = _slow(model, data, device, batch_size, processes)
+                turns = _slow(model, data, device, batch_size, processes, say)
             for pages, impressions in turns:
                 places += [place for place, _ in pages]
                 scores += [score for _, score in pages]
@@ -68,15 +79,28 @@ def rank(
 
 
 def _slow(
-    model: nn.Module, data: Impressions, device: torch.device, batch_size: int, processes: Processes
+    model: nn.Module,
+    data: Impressions,
+    device: torch.device,
+    batch_size: int,
+    processes: Processes,
+    say: Callable[[str], None],
 ) -> Iterator[Turn]:
+    halved = Halving(batch_size, BATCH_SIZE, say)
+
+    def score(number: int, rows: np.ndarray) -> Page:
+        batch, place = data.batch(rows, number=number)
+        mask = batch.candidate_mask.numpy()
+        return place[mask], _flat(model(batch.to(device)), mask, device)
+
     for turn, number in processes.turns(-(-len(data) // batch_size)):
         pages: list[Page] = []
         if number is not None:
             rows = np.arange(number * batch_size, min((number + 1) * batch_size, len(data)))
-            batch, place = data.batch(rows, number=number)
-            mask = batch.candidate_mask.numpy()
-            pages.append((place[mask], _flat(model(batch.to(device)), mask, device)))
+            if isinstance(model, Recommender):
+                pages += halved.pages(rows, partial(score, number), "impression {} of the split".format)
+            else:  # its scores may depend on the batch that a row is in, as those of RandomBaseline do
+                pages.append(score(number, rows))
         yield pages, min(turn.stop * batch_size, len(data)) - turn.start * batch_size
 
 
@@ -88,8 +112,9 @@ def _fast(
     page_size: int,
     progress: Advance,
     processes: Processes,
+    say: Callable[[str], None],
 ) -> Iterator[Turn]:
-    position, table = _item_table(model, data, page_size, progress, processes)
+    position, table = _item_table(model, data, page_size, progress, processes, say)
     spans, of_impression = np.unique(data.interactions.span, return_inverse=True)
     # Histories of like length together, so that little is padded; each is encoded once for all impressions.
     order = np.argsort(data.histories.lengths[spans], kind="stable")
@@ -102,6 +127,7 @@ def _fast(
     )
     owners = np.empty(len(spans), dtype=np.int64)
     owners[of_impression] = data.interactions.user
+    halved = Halving(batch_size, BATCH_SIZE, say)
 
     def clicks_of(chosen: np.ndarray) -> Clicks:
         history, mask = data.histories.padded(spans[chosen])
@@ -115,14 +141,15 @@ def _fast(
             states=model.states_of(items, mask_BH),
         )
 
-    def score_page(page: int) -> Iterator[Page]:
-        start = page * batch_size
-        clicks = clicks_of(order[start : start + batch_size])
+    def score_users(of_page: np.ndarray, ranks: np.ndarray) -> list[Page]:
+        start, stop = int(ranks[0]), int(ranks[-1]) + 1
+        clicks = clicks_of(order[start:stop])
         users = model.encode_users(clicks)
-        members = impressions[bounds[page] : bounds[page + 1]]
+        members = of_page[slice(*np.searchsorted(rank_of_impression[of_page], (start, stop)))]
         # What reads the history, or interests, holds one of these beside each candidate.
         beside = max(clicks.mask.shape[1] * model.reads_history, users.shape[1] if users.dim() > 2 else 1)
-        cells = max(1, 64 * batch_size // beside)
+        cells = max(1, 64 * halved.size // beside)
+        pages: list[Page] = []
         for rows in data.pages(members, max_cells=cells):
             shown, place, candidate_mask = data.candidates(rows)
             own = torch.from_numpy(rank_of_impression[rows] - start).to(device)
@@ -135,14 +162,28 @@ def _fast(
                     torch.from_numpy(each).to(device) for each in (shown.astype(np.int64), candidate_mask)
                 )
             scores = model.score(users.index_select(0, own), candidates, history, *shown_BK)
-            yield place[candidate_mask], _flat(scores, candidate_mask, device)
+            pages.append((place[candidate_mask], _flat(scores, candidate_mask, device)))
+        return pages
 
     for turn, page in processes.turns(len(bounds) - 1):
-        yield [] if page is None else list(score_page(page)), int(bounds[turn.stop] - bounds[turn.start])
+        pages: list[Page] = []
+        if page is not None:
+            ranks = np.arange(page * batch_size, min((page + 1) * batch_size, len(spans)))
+            of_page = impressions[bounds[page] : bounds[page + 1]]
+            run = partial(score_users, of_page)
+            pages += chain.from_iterable(
+                halved.pages(ranks, run, lambda each: f"row {owners[order[each]]} of the users")
+            )
+        yield pages, int(bounds[turn.stop] - bounds[turn.start])
 
 
 def _item_table(
-    model: Recommender, data: Impressions, page_size: int, progress: Advance, processes: Processes
+    model: Recommender,
+    data: Impressions,
+    page_size: int,
+    progress: Advance,
+    processes: Processes,
+    say: Callable[[str], None],
 ) -> tuple[np.ndarray, Tensor]:
     """Vectors of the items that the split needs, and where each catalogue row stands among them."""
     num_items = data.num_items
@@ -153,11 +194,14 @@ def _item_table(
     position[items] = np.arange(len(items))
     pages = torch.from_numpy(items).split(page_size)
     vectors = []
+    halved = Halving(page_size, ITEM_PAGE_SIZE, say)
     for _, page in processes.turns(len(pages)):
         if page is not None:
             if page + processes.world < len(pages):
-                model.prefetch(pages[page + processes.world])
-            vectors.append(model.encode_items(pages[page]))
+                model.prefetch(pages[page + processes.world][: halved.size])
+            # Within the page: the others, who meet this process behind it, may have halved nothing.
+            parts = halved.pages(pages[page], model.encode_items, "row {} of the items".format)
+            vectors.append(torch.cat(list(parts)))
         progress(0)
     return position, _gathered(vectors, len(items), page_size, processes, module_device(model))
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from legorec.compose import LAYERS, MASK, WORKER_FLAGS, Composition, Problem, Read, SettingsError, compose
+from legorec.compose import (
+    LAYERS,
+    MASK,
+    WORKER_FLAGS,
+    Composition,
+    Problem,
+    Read,
+    SettingsError,
+    compose,
+    is_secret,
+)
 from legorec.compose.files import missing_file
 from legorec.registry import KINDS
 from legorec.settings.checks import checked, checked_brick
@@ -195,7 +205,7 @@ def help_text(argv: list[str]) -> str:
     if reads:
         lines += ["", "keys that these files read"]
     for read in reads.values():
-        default = "required" if read.default is None else read.default
+        default = "required" if read.default is None else MASK if is_secret(read.key) else read.default
         lines.append(f"  --{read.key:<18} {read.place} ({default})")
     return "\n".join(lines)
 

@@ -35,6 +35,8 @@ def _safe_name(value: str) -> str:
     """A name becomes part of a folder's name."""
     if not re.fullmatch(r"[\w@+=.,-]+", value) or value.startswith("."):
         raise ValueError("must be letters, digits and -_.@+=, and not begin with a dot: it names a folder")
+    if len(value.encode()) > 100:  # two of them, the seed and a digest make one name; file systems end at 255
+        raise ValueError(f"must be at most 100 bytes, as it names a folder; it is {len(value.encode())}")
     return value
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.halving import Halving
 from legorec.lm.build_cache import mean_states
 from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text, mean_depths, mean_rows, means_folder
@@ -70,6 +71,7 @@ class LayersSource(nn.Module):
         self.field_kinds = ("layer",)
         self.dtype, self.attention = dtype, attention
         self.memory = int(memory_gb * 2**30)
+        self._batches = Halving(TOKEN_BUDGET, "batches of tokens of")
         self.lower: LowerLayers | None = None
         self.cached: ServedStates | None = None
         if cache is None:
@@ -110,7 +112,7 @@ class LayersSource(nn.Module):
                 self._for_new.append(self._layers())
             lower = self._for_new[0].to(device)
         lengths_N = tokens.lengths.sum(1)
-        values_TE = mean_states(lower, tokens.ids.to(device), lengths_N, TOKEN_BUDGET, DTYPES[self.dtype])
+        values_TE = mean_states(lower, tokens.ids.to(device), lengths_N, self._batches, DTYPES[self.dtype])
         return self._states(values_TE, mean_rows(lengths_N, self.depths))
 
     def prefetch(self, items: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from legorec.batch import ClickBatch
 from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.draws import Purpose, generator
 from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
@@ -63,6 +64,29 @@ def test_a_pass_shows_every_example_once(positives_only, batch_size):
         orders.append([each for batch in batches for each in shown(batch)])
         assert Counter(orders[-1]) == wanted
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("positives_only", [True, False])
+def test_r1_the_order_of_a_pass_is_numpys_permutation(positives_only):
+    """However it is stored: runs of a seed see what they have always seen."""
+    stream = small.stream(batch_size=1000, positives_only=positives_only)
+    labels = stream.interactions.labels
+    every = np.flatnonzero(labels) if positives_only else np.arange(len(labels))
+    impression = np.repeat(np.arange(len(stream.interactions)), stream.interactions.candidates.lengths)
+    for turn in range(3):
+        order = every[generator(5, Purpose.SHUFFLE, turn).permutation(len(every))]
+        assert stream.batch(turn).group.tolist() == impression[order].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_blocks_change_nothing(monkeypatch, size):
+    whole = small.training_clicks(), small.stream(positives_only=True)
+    monkeypatch.setattr("legorec.data.ragged.BLOCK", size)
+    cut = small.training_clicks(), small.stream(positives_only=True)
+    assert np.array_equal(whole[0].known.keys, cut[0].known.keys)
+    assert np.array_equal(whole[0].known.counts(), cut[0].known.counts())
+    assert np.array_equal(whole[0].eligible, cut[0].eligible)
+    assert all(same(whole[1].batch(number), cut[1].batch(number)) for number in range(40))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])

@@ -134,7 +134,7 @@ def test_an_interrupted_addition_leaves_the_store(tmp_path: Path, monkeypatch: p
 
     choice = TokenizerChoice("bert", folder_tokenizer(tmp_path / "bert"))
     with monkeypatch.context() as patch:
-        patch.setattr("legorec.data.tokenizations.os.replace", fail)
+        patch.setattr("legorec.data.disk.os.replace", fail)
         with pytest.raises(OSError, match="disk full"):
             add_tokenization(tmp_path / "small", "title", choice)
     assert Store.open(tmp_path / "small").digest == before

@@ -87,18 +87,18 @@ def test_nothing_is_left_of_what_failed(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"not finite as torch.float16, so nothing was written; --dtype"):
         new(tmp_path).write((MATRIX * 1e5).half(), ROWS)
 
-    def full(tensors: object, path: Path, metadata: object) -> None:
+    def full(tensors: object, path: Path, said: object) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("legorec.data.vectors.save_file", full)
+    monkeypatch.setattr("legorec.data.vectors.save_sealed", full)
     with pytest.raises(KeyboardInterrupt):
         new(tmp_path).write(MATRIX, ROWS)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["a/b", "../b", ".b", "", "a b"])
-def test_a_name_is_safe(tmp_path: Path, name: str) -> None:
+def test_r12_a_name_is_safe(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"`name` must be letters, digits"):
         new(tmp_path, name)
     with pytest.raises(ValueError, match=r"vocabulary '.*' must consist of letters"):

@@ -5,18 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
-import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from legorec.data.ragged import Ragged
 from legorec.data.store import Store, StoreError
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.columns import Column
-from legorec.data.writing.spans import HistoryPool
 from legorec.data.writing.writer import StoreWriter
 from tests.data.small_store import COLUMNS, DEV, ITEMS, TRAIN, WORDS, files, write
 
@@ -49,7 +45,9 @@ def test_an_existing_store_is_kept_or_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
-def test_the_slower_of_two_writers_does_not_replace(tmp_path: Path) -> None:
+def test_the_slower_of_two_writers_does_not_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no locks, which tell the second one at its start."""
+    monkeypatch.setattr("legorec.data.writing.folder.fcntl", None)
     with pytest.raises(StoreError, match="it exists"), StoreWriter(tmp_path / "small", {}, [WORDS]) as writer:
         writer.items(ITEMS, COLUMNS)
         before = write(tmp_path / "small").digest
@@ -89,7 +87,7 @@ def test_a_store_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
         if calls > call:
             raise OSError(28, "No space left on device")
 
-    for module in ("files", "writing.folder", "writing.tables"):
+    for module in ("disk", "files", "writing.arrays", "writing.folder"):
         monkeypatch.setattr(f"legorec.data.{module}.flush", failing)
     for name in ("old", "new"):
         calls = 0
@@ -196,50 +194,23 @@ def test_chunks_equal_the_whole(tmp_path: Path) -> None:
     assert files(tmp_path / "whole") == files(tmp_path / "chunks")
 
 
-def test_windows_store_a_sequence_once(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "store", {}) as writer:
+def test_a_frame_is_taken_in_parts(tmp_path: Path) -> None:
+    write(tmp_path / "whole")
+    with patch("legorec.data.writing.writer.CHUNK", 3):
+        write(tmp_path / "parts")
+    assert files(tmp_path / "whole") == files(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("column", ["labels", "id", "time"])
+def test_chunks_of_a_split_have_the_same_columns(tmp_path: Path, column: str) -> None:
+    name = "ids" if column == "id" else column
+    with (
+        pytest.raises(StoreError, match=f"split 'train': all of its chunks must have `{name}`, or none"),
+        StoreWriter(tmp_path / "store", {}) as writer,
+    ):
         writer.items(ITEMS)
-        writer.users(pl.DataFrame({"id": ["u", "v"]}))
-        writer.sequences(Ragged.from_lists([[0, 1, 2, 3], [4]]))
-        user, start, stop = np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([2, 3, 0])
-        writer.windows("train", user, start, stop, Ragged.from_lists([[2], [3], [4]]), np.ones(3, np.uint8))
-    store = Store.open(tmp_path / "store")
-    spans = store.spans[store.interactions("train").span]
-    assert [store.histories[a:b].tolist() for a, b in spans] == [[0, 1], [1, 2], []]
-    assert store.histories.tolist() == [0, 1, 2], "what no impression sees is not stored"
-
-
-HISTORIES = st.lists(
-    st.tuples(st.integers(0, 2), st.lists(st.integers(0, 2), max_size=5)), min_size=1, max_size=20
-)
-
-
-@given(HISTORIES)
-def test_spans_give_back_every_history(rows: list[tuple[int, list[int]]]) -> None:
-    users = np.array([user for user, _ in rows])
-    clicks = Ragged.from_lists([clicks for _, clicks in rows])
-    pool = HistoryPool()
-    half = len(rows) // 2
-    parts = [
-        pool.add(users[s], clicks.take(np.arange(len(rows))[s])) for s in (slice(half), slice(half, None))
-    ]
-    flat, spans, span = pool.pack(np.concatenate(parts), np.zeros(len(rows), np.int64), clicks.lengths)
-    assert [flat[a:b].tolist() for a, b in spans[span]] == [list(each) for _, each in rows]
-    distinct = {(user, tuple(each)) for user, each in rows}
-    assert len(spans) == len(distinct), "equal histories of a user are one span"
-    owners = {place: user for (user, _), place in zip(rows, span.tolist(), strict=True)}
-    assert all(owners[place] == user for (user, _), place in zip(rows, span.tolist(), strict=True))
-
-
-def test_colliding_hashes_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "legorec.data.writing.spans._running_hash", lambda c: np.zeros(len(c.values) + 1, np.uint64)
-    )
-    rows = [[1, 2], [3, 4], [1, 2, 3], [5], [3, 4]]
-    clicks, pool = Ragged.from_lists(rows), HistoryPool()
-    pieces = pool.add(np.zeros(5, np.int64), clicks)
-    flat, spans, span = pool.pack(pieces, np.zeros(5, np.int64), clicks.lengths)
-    assert [flat[a:b].tolist() for a, b in spans[span]] == rows
+        writer.impressions("train", TRAIN)
+        writer.impressions("train", TRAIN.drop(column))
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_a_name_is_kept_and_a_path_is_not(checkpoint, tmp_path, monkeypatch, nam
             assert str(tmp_path.parents[1]) not in text
 
 
-@pytest.mark.parametrize("point", ["save_file", "save_json", "flush"])
+@pytest.mark.parametrize("point", ["save_sealed", "save_json", "flush"])
 def test_written_whole_or_not_at_all(checkpoint, saved, tmp_path, monkeypatch, point):
     pretrained = checkpoint("llama")
     before = {file: file.read_bytes() for file in saved.rglob("*.*")}

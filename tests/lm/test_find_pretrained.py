@@ -8,7 +8,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub import errors
+from huggingface_hub import constants, errors
 
 from legorec.lm import pretrained
 from legorec.lm.lora import load_adapter, save_adapter
@@ -43,7 +43,13 @@ def downloads(monkeypatch, cached=None, fetched=None):
             raise answer
         return str(answer)
 
+    def model_info(hub, name, timeout):
+        assert timeout == constants.HF_HUB_ETAG_TIMEOUT
+        if isinstance(fetched, Exception):
+            raise fetched
+
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return calls
 
@@ -102,8 +108,9 @@ def test_r23_offline_names_the_command(monkeypatch, value):
          "is gated: accept its terms .* log in with `hf auth login`, and fetch it: hf download meta/x "),
         (errors.RepositoryNotFoundError("404 Client Error\nmore", response=Response()),
          "is no folder, and the hub does not give it: 404 Client Error$"),
-        (ConnectionError("no route"), "the hub is out of reach; where it is not: hf download meta/x --l"),
-        (errors.LocalEntryNotFoundError("no route"), "the hub is out of reach; where it is not: hf download"),
+        (ConnectionError("no route"), r"out of reach \(no route\); where it is not: hf download meta/x --l"),
+        (errors.LocalEntryNotFoundError("no route"), r"out of reach \(no route\); where it is not: hf "),
+        (TimeoutError(), r"the hub is out of reach \(TimeoutError\); where it is not: hf download meta/x"),
     ],
 )  # fmt: skip
 def test_r23_out_of_reach(monkeypatch, answer, match):

@@ -175,7 +175,7 @@ def test_r11_pickled_weights_are_not_read(folder):
         Pretrained(folder).digest()
 
 
-def test_an_index_that_leads_astray(sharded):
+def test_r12_an_index_that_leads_astray(sharded):
     index = sharded / checkpoint_files.INDEX
     facts = json.loads(index.read_text())
     Pretrained(sharded).weight_files[1].unlink()

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from legorec.data.raw import readers
+from legorec.data.raw import lines
 from process.amazon import main, number_of, text_of
 from tests.data.small_store import files
 from tests.process.raw_files import made, refusal
-from tests.process.test_goodreads import impressions, interrupted, liked, sees_nothing_of_later, trained
+from tests.process.test_goodreads import impressions, interrupted, liked, sees_nothing_of_later
 
 Row = dict[str, Any]
 Click = tuple[str, str, int, int]  # user, item, stars, second
@@ -222,7 +222,7 @@ def test_prices_and_texts() -> None:
 def test_the_store_depends_on_data_and_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = clicks()
     one = made(main, tmp_path / "one", *raw(tmp_path, 2023, rows), *CORE)
-    monkeypatch.setattr(readers, "BLOCK", 1000)
+    monkeypatch.setattr(lines, "BLOCK", 1000)
     made(main, tmp_path / "two", *raw(tmp_path / "raw", 2023, rows[::-1], end="jsonl"), *CORE)
     assert files(tmp_path / "one") == files(tmp_path / "two"), "gzip or not, in any order, in any blocks"
     other = made(main, tmp_path / "other", *raw(tmp_path, 2023, rows), *CORE, "--seed", 1)
@@ -261,7 +261,7 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
          "bad: line 2: overall must be a number, got '5 of 5'"),
         (said(reviews, bad(meta, "{")), "bad: line 2: it must be a JSON object, or a Python literal"),
         (said(oldest[1], bad(oldest[3], f"{{'asin': open({str(trap)!r}, 'w')}}")), "bad: line 2: it must be"),
-        (said(tmp_path / "cut.gz", meta), "cut.gz: damaged or cut short"),
+        (said(tmp_path / "cut.gz", meta), "cut.gz: cannot be read"),
         (said(tmp_path / "nowhere", meta), "nowhere: there is no such file"),
         (said(reviews, meta, "--core", 1), "`core` must be at least 2, got 1"),
         (said(reviews, meta, "--core", 30), "no user and no item has 30 others; lower --core"),
@@ -276,8 +276,5 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert set(store.items.ids) == {row[1] for row in left}, "the core is one of items with metadata"
 
 
-def test_ctrl_c_leaves_nothing_and_an_epoch_is_trained(tmp_path: Path) -> None:
-    arguments = (*raw(tmp_path, 2023, clicks()), *CORE)
-    interrupted(main, tmp_path, *arguments)
-    made(main, tmp_path / "store", *arguments)
-    assert "gauc" in trained(tmp_path, "amazon")
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    interrupted(main, tmp_path, *raw(tmp_path, 2023, clicks()), *CORE)

@@ -16,7 +16,7 @@ from legorec.data.store import Store
 from process.ebnerd import main
 from tests.data.small_store import files
 from tests.process.raw_files import made, refusal
-from tests.process.test_goodreads import impressions, trained
+from tests.process.test_goodreads import impressions
 
 START = datetime(2023, 5, 18, 7)
 EPOCH = datetime(1970, 1, 1)
@@ -156,6 +156,20 @@ def test_every_impression_with_what_was_clicked_before_it(source: Path, tmp_path
     )
 
 
+def test_impressions_keep_their_ids(source: Path, tmp_path: Path) -> None:
+    def ids(folder: str) -> list[str]:
+        return [str(each) for each in pl.read_parquet(source / folder / "behaviors.parquet")["impression_id"]]
+
+    store = made(main, tmp_path / "store", "--source", source, "--split", "time")
+    assert list(store.interactions("train").ids) == ids("train")
+    moments = pl.read_parquet(source / "validation" / "behaviors.parquet")["impression_time"].dt.epoch("s")
+    wanted = dict(zip(ids("validation"), moments.to_list(), strict=True))
+    for split in ("dev", "test"):
+        shown = store.interactions(split)
+        assert [wanted.pop(each) for each in shown.ids] == shown.time.tolist()
+    assert not wanted
+
+
 def test_fields(source: Path, tmp_path: Path) -> None:
     store = made(main, tmp_path / "store", "--source", source)
     assert store.items.text("title")[2] == "Nyt om sag 2" and store.items.text("subtitle")[1] == ""
@@ -266,8 +280,3 @@ def test_bad_files_and_arguments(source: Path, tmp_path: Path, capsys: pytest.Ca
     assert "articles.parquet: not a readable Parquet file" in said()
     assert "articles.parquet: there is no such file" in said("--source", tmp_path)
     assert not list(tmp_path.glob("store*"))
-
-
-def test_an_epoch_is_trained(source: Path, tmp_path: Path) -> None:
-    made(main, tmp_path / "store", "--source", source)
-    assert "gauc" in trained(tmp_path, "ebnerd")

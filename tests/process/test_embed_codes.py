@@ -133,7 +133,7 @@ def test_refusals(tmp_path: Path, table: Path, store: Store, capsys: pytest.Capt
     (tmp_path / "bad.npy").write_bytes(b"no")
     assert "no plain .npy matrix (a pickled one is refused)" in said(vectors=tmp_path / "bad.npy")
     (tmp_path / "bad.txt").write_text("1 2 3")
-    assert "no .npy file, and cannot be read as safetensors" in said(vectors=tmp_path / "bad.txt")
+    assert "bad.txt cannot be read: " in said(vectors=tmp_path / "bad.txt")
     assert "unknown argument --level; did you mean --levels?" in said(level=3)
     assert not (tmp_path / "tables").exists() and not (tmp_path / "layers").exists()
     main(line(tmp_path, "codes", vectors=table, **SMALL))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from legorec.data.raw import readers
+from legorec.data.raw import lines
 from legorec.data.raw.command import run
 from legorec.data.raw.holdout import SPLITS
 from legorec.data.store import Store
@@ -21,7 +21,6 @@ from legorec.data.writing.writer import StoreWriter
 from process.goodreads import CLOCK, main
 from tests.data.small_store import files
 from tests.process.raw_files import candidates, history, made, refusal
-from tests.runs import ROOT, SMALL, finish
 
 Row = dict[str, Any]
 CORE = ("--min_item_users", 4, "--min_user_likes", 5, "--num_negatives", 3)
@@ -164,7 +163,7 @@ def test_the_store_depends_on_data_and_seed_alone(tmp_path: Path, monkeypatch: p
     rows = shelves()
     one = made(main, tmp_path / "one", *raw(tmp_path, rows), *CORE)
     plain = raw(tmp_path / "plain", rows[::-1], end="")
-    monkeypatch.setattr(readers, "BLOCK", 1000)
+    monkeypatch.setattr(lines, "BLOCK", 1000)
     made(main, tmp_path / "two", *plain, *CORE)
     assert files(tmp_path / "one") == files(tmp_path / "two"), "gzip or not, in any order, in any blocks"
     halves = [write_lines(tmp_path / f"{half}.json.gz", rows[half::2]) for half in (0, 1)]
@@ -244,8 +243,8 @@ def test_bad_files_and_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ({"date_updated": "2013-04-19"}, "log: line 1: date_updated must be a time as Fri Apr 19"),
         (b"\n" + json.dumps(interaction(1, 2, 5, 3)).encode()[:-1], f"log: line 2: {keys}"),
         (json.dumps(book(1)).encode(), f"log: line 1: {keys}"),
-        (packed[:-40], "log: damaged or cut short"),
-        (packed[:30] + b"x" + packed[31:], "log: damaged or cut short"),
+        (packed[:-40], "log: cannot be read"),
+        (packed[:30] + b"x" + packed[31:], "log: cannot be read"),
         (b"\x00\xff\xfe", "log: line 1 is not utf-8 text"),
         (b"user,book\n1,2\n", "log: neither JSON lines nor a CSV with a column 'user_id'"),
         (b"", "no user and no book is left; lower --min_item_users"),
@@ -280,18 +279,5 @@ def interrupted(main: Callable[..., None], tmp_path: Path, *arguments: Any) -> N
     assert ended.value.code == 130 and not list(tmp_path.glob("store*"))
 
 
-def trained(tmp_path: Path, data: str) -> str:
-    """The metrics of an epoch on a store."""
-    layers = {"data": f"data/{data}", "model": "model/lego_nrms", "exp": "exp/tt-nrms"}
-    given = {name: f"{ROOT}/config/{file}.yaml" for name, file in layers.items()}
-    folders = {"data.store": tmp_path / "store", "runs": tmp_path / "runs"}
-    given |= {name: str(value) for name, value in {**folders, **SMALL, "device": "cpu", "epoch": 1}.items()}
-    folder = finish([part for name, value in given.items() for part in (f"--{name}", value)])
-    return (folder / "metrics.json").read_text()
-
-
-def test_ctrl_c_leaves_nothing_and_an_epoch_is_trained(tmp_path: Path) -> None:
-    arguments = (*raw(tmp_path, shelves()), *CORE)
-    interrupted(main, tmp_path, *arguments)
-    made(main, tmp_path / "store", *arguments)
-    assert "gauc" in trained(tmp_path, "goodreads")
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    interrupted(main, tmp_path, *raw(tmp_path, shelves()), *CORE)

@@ -22,34 +22,40 @@ RATINGS = [
 FLAGS = {"Comedy": "1", "Drama": "1"}
 
 
-def write_100k(path: Path, ratings: list = RATINGS) -> Path:
+def users_of(ratings: list) -> list[str]:
+    return sorted({user for user, *_ in ratings})
+
+
+def write_100k(path: Path, ratings: list = RATINGS, movies: list = MOVIES) -> Path:
     path.mkdir()
     flags = "|".join(FLAGS.get(genre, "0") for genre in GENRES)
-    movies = [f"{key}|{title} ({year})|01-Jan-1995||http://x|{flags}" for key, title, year in MOVIES]
-    (path / "u.item").write_bytes("\n".join(movies).encode("latin-1") + b"\n")
-    (path / "u.user").write_text("".join(f"{user}|2{user}|M|writer|0\n" for user in "1234"))
+    lines = [f"{key}|{title} ({year})|01-Jan-1995||http://x|{flags}" for key, title, year in movies]
+    (path / "u.item").write_bytes("\n".join(lines).encode("latin-1") + b"\n")
+    (path / "u.user").write_text("".join(f"{user}|2{user}|M|writer|0\n" for user in users_of(ratings)))
     (path / "u.data").write_text("".join("\t".join(map(str, rating)) + "\n" for rating in ratings))
     return path
 
 
-def write_1m(path: Path) -> Path:
+def write_1m(path: Path, ratings: list = RATINGS, movies: list = MOVIES) -> Path:
     path.mkdir()
-    movies = [f"{key}::{title} ({year})::Comedy|Drama" for key, title, year in MOVIES]
-    (path / "movies.dat").write_bytes("\n".join(movies).encode("latin-1") + b"\n")
-    (path / "users.dat").write_text("".join(f"{user}::M::2{user}::writer::0\n" for user in "1234"))
-    (path / "ratings.dat").write_text("".join("::".join(map(str, rating)) + "\n" for rating in RATINGS))
+    lines = [f"{key}::{title} ({year})::Comedy|Drama" for key, title, year in movies]
+    (path / "movies.dat").write_bytes("\n".join(lines).encode("latin-1") + b"\n")
+    (path / "users.dat").write_text("".join(f"{user}::M::2{user}::writer::0\n" for user in users_of(ratings)))
+    (path / "ratings.dat").write_text("".join("::".join(map(str, rating)) + "\n" for rating in ratings))
     return path
 
 
-def write_atomic(path: Path) -> Path:
+def write_atomic(path: Path, ratings: list = RATINGS, movies: list = MOVIES) -> Path:
     path.mkdir()
-    movies = "".join(f"{key}\t{title}\t{year}\tComedy Drama\n" for key, title, year in MOVIES)
+    rows = "".join(f"{key}\t{title}\t{year}\tComedy Drama\n" for key, title, year in movies)
     header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
-    (path / "ml.item").write_text(header + movies)
+    (path / "ml.item").write_text(header + rows)
     header = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
-    (path / "ml.user").write_text(header + "".join(f"{user}\t2{user}\tM\twriter\t0\n" for user in "1234"))
+    (path / "ml.user").write_text(
+        header + "".join(f"{user}\t2{user}\tM\twriter\t0\n" for user in users_of(ratings))
+    )
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
-    lines = ["\t".join(map(str, rating)) for rating in RATINGS]
+    lines = ["\t".join(map(str, rating)) for rating in ratings]
     (path / "ml.inter").write_text(header + "\n".join(lines) + "\n")
     return path
 

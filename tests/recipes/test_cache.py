@@ -52,7 +52,7 @@ def split(store: Path, folder: Path, cache: Path, runs: Path, **more: Any) -> li
 
 
 def adapted_scores_are_peft_s(adapter: Path, model_folder: Path) -> bool:
-    """R17: what training wrote loads into the original model, layer numbers and all."""
+    """What training wrote loads into the original model, layer numbers and all."""
     from peft import PeftModel
     from transformers import AutoModel
 
@@ -64,7 +64,7 @@ def adapted_scores_are_peft_s(adapter: Path, model_folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("model", ["llama-naml", "llama-nrms", "bert-naml", "bert-nrms"])
-def test_the_published_commands(models, store, caches, tmp_path, model):
+def test_r17_the_published_commands(models, store, caches, tmp_path, model):
     name = model.partition("-")[0]
     assert sorted(path.name[:7] for path in caches[name].iterdir()) == ["depth-1", "depth-2"]
     base = (store, models[name], caches[name], tmp_path / "runs", model)
@@ -86,15 +86,14 @@ def test_the_published_commands(models, store, caches, tmp_path, model):
     assert json.loads((tested / "metrics.json").read_text())["test"] == metrics
 
 
-def test_whole_caches_are_not_computed_again(models, store, caches, tmp_path, monkeypatch, capsys):
-    """R6: unchanged, no model call."""
+def test_r6_whole_caches_are_not_computed_again(models, store, caches, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(LowerLayers, "__init__", lambda *_, **__: pytest.fail("the model was loaded"))
     assert worker.main(split(store, models["llama"], caches["llama"], tmp_path)) == 0
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_a_changed_template_is_built_beside(models, store, caches, tmp_path):
-    """R6: another text is another cache; the old one stays."""
+def test_r6_a_changed_template_is_built_beside(models, store, caches, tmp_path):
+    """Another text is another cache; the old one stays."""
     root = tmp_path / "cache"
     shutil.copytree(caches["llama"], root)
     argv = split(store, models["llama"], root, tmp_path, data__text__template='"{title:3}"')
@@ -102,8 +101,8 @@ def test_a_changed_template_is_built_beside(models, store, caches, tmp_path):
     assert len(list(root.iterdir())) == 4
 
 
-def test_a_stopped_cache_run_goes_on(models, store, tmp_path, monkeypatch, capsys):
-    """R9: what is whole on the disk is not computed again."""
+def test_r9_a_stopped_cache_run_goes_on(models, store, tmp_path, monkeypatch, capsys):
+    """What is whole on the disk is not computed again."""
     monkeypatch.setattr("legorec.recipes.cache.SHARD_UNIT", 4096)
     computed: list[int] = []
     plain = LowerLayers.padded

@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import worker
@@ -164,27 +163,6 @@ def test_stopped_it_leaves_none_of_its_files(
     (run,) = run_folders(tmp_path)
     assert not FILES & {path.name for path in run.iterdir()} and not (run / "metrics.json").exists()
     assert finish(argv) == run and {path.name for path in run.iterdir()} >= FILES
-
-
-def test_a_full_disk_leaves_none_of_its_files(
-    store: Path,
-    done: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    real = export.save_file
-
-    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
-        if path.name == "users.safetensors":
-            raise SafetensorError("No space left on device")
-        real(tensors, path)
-
-    monkeypatch.setattr(export, "save_file", full)
-    argv = arguments(store, tmp_path, exp="export", load=done)
-    refused(argv, capsys, "could not be written, it needs 1,280 bytes", "No space left")
-    (run,) = run_folders(tmp_path)
-    assert not FILES & {path.name for path in run.iterdir()} and not list(run.glob("*.tmp-*"))
 
 
 @pytest.mark.slow

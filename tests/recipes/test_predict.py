@@ -186,24 +186,6 @@ def test_stopped_it_leaves_no_file(
     assert finish(argv) == run and (run / "predictions.parquet").exists()
 
 
-@pytest.mark.parametrize("form", ["parquet", "csv"])
-def test_a_full_disk_leaves_no_file_and_names_the_bytes(
-    store: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, form: str
-) -> None:
-    def full(table: pl.LazyFrame, path: Path) -> None:
-        path.write_bytes(b"half")
-        kind = pl.exceptions.ComputeError if form == "parquet" else OSError  # as polars has it
-        raise kind("No space left on device")
-
-    monkeypatch.setattr(pl.LazyFrame, f"sink_{form}", full)
-    argv = arguments(store, tmp_path, exp="predict", load=done, format=form)
-    refused(
-        argv, capsys, f"predictions.{form}: could not be written, it needs about ", " bytes (No space left"
-    )
-    (run,) = run_folders(tmp_path)
-    assert {path.name for path in run.iterdir()} == {"run.log", "settings.yaml", ".lock"}
-
-
 def test_scores_that_are_nan_are_refused(
     store: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_vocabulary_that_no_field_uses_is_refused(tmp_path: Path, data: Data) 
         read_tables(settings, data)
 
 
-def test_unreadable_matrices_are_refused(tmp_path: Path) -> None:
+def test_r11_unreadable_matrices_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}, tmp_path / "two.safetensors")
     save_file({"a": torch.full((2, 2), torch.nan)}, tmp_path / "nan.safetensors")
     save_file({"a": torch.zeros(2, 2, dtype=torch.int64)}, tmp_path / "whole.safetensors")

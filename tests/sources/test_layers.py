@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from legorec.halving import Halving
 from legorec.lm.build_cache import build_caches, mean_states
 from legorec.lm.cut import LowerLayers
 from legorec.lm.families import part
@@ -116,8 +117,8 @@ def test_means_are_of_full_precision_whatever_the_batches(models, dtype):
     lower, tokens = LowerLayers(models["llama"], [1, 3], dtype), text_catalog().tokens(torch.arange(12))
     lengths = tokens.lengths.sum(1)
     seen: list[int] = []
-    small = mean_states(lower, tokens.ids, lengths, 8, torch.float64, seen.append)
-    whole_batch = mean_states(lower, tokens.ids, lengths, 10**6, torch.float64)
+    small = mean_states(lower, tokens.ids, lengths, Halving(8, ""), torch.float64, seen.append)
+    whole_batch = mean_states(lower, tokens.ids, lengths, Halving(10**6, ""), torch.float64)
     assert sum(seen) == int((lengths > 0).sum()) and len(seen) > 1
     torch.testing.assert_close(small, whole_batch, rtol=0, atol=1e-6 if dtype == "fp32" else 2e-2)
     states = lower(tokens.ids, lengths)

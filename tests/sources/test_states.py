@@ -92,7 +92,7 @@ def scores_and_gradients(model: Recommender) -> tuple[Tensor, dict[str, Tensor]]
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("layer", [1, 2, -1])
-def test_cached_states_give_the_scores_and_gradients_of_the_whole_model(models, tmp_path, name, layer):
+def test_r18_cached_states_give_the_scores_and_gradients_of_the_whole_model(models, tmp_path, name, layer):
     pretrained = models[name]
     depth = pretrained.depth(layer)
     write_cache(tmp_path, text_catalog(), pretrained, [depth])
@@ -108,7 +108,7 @@ def test_cached_states_give_the_scores_and_gradients_of_the_whole_model(models, 
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_depth_scores_alike(models, tmp_path, name):
+def test_r18_every_depth_scores_alike(models, tmp_path, name):
     """Frozen, a model is the same wherever it is cut."""
     pretrained = models[name]
     write_cache(tmp_path, text_catalog(), pretrained, [1, 2, 3])
@@ -184,7 +184,7 @@ def test_half_precision_is_near(models, tmp_path):
         torch.testing.assert_close(half(items).values, exact(items).values, rtol=1e-2, atol=1e-2)
 
 
-def test_a_cache_of_another_make_is_refused(models, tmp_path):
+def test_r6_a_cache_of_another_make_is_refused(models, tmp_path):
     pretrained = models["llama"]
     write_cache(tmp_path, text_catalog(), pretrained, [2])
 
@@ -206,7 +206,7 @@ def test_a_cache_of_another_make_is_refused(models, tmp_path):
     refused("no cache|cached", text_catalog(), cache=str(tmp_path / "elsewhere"))
 
 
-def test_another_checkpoint_is_refused(models, tmp_path):
+def test_r6_another_checkpoint_is_refused(models, tmp_path):
     write_cache(tmp_path / "cache", text_catalog(), models["llama"], [2])
     twin = Pretrained(shutil.copytree(models["llama"].folder, tmp_path / "twin"))
     StatesSource(text_catalog(), str(twin.folder), 2, str(tmp_path / "cache"), cache_dtype="fp32")

@@ -6,10 +6,10 @@ import argparse
 import re
 import signal
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import polars as pl
@@ -18,9 +18,12 @@ from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.writer import StoreWriter
+from legorec.signals import STOPPED, Watch, leave
 
 # A bad wish of the user ends in one line and this status.
 BAD_INPUT = 2
+# Seconds that a script has to end by itself when it is asked to; promised are five.
+PATIENCE = 3.0
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -100,17 +103,32 @@ def print_counts(path: Path) -> None:
 
 
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a script: bad input is one line and status 2; Ctrl-C and SIGTERM leave nothing half-written."""
-    signal.signal(signal.SIGTERM, _stop)
+    """Run a script: bad input is one line and status 2; Ctrl-C and SIGTERM leave nothing half-written.
+
+    Where a script is in a call that takes longer than ``PATIENCE``, its files are removed and it ends there.
+    """
+    stopped: list[int] = []
+
+    def stop(number: int) -> None:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
     try:
-        main(arguments)
-    except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
+        with Watch(_told, stop, PATIENCE):
+            main(arguments)
+    except (ValueError, OSError, pl.exceptions.PolarsError, KeyboardInterrupt) as problem:
+        if stopped or isinstance(problem, KeyboardInterrupt):  # which libraries may wrap
+            print(STOPPED, file=sys.stderr)
+            raise SystemExit(128 + (stopped or [signal.SIGINT])[0]) from None
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        raise SystemExit(130) from None
     raise SystemExit(0)
+
+
+def _told(number: int, again: bool) -> None:
+    if again:
+        weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # as at the interpreter's end
+        leave(number, STOPPED)
 
 
 def shares(text: str) -> tuple[float, ...]:
@@ -122,7 +140,3 @@ def shares(text: str) -> tuple[float, ...]:
     if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-9:
         raise argparse.ArgumentTypeError(f"three shares that sum to 1, as in 0.8,0.1,0.1, got '{text}'")
     return parts
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

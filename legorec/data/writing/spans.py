@@ -2,9 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
 import numpy as np
 
 from legorec.data.ragged import Ragged, offsets_of
+from legorec.data.writing.arrays import BLOCK, GrowingArray, GrowingRagged
+
+
+class Windows:
+    """What some impressions see of pieces: from ``start`` to ``stop`` within a piece; kept in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._parts = [GrowingArray(folder / name, np.int32) for name in ("piece", "start", "stop")]
+
+    def append(self, piece: np.ndarray, start: np.ndarray, stop: np.ndarray) -> None:
+        """Add a chunk of impressions."""
+        for part, values in zip(self._parts, (piece, start, stop), strict=True):
+            part.append(values)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Piece, start and stop, block by block."""
+        return zip(*(part.blocks() for part in self._parts), strict=True)
+
+
+class Layout:
+    """Where the histories of a store lie in its flat array, and its spans.
+
+    Args:
+        users: of each piece.
+        places: where each piece begins.
+        length: of the flat array.
+        windows: of all impressions.
+    """
+
+    def __init__(
+        self, users: np.ndarray, places: np.ndarray, length: int, windows: Sequence[Windows]
+    ) -> None:
+        self._users, self._places, self._length = users, places, length
+        self._keys = _distinct(self._keys_of(*block) for part in windows for block in part.blocks())
+
+    @property
+    def spans(self) -> np.ndarray:
+        """(S, 2) int64, start and stop in the flat array; distinct by user, start and stop."""
+        spans = np.stack(np.divmod(self._keys, self._length + 1), axis=1)
+        spans[self._keys < 0] = 0
+        return spans
+
+    def spans_of(self, windows: Windows) -> Iterator[np.ndarray]:
+        """The span (int32) of each impression, block by block."""
+        for block in windows.blocks():
+            yield np.searchsorted(self._keys, self._keys_of(*block)).astype(np.int32)
+
+    def _keys_of(self, piece: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        # One number per (user, start, stop): a place belongs to one user, only the empty history needs the
+        # user.
+        begin, end = self._places[piece] + start, self._places[piece] + stop
+        user = self._users[piece].astype(np.int64)
+        return np.where(begin == end, -1 - user, begin * (self._length + 1) + end)
 
 
 class HistoryPool:
@@ -12,48 +68,78 @@ class HistoryPool:
 
     A piece is a list of clicks of one user; an impression holds (piece, start, stop). ``pack`` lays pieces of
     one user that continue each other on top of one another and keeps only what some impression can see.
+
+    Args:
+        folder: for the files that hold the clicks meanwhile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._users: list[np.ndarray] = []
-        self._pieces: list[Ragged] = []
-        self._count = 0
+        self._clicks = GrowingRagged(folder / "pieces", np.int32)
+
+    def __len__(self) -> int:
+        return len(self._clicks)
+
+    def append(self, users: np.ndarray, clicks: Ragged) -> None:
+        """Add one piece per row."""
+        self._users.append(users.astype(np.int32))
+        self._clicks.append(clicks)
 
     def add(self, users: np.ndarray, clicks: Ragged) -> np.ndarray:
         """Add one history per row; returns the piece of each. Equal histories of a user become one piece."""
         order, new = _equal_rows(users, clicks)
         first = order[new]
         pieces = np.empty(len(users), dtype=np.int64)
-        pieces[order] = self._count + np.cumsum(new) - 1
-        self._users.append(users[first].astype(np.int64))
-        self._pieces.append(clicks.take(first))
-        self._count += len(first)
+        pieces[order] = len(self) + np.cumsum(new) - 1
+        self.append(users[first], clicks.take(first))
         return pieces
 
-    def pack(
-        self, pieces: np.ndarray, starts: np.ndarray, stops: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def pack(self, windows: Sequence[Windows], flat: GrowingArray) -> Layout:
         """Lay out the pieces that impressions see.
 
         Args:
-            pieces: of each impression; with ``starts`` and ``stops`` within the piece.
-        Returns: clicks (C,) int32; spans (S, 2) int64, distinct by user, start and stop; the span of each
-            impression (I,) int32.
+            windows: of all impressions.
+            flat: takes the clicks (int32), user by user.
         """
-        users = np.concatenate(self._users) if self._users else np.empty(0, np.int64)
-        clicks = Ragged.concatenate(self._pieces)
-        seen = np.zeros(len(clicks), dtype=np.int64)
-        np.maximum.at(seen, pieces, stops)
-        clicks = clicks.slices(np.arange(len(clicks)), clicks.offsets[:-1], clicks.offsets[:-1] + seen)
-        places, flat = _overlay(users, clicks)
-        begin, end = places[pieces] + starts, places[pieces] + stops
-        # One number per (user, start, stop): a place belongs to one user, only the empty history needs the
-        # user.
-        empty = begin == end
-        key = np.where(empty, -1 - users[pieces], begin * (len(flat) + 1) + end)
-        _, first, span = np.unique(key, return_index=True, return_inverse=True)
-        spans = np.where(empty[first, None], 0, np.stack([begin, end], axis=1)[first])
-        return flat.astype(np.int32), spans.astype(np.int64).reshape(-1, 2), span.astype(np.int32)
+        users = np.concatenate(self._users) if self._users else np.empty(0, np.int32)
+        seen = np.zeros(len(users), dtype=np.int32)
+        for part in windows:
+            for piece, _, stop in part.blocks():
+                np.maximum.at(seen, piece, stop)
+        offsets = self._clicks.offsets.mapped()
+        clicks = Ragged(self._clicks.values.mapped(), offsets)
+        order = np.argsort(users, kind="stable")
+        places = np.empty(len(users), dtype=np.int64)
+        for some in _whole_users(users[order], seen[order]):
+            rows = order[some]
+            starts = offsets[rows]
+            begins, values = _overlay(users[rows], clicks.slices(rows, starts, starts + seen[rows]))
+            places[rows] = len(flat) + begins
+            flat.append(values)
+        return Layout(users, places, len(flat), windows)
+
+
+def _whole_users(users: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
+    """Rows, which are in the order of their users, in parts of at most ``BLOCK`` clicks, or of one user."""
+    firsts = np.flatnonzero(np.append(True, users[1:] != users[:-1])) if len(users) else np.empty(0, np.int64)
+    bounds = np.append(firsts, len(users))
+    before = offsets_of(sizes)[bounds] + bounds  # an empty history takes room too
+    part = 0
+    while part < len(firsts):
+        stop = max(part + 1, int(np.searchsorted(before, before[part] + BLOCK, side="right")) - 1)
+        yield slice(bounds[part], bounds[stop])
+        part = stop
+
+
+def _distinct(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """The distinct values (int64) of all blocks, rising."""
+    found, size = [np.empty(0, np.int64)], 0
+    for block in blocks:
+        found.append(np.unique(block))
+        size += len(found[-1])
+        if size > max(len(found[0]), BLOCK):  # so that every value is sorted a few times only
+            found, size = [np.unique(np.concatenate(found))], 0
+    return np.unique(np.concatenate(found))
 
 
 def _overlay(users: np.ndarray, clicks: Ragged) -> tuple[np.ndarray, np.ndarray]:

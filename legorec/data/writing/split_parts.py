@@ -1,52 +1,86 @@
-"""Impressions on their way into a store."""
+"""The impressions of one split on their way into a store."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from legorec.data.files import StoreError
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
+from legorec.data.writing.arrays import GrowingArray, GrowingRagged, write_arrays
+from legorec.data.writing.spans import Windows
 
 
-@dataclass
 class SplitParts:
-    """The impressions of one split, chunk by chunk."""
+    """Takes impressions chunk by chunk and keeps them in files.
 
-    user: list[np.ndarray] = field(default_factory=list)
-    piece: list[np.ndarray] = field(default_factory=list)
-    start: list[np.ndarray] = field(default_factory=list)
-    stop: list[np.ndarray] = field(default_factory=list)
-    candidates: list[Ragged] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-    ids: list[pl.Series] = field(default_factory=list)
-    time: list[np.ndarray] = field(default_factory=list)
-    labelled: bool = True
-    without_candidates: int = 0
+    Args:
+        folder: for these files; it must not be there yet.
+    """
 
-    def joined(self, name: str) -> np.ndarray:
-        """All chunks of one column, int64."""
-        parts = getattr(self, name)
-        return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.user = GrowingArray(folder / "user", np.int32)
+        self.windows = Windows(folder)
+        self.candidates = GrowingRagged(folder / "candidates", np.int32)
+        self.labels = GrowingArray(folder / "labels", np.uint8)
+        self.ids: GrowingRagged | None = None
+        self.time: GrowingArray | None = None
+        self.labelled = True
+        self.num_clicked = 0
+        self.without_candidates = 0
+        self._given: dict[str, bool] | None = None
 
-    def all_candidates(self) -> Ragged:
-        """The candidates of all chunks."""
-        return Ragged.concatenate(self.candidates)
+    def __len__(self) -> int:
+        return len(self.user)
 
-    def arrays(self, span: np.ndarray, candidates: Ragged) -> dict[str, np.ndarray]:
-        """What the file of the split holds."""
+    def append(
+        self,
+        user: np.ndarray,
+        window: Sequence[np.ndarray],
+        candidates: Ragged,
+        labels: np.ndarray | None,
+        ids: pl.Series | None,
+        time: pl.Series | None,
+    ) -> None:
+        """Add a chunk; ``window`` is piece, start and stop.
+
+        Raises:
+            StoreError: it has labels, ids or times and an earlier one had none, or the other way round.
+        """
+        given = {"labels": labels is not None, "ids": ids is not None, "time": time is not None}
+        if self._given is None:
+            self._given, self.labelled = given, labels is not None
+            self.ids = GrowingRagged(self.folder / "ids", np.uint8) if ids is not None else None
+            self.time = GrowingArray(self.folder / "time", np.int64) if time is not None else None
+        if mixed := [name for name in given if given[name] != self._given[name]]:
+            raise StoreError(f"split '{self.name}': all of its chunks must have `{mixed[0]}`, or none")
+        self.user.append(user)
+        self.windows.append(*window)
+        self.candidates.append(candidates)
+        labels = np.zeros(len(candidates.values), dtype=np.uint8) if labels is None else labels
+        self.labels.append(labels)
+        self.num_clicked += int(labels.sum())
+        if self.ids is not None and ids is not None:
+            self.ids.append(Strings.pack(ids).packed)
+        if self.time is not None and time is not None:
+            self.time.append(time.cast(pl.Int64).to_numpy())
+
+    def write(self, path: Path, span: GrowingArray) -> None:
+        """The file of the split; ``span`` is that of each impression."""
         arrays = {
-            "user": self.joined("user").astype(np.int32),
+            "user": self.user,
             "span": span,
-            "candidates": candidates.values.astype(np.int32),
-            "candidates.offsets": candidates.offsets,
-            "labels": np.concatenate(self.labels) if self.labels else np.empty(0, np.uint8),
+            "candidates": self.candidates.values,
+            "candidates.offsets": self.candidates.offsets,
+            "labels": self.labels,
         }
-        if self.ids:
-            packed = Strings.pack(pl.concat(self.ids)).packed
-            arrays |= {"ids.values": packed.values, "ids.offsets": packed.offsets}
-        if self.time:
-            arrays["time"] = self.joined("time")
-        return arrays
+        if self.ids is not None:
+            arrays |= {"ids.values": self.ids.values, "ids.offsets": self.ids.offsets}
+        if self.time is not None:
+            arrays["time"] = self.time
+        write_arrays(path, {name: array.whole() for name, array in arrays.items()})

@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from legorec.data.files import StoreError, flush, save_arrays, save_json
-from legorec.data.ragged import Ragged
+from legorec.data.disk import save_bytes
+from legorec.data.files import StoreError, save_arrays, save_json
+from legorec.data.ragged import Ragged, offsets_of
 from legorec.data.strings import Strings
 from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
+from legorec.data.writing.arrays import Blocks, write_arrays
 from legorec.data.writing.columns import Column, categories_of, column_of, encode_categories, encode_numbers
 from legorec.data.writing.progress import Progress
 
@@ -55,9 +57,9 @@ class TableWriter:
         self.name = name
         self.frame = frame
         self.columns = list(columns)
-        names = [column.name for column in columns]
+        names = [column.name.casefold() for column in columns]
         if twice := {part for part in names if names.count(part) > 1}:
-            raise StoreError(f"{name}: field '{min(twice)}' is named twice")
+            raise StoreError(f"{name}: field '{min(twice)}' is named twice (some disks know no capitals)")
         for column in columns:
             column.of(frame)
         self.ids = column_of(frame, id_column).cast(pl.String).rename("id")
@@ -92,8 +94,7 @@ class TableWriter:
     ) -> dict[str, Any]:
         """Write the files of the table; returns its part of the manifest."""
         place = folder / self.name
-        packed = Strings.pack(self.ids).packed
-        save_arrays(place / "ids.safetensors", {"values": packed.values, "offsets": packed.offsets})
+        write_strings(place / "ids.safetensors", self.ids)
         if visible is not None:
             save_arrays(place / "visible.safetensors", {"visible": visible.view(np.uint8)})
         texts = [column for column in self.columns if column.kind == "text"]
@@ -140,7 +141,7 @@ class TableWriter:
             vocabularies.add(vocabulary, categories := categories_of(shared))
             rows, size = encode_categories(column.of(self.frame), categories), len(categories)
         save_arrays(place / f"{column.name}.safetensors", {"values": rows.values, "offsets": rows.offsets})
-        return field_facts(column.name, column.kind, rows, vocabulary, size)
+        return field_facts(column.name, column.kind, rows.lengths, vocabulary, size)
 
 
 def write_text(
@@ -152,44 +153,62 @@ def write_text(
     tokens: Mapping[str, Ragged] | None = None,
 ) -> list[dict[str, Any]]:
     """Write a raw text and each of its tokenizations: those in ``tokens`` as they are, else all of them."""
-    packed = Strings.pack(text).packed
-    save_arrays(place / f"{name}.text.safetensors", {"values": packed.values, "offsets": packed.offsets})
+    write_strings(place / f"{name}.text.safetensors", text)
     if tokens is not None:
-        return [_save_tokens(place, name, key, tokenizers[key], rows) for key, rows in tokens.items()]
-    return [write_tokens(place, name, text.to_list(), key, one, progress) for key, one in tokenizers.items()]
+        return [
+            _save_tokens(place, name, key, tokenizers[key], [rows.values], rows.lengths)
+            for key, rows in tokens.items()
+        ]
+    return [write_tokens(place, name, text, key, one, progress) for key, one in tokenizers.items()]
+
+
+def write_strings(path: Path, column: pl.Series) -> None:
+    """Write a text column as utf-8 bytes and offsets."""
+    offsets = offsets_of(column.str.len_bytes().fill_null(0).to_numpy())
+    parts = (column[start : start + BATCH] for start in range(0, len(column), BATCH))
+    packed = (Strings.pack(part).packed.values for part in parts)
+    write_arrays(path, {"values": Blocks(np.dtype(np.uint8), int(offsets[-1]), packed), "offsets": offsets})
 
 
 def write_tokens(
-    place: Path, name: str, texts: list[str], key: str, tokenizer: Tokenizer, progress: Progress
+    place: Path,
+    name: str,
+    texts: Sequence[str] | pl.Series,
+    key: str,
+    tokenizer: Tokenizer,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write one tokenization of a text; returns what the manifest says of it."""
     starts = progress.track(range(0, len(texts), BATCH), f"{place.name}: {name}@{key}")
-    rows = Ragged.concatenate([encode(tokenizer, texts[start : start + BATCH]) for start in starts])
-    return _save_tokens(place, name, key, tokenizer, rows)
+    parts = [encode(tokenizer, list(texts[start : start + BATCH])) for start in starts]
+    lengths = np.concatenate([part.lengths for part in parts] or [np.empty(0, np.int64)])
+    return _save_tokens(place, name, key, tokenizer, [part.values for part in parts], lengths)
 
 
-def _save_tokens(place: Path, name: str, key: str, tokenizer: Tokenizer, rows: Ragged) -> dict[str, Any]:
-    save_arrays(place / f"{name}@{key}.safetensors", {"values": rows.values, "offsets": rows.offsets})
-    return field_facts(f"{name}@{key}", "text", rows, key, vocab_size(tokenizer))
+def _save_tokens(
+    place: Path, name: str, key: str, tokenizer: Tokenizer, parts: Sequence[np.ndarray], lengths: np.ndarray
+) -> dict[str, Any]:
+    values = Blocks(np.dtype(np.int32), int(lengths.sum()), parts)
+    write_arrays(place / f"{name}@{key}.safetensors", {"values": values, "offsets": offsets_of(lengths)})
+    return field_facts(f"{name}@{key}", "text", lengths, key, vocab_size(tokenizer))
 
 
 def save_tokenizer(folder: Path, name: str, tokenizer: Tokenizer) -> None:
     """Write a tokenizer into a store."""
     path = folder / "tokenizers" / name / "tokenizer.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    flush(path)
+    save_bytes(path, tokenizer.to_str(pretty=True).encode())
 
 
-def field_facts(name: str, kind: str, rows: Ragged, vocabulary: str | None, size: int) -> dict[str, Any]:
+def field_facts(
+    name: str, kind: str, lengths: np.ndarray, vocabulary: str | None, size: int
+) -> dict[str, Any]:
     """What the manifest says of a field."""
-    lengths = rows.lengths
     return {
         "name": name,
         "kind": kind,
         "vocabulary": vocabulary,
         "vocab_size": size,
-        "values": len(rows.values),
+        "values": int(lengths.sum()),
         "longest": int(lengths.max(initial=0)),
         "empty": int((lengths == 0).sum()),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import polars as pl
 
 from legorec.data.digest import digest_file, remember
-from legorec.data.files import FORMAT, MANIFEST, VERSION, StoreError, check_name, save_arrays, save_json, seal
+from legorec.data.files import FORMAT, MANIFEST, VERSION, StoreError, check_name, save_json, seal
 from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import rows_of
 from legorec.data.text import TokenizerChoice
+from legorec.data.writing.arrays import GrowingArray, write_arrays
 from legorec.data.writing.columns import Column, column_of, list_parts
 from legorec.data.writing.folder import NewFolder
 from legorec.data.writing.missing import MissingIds
@@ -25,6 +27,7 @@ from legorec.data.writing.split_parts import SplitParts
 from legorec.data.writing.tables import TableWriter, Vocabularies
 
 TRAIN = "train"
+CHUNK = 200_000  # impressions whose raw ids are looked up at a time
 
 
 class StoreWriter:
@@ -41,6 +44,8 @@ class StoreWriter:
         tokenizers: every text field gets each of them.
         max_missing: the share of ids in one place that may be in no table.
         overwrite: replace a store that is there.
+
+    What was given lies in files of ``scratch`` until then; a reader may lay files aside there too.
     """
 
     def __init__(
@@ -66,10 +71,11 @@ class StoreWriter:
         self._users: TableWriter | None = None
         self._users_grow = False
         self._splits: dict[str, SplitParts] = {}
-        self._pool = HistoryPool()
-        self._sequence_pieces: np.ndarray | None = None
+        self._first_sequence: int | None = None
         self._dropped: dict[str, int] = {}
         self._folder = NewFolder(Path(path), overwrite)
+        self.scratch = self._folder.temporary / "scratch"
+        self._pool = HistoryPool(self.scratch)
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -135,6 +141,10 @@ class StoreWriter:
                 and 1 (without the column the labels of the split are not known); perhaps ``id``, ``time``
                 (seconds).
         """
+        for start in range(0, max(1, len(frame)), CHUNK):
+            self._add_impressions(split, frame.slice(start, CHUNK))
+
+    def _add_impressions(self, split: str, frame: pl.DataFrame) -> None:
         user = self.user_rows(split, column_of(frame, "user").cast(pl.String))
         parts = []
         for place in ("history", "candidates"):
@@ -148,18 +158,24 @@ class StoreWriter:
             if not np.array_equal(lengths, candidates.lengths):
                 raise StoreError(f"split '{split}': every impression needs one label per candidate")
             labels = flat.cast(pl.UInt8).to_numpy()[offered]
-        candidates = candidates.keep(offered)
-        pieces = self._pool.add(np.maximum(user, 0), history.keep(known))
-        stops = history.keep(known).lengths
+        history = history.keep(known)
+        window = (self._pool.add(np.maximum(user, 0), history), np.zeros_like(user), history.lengths)
         ids, time = (frame[name] if name in frame.columns else None for name in ("id", "time"))
-        zeros = np.zeros(len(frame), dtype=np.int64)
-        self._append(split, user, (pieces, zeros, stops), candidates, labels, ids, time)
+        self._append(split, user, window, candidates.keep(offered), labels, ids, time)
 
-    def sequences(self, clicks: Ragged) -> None:
-        """The clicks of every user in order, as item rows, one row per user; ``windows`` look into them."""
-        if len(clicks) != len(self._table(self._users, "users")):
-            raise StoreError("`sequences` needs one row per user")
-        self._sequence_pieces = self._pool.add(np.arange(len(clicks)), clicks)
+    def sequences(self, clicks: Ragged | Iterable[Ragged]) -> None:
+        """The clicks of every user in order, as item rows, one row per user; ``windows`` look into them.
+
+        Args:
+            clicks: of all users, or in parts.
+        """
+        num_users = len(self._table(self._users, "users"))
+        self._first_sequence, count = len(self._pool), 0
+        for part in [clicks] if isinstance(clicks, Ragged) else clicks:
+            self._pool.append(np.arange(count, count + len(part)), part)
+            count += len(part)
+        if count != num_users:
+            raise StoreError(f"`sequences` needs one row per user ({num_users:,}), got {count:,}")
 
     def windows(
         self,
@@ -168,20 +184,22 @@ class StoreWriter:
         start: np.ndarray,
         stop: np.ndarray,
         candidates: Ragged,
-        labels: np.ndarray,
+        labels: np.ndarray | None,
         time: np.ndarray | None = None,
+        ids: pl.Series | None = None,
     ) -> None:
-        """Add impressions in rows, whose histories are from ``start`` to ``stop`` in the user's sequence."""
-        if self._sequence_pieces is None:
+        """Add impressions in rows, whose histories are from ``start`` to ``stop`` in the user's sequence.
+        Without ``labels`` those of the split are not known."""
+        if self._first_sequence is None:
             raise StoreError("`windows` needs `sequences` first")
-        spans = (self._sequence_pieces[user], start, stop)
-        self._append(split, user, spans, candidates, labels, None, None if time is None else pl.Series(time))
+        window = (self._first_sequence + user, start, stop)
+        self._append(split, user, window, candidates, labels, ids, None if time is None else pl.Series(time))
 
     def _append(
         self,
         split: str,
         user: np.ndarray,
-        spans: tuple[np.ndarray, np.ndarray, np.ndarray],
+        window: Sequence[np.ndarray],
         candidates: Ragged,
         labels: np.ndarray | None,
         ids: pl.Series | None,
@@ -189,23 +207,20 @@ class StoreWriter:
     ) -> None:
         if labels is not None and (len(labels) != len(candidates.values) or (labels > 1).any()):
             raise StoreError(f"split '{split}': labels must be 0 or 1, one per candidate")
-        parts = self._splits.setdefault(check_name(split, "split"), SplitParts())
-        known = user >= 0
+        if split not in self._splits:
+            self._splits[split] = SplitParts(split, self.scratch / "splits" / check_name(split, "split"))
+        parts, known = self._splits[split], user >= 0
         kept = known & (candidates.lengths > 0)
         parts.without_candidates += int((known & ~kept).sum())
         rows = np.flatnonzero(kept)
-        parts.labelled &= labels is not None
-        if labels is None:
-            labels = np.zeros(len(candidates.values), dtype=np.uint8)
-        parts.labels.append(labels[np.repeat(kept, candidates.lengths)].astype(np.uint8))
-        parts.user.append(user[rows])
-        for name, array in zip(("piece", "start", "stop"), spans, strict=True):
-            getattr(parts, name).append(array[rows])
-        parts.candidates.append(candidates.take(rows))
-        if ids is not None:
-            parts.ids.append(ids.cast(pl.String).filter(kept))
-        if time is not None:
-            parts.time.append(time.cast(pl.Int64).to_numpy()[rows])
+        parts.append(
+            user[rows],
+            tuple(each[rows] for each in window),
+            candidates.take(rows),
+            None if labels is None else labels[np.repeat(kept, candidates.lengths)],
+            None if ids is None else ids.cast(pl.String).filter(kept),
+            None if time is None else time.filter(kept),
+        )
 
     def finish(self) -> None:
         """Tokenize, write everything, the manifest last, and put the folder in its place."""
@@ -236,31 +251,31 @@ class StoreWriter:
 
     def _write_interactions(self, folder: Path, num_items: int) -> np.ndarray | None:
         """Histories and splits; returns what the train split shows, or None without one."""
-        splits = self._splits
-        joined = [
-            np.concatenate([part.joined(name) for part in splits.values()] or [np.empty(0, np.int64)])
-            for name in ("piece", "start", "stop")
-        ]
-        clicks, spans, span = self._pool.pack(*joined)
+        clicks = GrowingArray(self.scratch / "clicks", np.int32)
+        layout = self._pool.pack([parts.windows for parts in self._splits.values()], clicks)
+        spans = layout.spans
         self._history_facts = {"clicks": len(clicks), "spans": len(spans)}
-        save_arrays(folder / "histories.safetensors", {"clicks": clicks, "spans": spans})
-        self._split_facts, visible, begin = {}, None, 0
-        for name, parts in splits.items():
-            end = begin + len(parts.joined("user"))
-            candidates = parts.all_candidates()
-            arrays = parts.arrays(span[begin:end], candidates)
-            save_arrays(folder / "interactions" / f"{name}.safetensors", arrays)
+        write_arrays(folder / "histories.safetensors", {"clicks": clicks.whole(), "spans": spans})
+        self._split_facts, visible = {}, None
+        for name, parts in self._splits.items():
+            span, used = GrowingArray(parts.folder / "span", np.int32), np.zeros(len(spans), dtype=bool)
+            for block in layout.spans_of(parts.windows):
+                span.append(block)
+                used[block] = True
+            if name == TRAIN:
+                visible = Histories(clicks.mapped(), spans).used_items(np.flatnonzero(used), num_items)
+                for block in parts.candidates.values.blocks():
+                    visible[block] = True
+            parts.write(folder / "interactions" / f"{name}.safetensors", span)
+            shutil.rmtree(parts.folder)
             self._split_facts[name] = {
-                "count": end - begin,
-                "candidates": len(candidates.values),
-                "positives": int(arrays["labels"].sum()),
+                "count": len(parts),
+                "candidates": len(parts.candidates.values),
+                "positives": parts.num_clicked,
                 "labelled": parts.labelled,
             }
             self.dropped(f"impressions without known candidates ({name})", parts.without_candidates)
-            if name == TRAIN:
-                visible = Histories(clicks, spans).used_items(np.unique(span[begin:end]), num_items)
-                visible[candidates.values] = True
-            begin = end
+        shutil.rmtree(self.scratch)
         return visible
 
     @staticmethod

@@ -47,6 +47,8 @@ def read_sealed(path: Path, way_out: str) -> dict[str, Any]:
     Raises:
         CacheError: it is not readable, or was altered.
     """
+    if path.is_symlink():
+        raise CacheError(f"{path}: a symbolic link; the files of a cache must be files; {way_out}")
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as problem:

@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from legorec.data.files import canonical, flush
+from legorec.data.disk import flush, writing
+from legorec.data.files import canonical
 
 try:
     import fcntl
@@ -51,15 +52,16 @@ def write_json(path: Path, value: Any, first: bool = False) -> None:
     Args:
         first: leave a file that is there as it is.
     """
-    temporary = temporary_beside(path)
+    temporary, data = temporary_beside(path), canonical(value)
     try:
-        temporary.write_bytes(canonical(value))
-        flush(temporary)
-        if first:
-            place_first(temporary, path)
-        else:
-            os.replace(temporary, path)
-            flush(path.parent)
+        with writing(path, len(data)):
+            temporary.write_bytes(data)
+            flush(temporary)
+            if first:
+                place_first(temporary, path)
+            else:
+                os.replace(temporary, path)
+                flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

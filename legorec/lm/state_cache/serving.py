@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
+from legorec.halving import lacks_memory
 from legorec.lm.state_cache.ahead import Prefetcher
 from legorec.lm.state_cache.reading import HiddenStateCache, ResidentStates
 
@@ -13,8 +16,9 @@ class ServedStates:
     """Hands out the states of a cache on any device.
 
     Args:
-        memory: bytes; a cache up to this size is kept on an accelerator. A larger one is read from disk
-            batch by batch. On the CPU it stays mapped files, whatever its size.
+        memory: bytes; a cache up to this size is kept on an accelerator. A larger one, and one for which
+            there is no room, is read from disk batch by batch. On the CPU it stays mapped files, whatever its
+            size.
     """
 
     def __init__(self, cache: HiddenStateCache, memory: int) -> None:
@@ -27,10 +31,8 @@ class ServedStates:
         """States (T, E) of ``items`` (n,), rows of the catalogue on the host, packed in their order."""
         if device.type == "cpu":
             return self.cache.gather(items)
-        if self._is_kept(device):
-            if self._resident is None or self._resident.values.device != device:
-                self._resident = self.cache.resident(device)
-            return self._resident.gather(items)
+        if self._is_kept(device) and (kept := self._kept(device)) is not None:
+            return kept.gather(items)
         return self._prefetcher.take(items).to(device, non_blocking=True)
 
     def prefetch(self, items: Tensor, device: torch.device) -> None:
@@ -40,6 +42,23 @@ class ServedStates:
 
     def _is_kept(self, device: torch.device) -> bool:
         return device.type != "cpu" and self.cache.nbytes <= self.memory
+
+    def _kept(self, device: torch.device) -> ResidentStates | None:
+        """All states on the device; None, now and from now on, if there is no room for them."""
+        if self._resident is None or self._resident.values.device != device:
+            try:
+                self._resident = self.cache.resident(device)
+            except (MemoryError, RuntimeError) as error:
+                if not lacks_memory(error):
+                    raise
+                size, self.memory = self.cache.nbytes / 2**30, 0
+                warnings.warn(
+                    f"out of memory with all cached states ({size:.2f} GB) on {device}; going on to read "
+                    "them from disk, as with a smaller --memory_gb, which gives the same result",
+                    stacklevel=2,
+                )
+                return None
+        return self._resident
 
     @property
     def _prefetcher(self) -> Prefetcher:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from legorec.data.digest import digest_file, remember
+from legorec.data.disk import free_bytes, writing
 from legorec.data.files import MANIFEST, seal
 from legorec.data.ragged import offsets_of
 from legorec.lm.state_cache.finding import IDENTITY, KIND, read_sealed
@@ -95,7 +96,7 @@ class CacheWriter:
             values_TE: states of the items ``shards[index]``, packed, on the host, of any float dtype.
         Raises:
             ValueError: a state is not finite, or does not fit the dtype of the cache; nothing is written.
-            OSError: the disk is full, or fails otherwise; says how many bytes were needed.
+            WriteError: the disk is full, or fails otherwise; says how many bytes were needed.
         """
         file = self._files[index]
         stored_TE = self._stored(file, values_TE)
@@ -103,19 +104,16 @@ class CacheWriter:
             return
         temporary = temporary_beside(file.path)
         offsets = self._offsets[file.items.start : file.items.stop + 1]
+        then = "; what was written so far stays, and the cache run goes on from there"
         try:
-            self._begin()
-            digest = file.save(temporary, stored_TE, offsets - offsets[0])
-            if file.path.exists() and not file.is_complete():
-                file.path.unlink(missing_ok=True)  # damaged: must not win over this one
-            if place_first(temporary, file.path):
-                self._written[file.path] = digest
-                self._save_facts(file, digest)
-        except OSError as problem:
-            raise OSError(
-                f"{file.path}: could not be written, it needs {file.num_bytes:,} bytes ({problem}); "
-                "what was written so far stays, and the cache run goes on from there"
-            ) from problem
+            with writing(file.path, file.num_bytes, then=then):
+                self._begin()
+                digest = file.save(temporary, stored_TE, offsets - offsets[0])
+                if os.path.lexists(file.path) and not file.is_complete():
+                    file.path.unlink(missing_ok=True)  # damaged, or a link to nowhere: must not win
+                if place_first(temporary, file.path):
+                    self._written[file.path] = digest
+                    self._save_facts(file, digest)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -250,10 +248,7 @@ def free_space_check(root: Path | str, num_bytes: int) -> None:
     Raises:
         OSError: fewer than ``num_bytes`` are free where ``root`` is, or will be.
     """
-    there = Path(root).absolute()
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    free = free_bytes(Path(root))
     if free < num_bytes:
         raise OSError(
             f"the cache needs {_size(num_bytes)}, {_size(free)} are free in {root}; "

@@ -41,3 +41,31 @@ def test_a_large_cache_is_read_ahead(cache):
     found = served.gather(ITEMS, ELSEWHERE)
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
     assert served._ahead._begun == [] and served._resident is None
+
+
+def test_r21_a_cache_for_which_there_is_no_room_is_read_from_disk(cache, monkeypatch):
+    """Now and from now on; the states are the same."""
+    asked = []
+
+    def short(self: HiddenStateCache, device: torch.device) -> None:
+        asked.append(device)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(HiddenStateCache, "resident", short)
+    served = ServedStates(cache, cache.nbytes)
+    with pytest.warns(UserWarning, match=r"all cached states \(0.00 GB\) on meta; .*a smaller --memory_gb"):
+        found = served.gather(ITEMS, ELSEWHERE)
+    assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
+    served.prefetch(ITEMS, ELSEWHERE)
+    assert served._ahead is not None and torch.equal(served._ahead.take(ITEMS), cache.gather(ITEMS))
+    served.gather(ITEMS, ELSEWHERE)
+    assert len(asked) == 1
+
+
+def test_r21_another_error_of_a_cache_on_the_device_passes_through(cache, monkeypatch):
+    def broken(self: HiddenStateCache, device: torch.device) -> None:
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(HiddenStateCache, "resident", broken)
+    with pytest.raises(RuntimeError, match="no such device"):
+        ServedStates(cache, cache.nbytes).gather(ITEMS, ELSEWHERE)

@@ -199,7 +199,9 @@ def test_r3_a_full_disk(tmp_path, monkeypatch, call):
                     Full(path, mode) if mode == "xb" else opened(path, mode, *rest, **words)
                 ),
             )
-        with pytest.raises(OSError, match=f"shard-00001.* it needs {size:,} bytes .*No space left on device"):
+        with pytest.raises(
+            OSError, match=f"shard-00001.* it needs {size:,} bytes, .*No space left on device"
+        ):
             cache.write(1, of_items(states(), cache.shards[1]))
     assert {path.name for path in cache.folder.iterdir()} == before
     build(tmp_path)

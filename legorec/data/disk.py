@@ -1,0 +1,133 @@
+"""Files that appear whole or not at all, and the one line that says why a disk did not take them."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from safetensors import SafetensorError
+
+
+class WriteError(OSError):
+    """A file could not be written; the message says which, what it needs, what was free, and why."""
+
+
+@contextmanager
+def writing(
+    path: Path,
+    num_bytes: int | Callable[[], int] | None = None,
+    how: Literal["", "about ", "at most "] = "",
+    then: str = "",
+) -> Iterator[None]:
+    """What goes wrong while ``path`` is written becomes one line, whatever library wrote it.
+
+    A full disk has many faces: an ``OSError`` that names no file, and errors of its own from each library
+    that writes without Python. Where one such block stands in another, the inner one tells.
+
+    Args:
+        num_bytes: what is written, all of it; a function is called only to tell.
+        how: this number is meant.
+        then: how the line ends: what becomes of the rest.
+
+    Raises:
+        WriteError: it could not be written. What is there of it is the caller's to remove.
+    """
+    free = free_bytes(path)
+    try:
+        yield
+    except WriteError:
+        raise
+    except (OSError, SafetensorError, pl.exceptions.PolarsError) as problem:
+        size = num_bytes() if callable(num_bytes) else num_bytes
+        needed = "" if size is None else f"it needs {how}{size:,} bytes, "
+        raise WriteError(
+            f"{path}: could not be written, {needed}{free:,} bytes were free ({_reason(problem)}){then}"
+        ) from problem
+
+
+def _reason(problem: Exception) -> str:
+    """What the system said, without what each library puts around it."""
+    found = re.search(r"\(os error (\d+)\)", str(problem))  # of those written in Rust
+    number = int(found[1]) if found else getattr(problem, "errno", None)
+    return os.strerror(number) if number else str(problem)
+
+
+def free_bytes(path: Path) -> int:
+    """What the disk of a path has left, also where nothing is there yet."""
+    there = path.absolute()
+    while not os.path.exists(there):
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def save_bytes(path: Path, data: bytes) -> None:
+    """Write a file and flush it to the disk."""
+    with writing(path, len(data)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        flush(path)
+
+
+@contextmanager
+def written_whole(
+    path: Path, num_bytes: int | Callable[[], int] | None = None, how: Literal["", "about ", "at most "] = ""
+) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends without an exception.
+
+    Args:
+        num_bytes: as of ``writing``, likewise ``how``.
+    """
+    temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        with writing(path, num_bytes, how):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.chmod(path.parent.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_or_none(folder: Path, prefix: str) -> Iterator[Path]:
+    """A folder to write files into, which are moved into ``folder`` when all went well.
+
+    Args:
+        prefix: of its name; what an earlier process left under it is removed.
+    """
+    for left_over in folder.glob(f"{prefix}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = folder / f"{prefix}{os.getpid()}"
+    partial.mkdir()
+    try:
+        yield partial
+        files = sorted(partial.iterdir())
+        for file in files:
+            with writing(folder / file.name, file.stat().st_size):
+                flush(file)
+        for file in files:
+            os.replace(file, folder / file.name)
+        flush(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Ask the system to put a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        problem.filename = str(path)  # which the system does not say
+        raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,100 @@
+"""Ctrl-C and SIGTERM, noticed at once.
+
+Python runs a handler in the main thread, between two of its instructions. One call into a library, that sorts
+or tokenizes or writes a table, is one instruction and may take a minute. Such calls let other threads run, so
+one of these listens too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = "stopped; nothing is half-written"  # true before the work, and behind it
+
+
+class Watch:
+    """Catches both signals while it is open; outside the main thread it catches nothing.
+
+    Handlers are put back on leaving.
+
+    Args:
+        told: called in a thread of its own as soon as a signal comes, with its number and whether it is not
+            the first one.
+        caught: called with the number in the main thread, as handlers are; may raise.
+        patience: seconds; one that is still open so long after the first signal is told of a second one.
+    """
+
+    def __init__(
+        self,
+        told: Callable[[int, bool], None],
+        caught: Callable[[int], None] = lambda number: None,
+        patience: float | None = None,
+    ) -> None:
+        self._told = told
+        self._caught = caught
+        self._patience = patience
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Watch:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._thread.start()
+        self._mouth_before = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        self._before = [(number, signal.signal(number, self._handle)) for number in STOPS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is None:
+            return
+        for number, handler in self._before:
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(self._mouth_before)
+        self._mouth.close()  # ends the thread, once it has heard everything
+        self._thread.join()
+        self._ear.close()
+        self._thread = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._caught(number)
+
+    def _listen(self) -> None:
+        first = 0
+        while True:
+            try:
+                numbers = self._ear.recv(64)
+            except TimeoutError:
+                numbers = bytes([first])
+            if not numbers:
+                return
+            for number in numbers:  # of any signal that has a handler
+                if number in STOPS:
+                    self._told(number, bool(first))
+                    first = first or number
+                    self._ear.settimeout(self._patience)
+
+
+def leave(number: int, line: str = "") -> NoReturn:
+    """End the process at once, from any thread, with the status that shells have for a signal."""
+    if os.isatty(1):
+        say("\x1b[?25h", 1)  # a progress bar hides the cursor
+    if line:
+        say(line + "\n")
+    os._exit(128 + number)
+
+
+def say(text: str, descriptor: int = 2) -> None:
+    """Straight to the descriptor: another thread may be in the middle of a print."""
+    start = "\n" if descriptor == 2 and os.isatty(2) else ""  # a progress bar may stand there
+    with suppress(OSError):
+        os.write(descriptor, (start + text).encode())
