@@ -3,10 +3,15 @@
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import tests.no_network  # noqa: F401 - of all tests, R23
 from legorec import registry
 from tests.runs import arguments, finish, write_store
+
+# Two tests run side by side on a machine that may be slow: what is held is the law, not its speed.
+settings.register_profile("legorec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("legorec")
 
 
 def pytest_addoption(parser):

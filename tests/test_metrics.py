@@ -96,7 +96,7 @@ def defined_for(name: str, label: np.ndarray) -> bool:
     return bool(label.any()) and not (name == "gauc" and label.all())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rankings())
 def test_r14_every_ranked_metric_equals_the_mean_over_all_tie_orders(ranking: Ranking) -> None:
     groups = [
@@ -117,7 +117,7 @@ def test_r14_every_ranked_metric_equals_the_mean_over_all_tie_orders(ranking: Ra
         assert report.skipped[name] == len(groups) - len(kept)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_r14_equals_scikit_learn(seed: int, dtype: type, tied: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -140,7 +140,7 @@ def test_r14_equals_scikit_learn(seed: int, dtype: type, tied: bool) -> None:
     assert dict(evaluate(ranking, expected)) == pytest.approx(expected, abs=EXACT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.booleans())
 def test_r14_neither_order_of_rows_nor_names_of_groups_nor_dtype_matter(seed: int, tied: bool) -> None:
     rng = np.random.default_rng(seed)

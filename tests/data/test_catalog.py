@@ -50,7 +50,7 @@ def expected(found: Catalog, item: tuple) -> list[int]:
 
 
 @given(rows_of_items, st.lists(st.integers(0, 7), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tokens_are_those_of_each_field_of_each_item(items, wanted):
     found = catalog(items)
     wanted = [item % len(items) for item in wanted]

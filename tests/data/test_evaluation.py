@@ -23,7 +23,7 @@ def impressions(lengths: list[int]) -> Impressions:
 
 
 @given(st.lists(st.integers(0, 12), max_size=25), st.integers(1, 40), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_pages_hold_each_row_once_and_respect_the_bound(lengths, max_cells, random):
     data = impressions(lengths)
     rows = random.sample(range(len(lengths)), k=random.randint(0, len(lengths)))
@@ -43,7 +43,7 @@ def test_pages_are_no_smaller_than_need_be():
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=10), st.lists(st.integers(0, 9), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_batch_holds_what_is_stored(lengths, chosen):
     data = impressions(lengths)
     rows = np.array([row % len(lengths) for row in chosen], dtype=np.int64)

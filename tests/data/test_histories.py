@@ -25,7 +25,7 @@ def one(clicks: np.ndarray, span: np.ndarray, max_length: int | None) -> list[in
 
 
 @given(stored(), st.one_of(st.none(), st.integers(1, 5)), st.lists(st.integers(0, 5), max_size=8))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_most_recent_clicks_of_each_span(data, max_length, chosen):
     clicks, spans = data
     found = Histories(clicks, spans, max_length)
@@ -42,7 +42,7 @@ def test_the_most_recent_clicks_of_each_span(data, max_length, chosen):
 
 
 @given(stored(), st.one_of(st.none(), st.integers(1, 5)), st.sets(st.integers(0, 5)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_used_items_are_those_of_the_spans(data, max_length, chosen):
     clicks, spans = data
     rows = np.array([row % len(spans) for row in chosen], dtype=np.int64)

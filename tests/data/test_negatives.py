@@ -56,7 +56,7 @@ def seen_in(found: TrainingClicks) -> set[int]:
 
 
 @given(training())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_known_clicks_are_histories_and_clicked_candidates(found):
     wanted = clicked_by(found)
     users, items = np.divmod(np.arange(NUM_USERS * NUM_ITEMS), NUM_ITEMS)
@@ -74,7 +74,7 @@ def test_known_clicks_are_histories_and_clicked_candidates(found):
 
 @pytest.mark.parametrize("rounds", [50, 1, 0])
 @given(found=training(), num_negatives=st.integers(1, 6), seed=st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_drawn(rounds, found, num_negatives, seed):
     """Skipped items first, then items seen in training; never a known click, never one twice; by any path."""
     sampler = NegativeSampler(found.interactions, found.known, found.eligible, num_negatives)

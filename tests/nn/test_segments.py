@@ -59,7 +59,7 @@ def test_gradients(lengths):
     assert gradcheck(lambda packed_values: rows.pad(packed_values)[0], values)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 6), max_size=8))
 def test_pad_and_back(lengths):
     rows, values, _ = packed(lengths)

@@ -51,7 +51,7 @@ def test_gathered_is_what_was_written(root, dtype, order):
 
 
 @given(st.lists(st.integers(0, 16), max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_gathered_in_any_order(root, order):
     cache = HiddenStateCache.open(root, identity(dtype="fp32"), verify="size")
     items = torch.tensor(order, dtype=torch.int64)
@@ -60,7 +60,7 @@ def test_gathered_in_any_order(root, order):
 
 
 @given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 400), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_however_it_is_split(tmp_path_factory, lengths, shard_bytes, data):
     root, counts = tmp_path_factory.mktemp("split"), np.array(lengths, dtype=np.int64)
     values = states(lengths=counts)
