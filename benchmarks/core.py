@@ -1,7 +1,8 @@
 """The speed and memory benchmark in one run: ``python -m benchmarks.core`` or ``make bench``.
 
 legorec and the plain baseline train and test on the same generated data, in turns; the figures go to
-docs/benchmarks.md. ``--quick`` only shows that everything runs.
+docs/benchmarks.md, and those that `benchmarks.guard` holds to benchmarks/recorded.json. ``--quick`` only
+shows that everything runs.
 """
 
 from __future__ import annotations
@@ -179,6 +180,8 @@ def main() -> None:
     print(text)
     if not options.quick:
         options.out.write_text(text, encoding="utf-8")
+        say("ratios to hold ...")
+        subprocess.run([sys.executable, "-m", "benchmarks.guard", "--record"], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":

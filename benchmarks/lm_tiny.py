@@ -1,8 +1,9 @@
-"""Tiny random language models, with the words of a generated store, to show that everything runs."""
+"""Random language models with the words of a generated store: tiny ones, to show that everything runs."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,21 @@ SIZES: dict[str, Any] = {
 
 def tiny_checkpoints(store: Store, folder: Path) -> list[Checkpoint]:
     """One of BERT's family and one of LLaMA's, three layers each, cut at depth 2."""
+    return [
+        Checkpoint(f"tiny-{kind}", random_model(store, folder / kind, kind, SIZES), 2, TEMPLATE)
+        for kind in ("bert", "llama")
+    ]
+
+
+def random_model(store: Store, folder: Path, model_type: str, sizes: Mapping[str, Any]) -> Path:
+    """A model of these sizes with random weights, and the tokenizer of the store's words, as ``folder``."""
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    found = []
-    for model_type in ("bert", "llama"):
-        torch.manual_seed(2023)
-        own = folder / model_type
-        size = store.manifest["tokenizers"]["words"]["size"]
-        config = AutoConfig.for_model(model_type, vocab_size=size, **SIZES)
-        AutoModel.from_config(config).save_pretrained(own)
-        shutil.copy(store.path / "tokenizers" / "words" / "tokenizer.json", own)
-        found.append(Checkpoint(f"tiny-{model_type}", own, 2, TEMPLATE))
-    return found
+    torch.manual_seed(2023)
+    size = store.manifest["tokenizers"]["words"]["size"]
+    config = AutoConfig.for_model(model_type, vocab_size=size, **sizes)
+    AutoModel.from_config(config).save_pretrained(folder)
+    shutil.copy(store.path / "tokenizers" / "words" / "tokenizer.json", folder)
+    return folder

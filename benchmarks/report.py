@@ -22,7 +22,10 @@ Measured by `make bench` (`python -m benchmarks.core`): legorec beside a plain b
 the same models, in one run and in turns. The baseline (`benchmarks/plain.py`, `benchmarks/plain_ranking.py`)
 is how such libraries are usually written: a Python sample per row through a DataLoader, every slot of history
 and candidates encoded at padded length; in testing, item and user vectors are cached, every candidate row is
-a sample and metrics loop over the impressions with scikit-learn."""
+a sample and metrics loop over the impressions with scikit-learn.
+
+Ratios of smaller runs are in `benchmarks/recorded.json`; `make test-slow` measures them again
+(`python -m benchmarks.guard`), and one that fell below 0.8 of the recorded one fails."""
 
 
 TRAINING_NOTE = """Medians of several rounds. The baseline's loader has no worker processes: making samples

@@ -76,8 +76,13 @@ def recommender(name: str, catalog: Catalog, seed: int = 2023) -> Recommender:
 
 @dataclass
 class Clock:
-    """Seconds spent inside wrapped calls, by name. A call inside another counts for itself alone."""
+    """Seconds spent inside wrapped calls, by name. A call inside another counts for itself alone.
 
+    Args:
+        now: seconds of the wall clock, or CPU time.
+    """
+
+    now: Callable[[], float] = time.perf_counter
     seconds: dict[str, float] = field(default_factory=dict)
     _inner: list[float] = field(default_factory=list)
 
@@ -87,11 +92,11 @@ class Clock:
         @wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
             self._inner.append(0.0)
-            begin = time.perf_counter()
+            begin = self.now()
             try:
                 return call(*args, **kwargs)
             finally:
-                spent = time.perf_counter() - begin
+                spent = self.now() - begin
                 self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inner.pop()
                 if self._inner:
                     self._inner[-1] += spent

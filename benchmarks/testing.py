@@ -83,18 +83,12 @@ def measure(folder: Path, name: str, items: PaddedItems, *, rounds: int, sample:
         totals.append(time.perf_counter() - begin)
     store = Store.open(folder)
     test = store.interactions("test")
-    histories = len(np.unique(test.span))
-    growth = {
-        "encoding items": 1.0,
-        "encoding users": histories / len(np.unique(test.span[:sample])),
-    }
-    parts, scored = plain_parts(store, name, items, sample)
-    whole = {part: spent * growth.get(part, len(test) / sample) for part, spent in parts.items()}
+    whole, scored = plain_parts(store, name, items, sample)
     return TestingFigures(
         model=name,
         impressions=len(test),
         rows=len(ranking.label),
-        histories=histories,
+        histories=len(np.unique(test.span)),
         total=sorted(totals)[len(totals) // 2],
         parts=timed_parts(folder, name),
         sample=sample,
@@ -107,18 +101,26 @@ def measure(folder: Path, name: str, items: PaddedItems, *, rounds: int, sample:
 Scored = tuple[list[int], list[int], list[float]]
 
 
-def plain_parts(store: Store, name: str, items: PaddedItems, sample: int) -> tuple[dict[str, float], Scored]:
-    """Seconds of each part of the baseline over the first ``sample`` impressions."""
+def plain_parts(
+    store: Store,
+    name: str,
+    items: PaddedItems,
+    sample: int,
+    now: Callable[[], float] = time.perf_counter,
+) -> tuple[dict[str, float], Scored]:
+    """Seconds of each part of the baseline, from the first ``sample`` impressions, and its scores there."""
     torch.manual_seed(2023)
     model = PlainModel(name, items, subject.WIDTH)
     test = store.interactions("test")
     chosen = list(range(sample))
+    histories = len(np.unique(test.span)) / len(np.unique(test.span[:sample]))
+    growth = {"encoding items": 1.0, "encoding users": histories}
     seconds: dict[str, float] = {}
 
     def timed(part: str, job: Callable[[], Any]) -> Any:
-        begin = time.perf_counter()
+        begin = now()
         result = job()
-        seconds[part] = time.perf_counter() - begin
+        seconds[part] = (now() - begin) * growth.get(part, len(test) / sample)
         return result
 
     item_vectors = timed("encoding items", lambda: plain_ranking.cache_items(model, items))
