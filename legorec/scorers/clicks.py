@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -104,6 +105,28 @@ def _slow(
         yield pages, min(turn.stop * batch_size, len(data)) - turn.start * batch_size
 
 
+@dataclass(frozen=True)
+class _ByHistory:
+    """A split by its histories: each once, and those of like length together, so that little is padded."""
+
+    span: np.ndarray  # (S,) of each history
+    user: np.ndarray  # (S,) whose it is
+    rank: np.ndarray  # (I,) which of them an impression has
+    impressions: np.ndarray  # (I,) in the order of their histories
+
+    @classmethod
+    def of(cls, data: Impressions) -> _ByHistory:
+        """The histories of a split."""
+        spans, of_impression = np.unique(data.interactions.span, return_inverse=True)
+        order = np.argsort(data.histories.lengths[spans], kind="stable")
+        rank_of_span = np.empty(len(spans), dtype=np.int64)
+        rank_of_span[order] = np.arange(len(spans))
+        rank = rank_of_span[of_impression]
+        user = np.empty(len(spans), dtype=np.int64)
+        user[rank] = data.interactions.user
+        return cls(spans[order], user, rank, np.argsort(rank, kind="stable"))
+
+
 def _fast(
     model: Recommender,
     data: Impressions,
@@ -115,44 +138,36 @@ def _fast(
     say: Callable[[str], None],
 ) -> Iterator[Turn]:
     position, table = _item_table(model, data, page_size, progress, processes, say)
-    spans, of_impression = np.unique(data.interactions.span, return_inverse=True)
-    # Histories of like length together, so that little is padded; each is encoded once for all impressions.
-    order = np.argsort(data.histories.lengths[spans], kind="stable")
-    rank_of_span = np.empty(len(spans), dtype=np.int64)
-    rank_of_span[order] = np.arange(len(spans))
-    rank_of_impression = rank_of_span[of_impression]
-    impressions = np.argsort(rank_of_impression, kind="stable")
+    split = _ByHistory.of(data)
     bounds = np.searchsorted(
-        rank_of_impression[impressions], np.arange(0, len(spans) + batch_size, batch_size)
+        split.rank[split.impressions], np.arange(0, len(split.span) + batch_size, batch_size)
     )
-    owners = np.empty(len(spans), dtype=np.int64)
-    owners[of_impression] = data.interactions.user
     halved = Halving(batch_size, BATCH_SIZE, say)
 
-    def clicks_of(chosen: np.ndarray) -> Clicks:
-        history, mask = data.histories.padded(spans[chosen])
+    def clicks_of(chosen: slice) -> Clicks:
+        history, mask = data.histories.padded(split.span[chosen])
         history = np.where(mask, history, 0).astype(np.int64)
         items, mask_BH = torch.from_numpy(history), torch.from_numpy(mask)
         return Clicks(
             vectors=gather_rows(table, torch.from_numpy(position[history]).to(device)),
             mask=mask_BH.to(device),
             items=items.to(device),
-            user=torch.from_numpy(owners[chosen]).to(device),
+            user=torch.from_numpy(split.user[chosen]).to(device),
             states=model.states_of(items, mask_BH),
         )
 
     def score_users(of_page: np.ndarray, ranks: np.ndarray) -> list[Page]:
         start, stop = int(ranks[0]), int(ranks[-1]) + 1
-        clicks = clicks_of(order[start:stop])
+        clicks = clicks_of(slice(start, stop))
         users = model.encode_users(clicks)
-        members = of_page[slice(*np.searchsorted(rank_of_impression[of_page], (start, stop)))]
+        members = of_page[slice(*np.searchsorted(split.rank[of_page], (start, stop)))]
         # What reads the history, or interests, holds one of these beside each candidate.
         beside = max(clicks.mask.shape[1] * model.reads_history, users.shape[1] if users.dim() > 2 else 1)
         cells = max(1, 64 * halved.size // beside)
         pages: list[Page] = []
         for rows in data.pages(members, max_cells=cells):
             shown, place, candidate_mask = data.candidates(rows)
-            own = torch.from_numpy(rank_of_impression[rows] - start).to(device)
+            own = torch.from_numpy(split.rank[rows] - start).to(device)
             candidates = gather_rows(table, torch.from_numpy(position[shown]).to(device))
             # With one candidate a row these copies would be far larger than all else on the page.
             history = clicks.of(own) if model.reads_history else None
@@ -168,11 +183,11 @@ def _fast(
     for turn, page in processes.turns(len(bounds) - 1):
         pages: list[Page] = []
         if page is not None:
-            ranks = np.arange(page * batch_size, min((page + 1) * batch_size, len(spans)))
-            of_page = impressions[bounds[page] : bounds[page + 1]]
+            ranks = np.arange(page * batch_size, min((page + 1) * batch_size, len(split.span)))
+            of_page = split.impressions[bounds[page] : bounds[page + 1]]
             run = partial(score_users, of_page)
             pages += chain.from_iterable(
-                halved.pages(ranks, run, lambda each: f"row {owners[order[each]]} of the users")
+                halved.pages(ranks, run, lambda each: f"row {split.user[each]} of the users")
             )
         yield pages, int(bounds[turn.stop] - bounds[turn.start])
 
