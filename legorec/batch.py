@@ -7,10 +7,10 @@ width, ``M`` interests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,21 @@ from torch import Tensor
 
 from legorec.nn.fused import PermuteRows, gather_rows
 from legorec.nn.segments import Segments
+
+
+class Batch(Protocol):
+    """What the training loop needs of a batch, whatever it holds."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the run, for messages."""
+
+    @property
+    def group(self) -> Tensor:
+        """(B,) the impression, user or row that each example belongs to, for messages."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on a device."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +201,48 @@ class Ranking:
             )
 
 
+class Turn(NamedTuple):
+    """What one turn of a ranking pass has scored in this process."""
+
+    pages: list[tuple[np.ndarray, Tensor]]  # places among the rows of the split, and their scores
+    done: int  # impressions that all processes have finished in this turn
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss: a sum over a batch, what it is a sum of, and its weight in the whole."""
+
+    total: Tensor  # scalar, not divided and not weighted
+    per: str = "examples"  # the divisor, a key of the objective's ``counts``
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class Loss:
-    """A sum and what to divide it by, so that accumulated and parallel batches are weighed exactly."""
+    """Terms by name. The loss of a step is the sum over them of ``weight * total / count``.
 
-    total: Tensor  # scalar, a sum over examples
-    count: int
-    parts: dict[str, Tensor] = field(default_factory=dict)  # detached sums, by name
+    Totals and counts are added over all batches and processes of the step before they are divided, so that
+    accumulated and parallel batches weigh exactly what they hold.
+    """
+
+    terms: Mapping[str, Term]
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum of all terms, where all have one divisor.
+
+        Raises:
+            ValueError: they have several.
+        """
+        found = self.totals()
+        if len(found) != 1:
+            raise ValueError(f"the terms are divided by {', '.join(found)}; there is no one sum of them")
+        return next(iter(found.values()))
+
+    def totals(self) -> dict[str, Tensor]:
+        """The weighted sums by divisor; terms with one divisor are added before anything is divided."""
+        found: dict[str, Tensor] = {}
+        for term in self.terms.values():
+            weighted = term.total if term.weight == 1 else term.weight * term.total
+            found[term.per] = found[term.per] + weighted if term.per in found else weighted
+        return found

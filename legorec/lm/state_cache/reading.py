@@ -14,7 +14,7 @@ from legorec.data.digest import digest_files
 from legorec.data.files import MANIFEST, Verify
 from legorec.data.ragged import offsets_of
 from legorec.lm.state_cache.finding import find
-from legorec.lm.state_cache.identity import CacheError, CacheIdentity, StoredType
+from legorec.lm.state_cache.identity import CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import AGAIN, TORCH_TYPES, Shard, shards_of
 
 
@@ -69,11 +69,6 @@ class HiddenStateCache:
     def width(self) -> int:
         """Of one hidden state."""
         return self.identity.width
-
-    @property
-    def stored_type(self) -> StoredType:
-        """How the states are stored."""
-        return self.identity.dtype
 
     @property
     def dtype(self) -> torch.dtype:

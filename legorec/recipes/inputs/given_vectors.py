@@ -14,7 +14,7 @@ from legorec.data.sealed import load_sealed
 from legorec.data.vectors import ITEMS, Rows
 
 if TYPE_CHECKING:
-    from legorec.recipes.assemble import Data
+    from legorec.recipes.inputs.store_data import Data
     from legorec.settings import EmbedSettings, TokenTableSettings
 
 

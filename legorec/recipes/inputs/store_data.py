@@ -1,27 +1,25 @@
-"""Settings -> the data and the model that a recipe works on."""
+"""Settings -> the store, cut as they say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
-from legorec.build import build
+from legorec import registry
+from legorec.abilities import LanguageModel, LanguageSourceClass
+from legorec.build import build_arguments
 from legorec.data.catalog import Catalog
 from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
 from legorec.data.histories import Histories
 from legorec.data.item_text import ItemText, tokenization_of
+from legorec.data.latest import latest_spans
 from legorec.data.store import Store
-from legorec.recipes.codes import read_codes
-from legorec.recipes.tables import read_tables
-from legorec.recipes.token_table import check_token_table
-from legorec.recommender import Recommender
-from legorec.registry import find
 
 if TYPE_CHECKING:
     from legorec.settings import DataSettings, Settings
@@ -35,6 +33,7 @@ class Data:
     catalog: Catalog
     histories: Histories
     settings: DataSettings
+    language_model: LanguageModel | None = None  # that reads the items
 
     @property
     def num_items(self) -> int:
@@ -52,10 +51,20 @@ class Data:
         interactions = self.store.interactions(self.settings.splits.train)
         return TrainingClicks(interactions, self.histories, self.num_items)
 
+    def place(self, split: str) -> str:
+        """Where a split is, for messages."""
+        return f"{self.store.path}, split '{getattr(self.settings.splits, split)}'"
+
     def impressions(self, split: str) -> Impressions:
         """The impressions of ``dev`` or ``test``, to be ranked."""
         interactions = self.store.interactions(getattr(self.settings.splits, split))
         return Impressions(interactions, self.histories, self.num_items, self.settings.group_by)
+
+    def latest_spans(self, splits: Sequence[str] = ("train", "dev", "test")) -> np.ndarray:
+        """(U,) the span before the last impression of each user in these splits, see ``data.latest``."""
+        names = dict.fromkeys(getattr(self.settings.splits, split) for split in splits)
+        tables = [self.store.interactions(name) for name in names if name in self.store.splits]
+        return latest_spans(tables, self.histories, len(self.store.users))
 
 
 def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
@@ -70,23 +79,34 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
     wanted = [getattr(data.splits, split) for split in splits]
     store.require(list(data.fields), data.made_with, wanted, list(data.user_fields))
     histories = Histories(store.histories, store.spans, data.history.max_length)
-    return Data(store, _catalog(settings, store), histories, data)
+    language_model = language_model_of(settings)
+    return Data(store, _catalog(settings, store, language_model), histories, data, language_model)
 
 
-def checkpoint_of(settings: Settings) -> str | None:
-    """The language model that the source names, if it does."""
-    return settings.model.source.arguments.get("checkpoint")
+def language_source(settings: Settings) -> LanguageSourceClass | None:
+    """The class of the model's source, if its states come from a language model."""
+    found = registry.load(registry.find("source", settings.model.source.name))
+    return found if isinstance(found, LanguageSourceClass) else None
 
 
-def _catalog(settings: Settings, store: Store) -> Catalog:
-    text, checkpoint = settings.data.text, checkpoint_of(settings)
+def language_model_of(settings: Settings) -> LanguageModel | None:
+    """The language model that the source reads, if it reads one.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    found = language_source(settings)
+    if found is None:
+        return None
+    return found.language_model(build_arguments("source", settings.model.source))
+
+
+def _catalog(settings: Settings, store: Store, own: LanguageModel | None) -> Catalog:
+    text = settings.data.text
     if text is None:
         return Catalog.from_store(store, settings.data.fields)
     name = text.tokenizer
-    if checkpoint is not None:
-        from legorec.lm.pretrained import find_pretrained
-
-        own = find_pretrained(checkpoint)
+    if own is not None:
         name = tokenization_of(store, own.tokenizer(), own.name, name)
     if name is None:
         raise ValueError(
@@ -94,36 +114,3 @@ def _catalog(settings: Settings, store: Store) -> Catalog:
             f"model with a tokenizer of its own; there are {', '.join(store.manifest['tokenizers'])}"
         )
     return Catalog.from_text(store, ItemText(text.template, store.tokenizer(name), name))
-
-
-def build_model(settings: Settings, data: Data, device: torch.device) -> Recommender:
-    """The bricks, built in order, each told the width of the one before; weights drawn from the seed."""
-    torch.manual_seed(settings.seed)
-    model = settings.model
-    catalog = data.catalog.to(device)
-    offered: dict[str, Any] = {
-        "catalog": catalog,
-        "num_items": data.num_items,
-        "num_users": len(data.store.users),
-        "max_history": data.settings.history.max_length or max(1, int(data.histories.lengths.max(initial=0))),
-    }
-    if data.profiles is not None:
-        offered["profiles"] = data.profiles.to(device)
-    if settings.embed.codes is not None:
-        offered["codes"] = read_codes(Path(settings.embed.codes.path), data)
-    if checkpoint_of(settings) is None:
-        offered["vectors"] = read_tables(settings.embed, data)
-    source = build("source", model.source, offered)
-    states = {"input_dim": source.dim, "field_kinds": source.field_kinds}
-    if "catalog" in find("source", model.source.name).offered:
-        offered["max_tokens"] = int(catalog.lengths.sum(1).max()) if catalog.num_items else 0
-    if checkpoint_of(settings) is not None:
-        check_token_table(settings.embed, source.pretrained)
-        states |= {"pretrained": source.pretrained, "depth": source.depth}
-    item_encoder = build("item_encoder", model.item_encoder, offered | states)
-    width = {"input_dim": item_encoder.output_dim, "token_dim": source.dim}
-    user_encoder = build("user_encoder", model.user_encoder, offered | width)
-    plugin = build("user_plugin", model.user_plugin, offered | width) if model.user_plugin else None
-    predictor = build("predictor", model.predictor, offered | width)
-    page_size = settings.exp.policy.item_page_size
-    return Recommender(source, item_encoder, user_encoder, predictor, plugin, page_size).to(device)
