@@ -63,7 +63,7 @@ def _main(argv: list[str], processes: Processes) -> int:
 
 
 def _run(settings: Settings, processes: Processes) -> int:
-    from legorec.engine.signals import Interrupted
+    from legorec.engine.stopping import Interrupted
     from legorec.processes import PeerError
     from legorec.recipes.run import run
 

@@ -19,7 +19,7 @@ from legorec.build import build
 from legorec.data.store import Store
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import Data
 from legorec.recommender import Recommender
 from legorec.registry import extras, find

@@ -22,7 +22,7 @@ from legorec.engine.rank import rank
 from legorec.engine.training import Training
 from legorec.metrics import evaluate
 from legorec.processes import ALONE
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.outputs.measure import check_measurable
 from legorec.recipes.tower import click_task

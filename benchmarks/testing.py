@@ -20,7 +20,7 @@ from legorec.data.store import Store
 from legorec.engine.rank import rank
 from legorec.metrics import evaluate
 from legorec.recommender import Recommender
-from legorec.scorers import histories
+from legorec.scorers import by_history
 from legorec.scorers.clicks import ClickScorer
 
 PARTS = ("data path", "encoding", "scoring", "metrics")
@@ -63,7 +63,7 @@ def timed_parts(folder: Path, name: str) -> dict[str, float]:
         stack.enter_context(clock.on(Recommender, "encode_items", "encoding"))
         stack.enter_context(clock.on(Recommender, "encode_users", "encoding"))
         stack.enter_context(clock.on(Recommender, "score", "scoring"))
-        stack.enter_context(clock.on(histories, "gather_rows", "scoring"))
+        stack.enter_context(clock.on(by_history, "gather_rows", "scoring"))
         stack.enter_context(clock.on(subject.Catalog, "tokens", "data path"))
         begin = time.perf_counter()
         store = Store.open(folder)

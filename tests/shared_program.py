@@ -23,7 +23,7 @@ from legorec.data.clicks import ClickStream
 from legorec.engine import reduce
 from legorec.engine.fit import FitOptions, NonFiniteError, Progress, fit
 from legorec.engine.optim import make_optimizer
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.objectives.pointwise import PointwiseObjective
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
 from legorec.processes import PeerError, Processes

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import worker
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
 from legorec.recipes import export, predict
 from legorec.recipes.outputs import measure, submission

@@ -22,13 +22,13 @@ class Progress:
     next_batch: int = 0
     step: int = 0  # optimizer steps done
     epoch_done: bool = False
+    terms_lack_a_part: bool = False  # of the epoch so far
     # Of the epoch so far, over all processes:
     sums: dict[str, float] = field(default_factory=dict)  # weighted losses, by divisor
     counts: dict[str, int] = field(default_factory=dict)  # the divisors
-    term_sums: dict[str, float] = field(
-        default_factory=dict
-    )  # of each term, unweighted, where there are several
-    term_per: dict[str, str] = field(default_factory=dict)  # the divisor of each of them
+    # Of each term, unweighted, where the loss has several:
+    term_sums: dict[str, float] = field(default_factory=dict)
+    term_counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -37,15 +37,18 @@ class Progress:
 
     @property
     def terms(self) -> dict[str, float]:
-        """The mean of each term of the loss in the epoch so far, where it has several."""
-        return {
-            name: total / max(1, self.counts[self.term_per[name]]) for name, total in self.term_sums.items()
-        }
+        """The mean of each term of the loss in the epoch so far, where it has several.
+
+        Nothing in an epoch that was begun by a version without terms.
+        """
+        if self.terms_lack_a_part:
+            return {}
+        return {name: total / max(1, self.term_counts[name]) for name, total in self.term_sums.items()}
 
     def begin(self, epoch: int) -> None:
         """Go on to an epoch of which nothing is done."""
-        self.epoch, self.epoch_done = epoch, False
-        for kept in (self.sums, self.counts, self.term_sums, self.term_per):
+        self.epoch, self.epoch_done, self.terms_lack_a_part = epoch, False, False
+        for kept in (self.sums, self.counts, self.term_sums, self.term_counts):
             kept.clear()
 
     @classmethod
@@ -55,6 +58,7 @@ class Progress:
         if "loss_sum" in state:
             state["sums"] = {"examples": state.pop("loss_sum")}
             state["counts"] = {"examples": state.pop("loss_count")}
+            state["terms_lack_a_part"] = not state["epoch_done"]
         return cls(**state)
 
 
@@ -90,7 +94,8 @@ class EpochLoss:
         for name, count in step.counts.items():
             self.progress.counts[name] = self.progress.counts.get(name, 0) + count
         for name, term in step.terms.items():
-            self.progress.term_per[name] = term.per
+            count = self.progress.term_counts.get(name, 0) + step.counts[term.per]
+            self.progress.term_counts[name] = count
             self._terms.setdefault(name, self._start(0.0)).add_(term.total)
 
     def note(self) -> None:

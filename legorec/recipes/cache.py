@@ -10,7 +10,7 @@ from legorec.abilities import LanguageSourceClass
 from legorec.build import build_arguments
 from legorec.engine.log import RunLog
 from legorec.engine.progress import bar
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.lm.build_cache import build_caches
 from legorec.lm.cache_plan import CachePlan
 from legorec.lm.cut import LowerLayers

@@ -18,7 +18,7 @@ from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
 from legorec.nn.device import module_device
 from legorec.processes import ALONE, Processes
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained

@@ -18,7 +18,7 @@ from legorec.data.item_text import stored_field
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
 from legorec.halving import Halving
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained

@@ -14,9 +14,9 @@ from legorec.data.disk import all_or_none, writing
 from legorec.data.evaluation import Impressions
 from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.processes import ALONE, Processes
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.pairs import Pairs, read_pairs
 from legorec.recipes.inputs.store_data import Data, open_data

@@ -13,7 +13,7 @@ from legorec.engine.optim import trainable
 from legorec.lm.cache_plan import cached_depths
 from legorec.lm.cut import LowerLayers
 from legorec.processes import ALONE, Processes
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.outputs.figures import in_bytes, print_figures
 from legorec.recipes.outputs.step_memory import (

@@ -13,7 +13,7 @@ from legorec.engine.fit import Objective
 from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
 from legorec.processes import ALONE, Processes
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.digests import input_digests
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained

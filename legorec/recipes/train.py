@@ -14,7 +14,7 @@ from legorec.abilities import SavesAdapter
 from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit
 from legorec.engine.optim import trainable
 from legorec.engine.progress import bar
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
 from legorec.engine.training import Training
 from legorec.metrics import parse_metric

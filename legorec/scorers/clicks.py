@@ -16,7 +16,7 @@ from legorec.halving import Halving
 from legorec.nn.device import module_device
 from legorec.processes import Processes
 from legorec.recommender import Recommender
-from legorec.scorers.histories import HistoryOrder, real_scores, score_histories
+from legorec.scorers.by_history import HistoryOrder, real_scores, score_histories
 from legorec.scorers.paging import BATCH_SIZE, ItemPages
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import legorec
 import worker
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
 from tests.language_runs import language_arguments, write_language_model, write_language_store
 from tests.launching import one_thread, prepared, shared

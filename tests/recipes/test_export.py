@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 import worker
 from legorec.batch import Ranking
 from legorec.data.store import Store
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.recipes.export import KEY
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recommender import Recommender

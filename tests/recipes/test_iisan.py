@@ -12,9 +12,9 @@ import torch
 
 import legorec
 import worker
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import open_data
 from legorec.recipes.size import count, figures
 from legorec.registry import find, gives, misfits

@@ -14,7 +14,7 @@ import torch
 import worker
 from legorec.engine.run_folder import best_checkpoint
 from legorec.recipes import latency
-from legorec.recipes.inputs.bricks import build_model
+from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.latency import WARM_UP, answer, draw_requests

@@ -18,7 +18,7 @@ from legorec.data.latest import latest_spans
 from legorec.data.store import Interactions, Store
 from legorec.data.strings import Strings
 from legorec.data.writing.writer import StoreWriter
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.recipes import predict
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.load import TrainedRecommender, load

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from legorec.data.digest import digest_bytes
 from legorec.engine.log import RunLog
 from legorec.engine.run_folder import RunFolder
-from legorec.engine.signals import Interrupted, StopRequest
+from legorec.engine.stopping import Interrupted, StopRequest
 from legorec.processes import ALONE, PeerError, Processes
 
 if TYPE_CHECKING:
