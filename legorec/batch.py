@@ -1,4 +1,4 @@
-"""What the parts of a recommender hand to each other.
+"""The objects that the parts of a recommender hand to each other.
 
 Dimensions, in code as suffixes: ``B`` examples, ``H`` history, ``K`` candidates, ``N`` distinct items of a
 batch, ``F`` fields, ``L`` tokens, ``T`` tokens packed end to end, ``E`` token width, ``D`` item and user
@@ -167,7 +167,7 @@ def check_field_kinds(kinds: Sequence[str]) -> None:
 class TokenVectors:
     """A given table of vectors: one row per token of a vocabulary, or per item.
 
-    ``frozen`` keeps it as it is. ``transform`` puts a learned projection behind it: ``linear`` always,
+    ``frozen`` keeps it as it is. ``transform`` adds a learned projection after it: ``linear`` always,
     ``auto`` where its width is not the wanted one, ``none`` never, so that another width is an error.
     """
 

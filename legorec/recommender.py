@@ -17,7 +17,7 @@ from legorec.registry import EXTRAS, NUM_TENSORS
 
 
 def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
-    """Names of the offered values that a brick's forward asks for behind its tensors, see ``EXTRAS``.
+    """Names of the offered values that a brick's forward asks for after its tensors, see ``EXTRAS``.
 
     Raises:
         ValueError: it asks for something that is not offered.
@@ -35,7 +35,7 @@ def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch behind its encoders."""
+    """A batch after its encoders."""
 
     user: Tensor  # (B, D), (B, M, D) or (B, H, D), what the predictor gets
     clicked: Tensor  # the same before a user plugin, of the clicks alone
@@ -122,7 +122,7 @@ class Recommender(nn.Module):
         return self.item_encoder(self.source(items))
 
     def prefetch(self, items: Tensor) -> None:
-        """Let the source begin to fetch what it needs of ``items``, which are asked for soon."""
+        """Let the source begin to fetch what it needs of ``items``, which will be asked for next."""
         if isinstance(self.source, Prefetches):
             self.source.prefetch(items[: self.item_page_size] if self.item_page_size else items)
 
@@ -140,7 +140,7 @@ class Recommender(nn.Module):
         return self.source(distinct).take(positions.flatten())
 
     def clicks_of(self, history: Tensor, mask: Tensor, user: Tensor, vectors: Tensor) -> Clicks:
-        """What is known of some users, from their histories.
+        """The clicks of some users, from their histories.
 
         Args:
             history: (B, H) catalogue rows on the host, oldest first, and their ``mask``, there too.

@@ -1,4 +1,4 @@
-"""The training loop: a generator that hands control back after every epoch, and to save or to stop."""
+"""The training loop: a generator that yields after every epoch, and whenever it is time to save or stop."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class FitOptions:
 
 @dataclass
 class _Watch:
-    """Losses and gradient norms that were not looked at yet. Looking costs a wait for the device."""
+    """Losses and gradient norms not yet checked. A check waits for the device."""
 
     every: int
     processes: Processes
@@ -124,7 +124,7 @@ def fit(
     advanced: Callable[[int, int], None] = lambda done, total: None,
     processes: Processes = ALONE,
 ) -> Iterator[Progress]:
-    """Train from where ``progress`` stands, for as long as the caller asks for more.
+    """Train from where ``progress`` stands; each ``next`` goes on.
 
     Yields ``progress`` (the same object, updated) at the end of every epoch (``epoch_done``), after every
     ``save_every`` optimizer steps, and after every step while ``stop()`` is true. Each term of the loss is

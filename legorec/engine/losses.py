@@ -1,4 +1,4 @@
-"""What is known of a loss while training goes on: of one step, of the epoch so far, over all processes."""
+"""Sums of the loss, of one step and of the epoch so far, over all processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Progress:
         return {name: total / max(1, self.term_counts[name]) for name, total in self.term_sums.items()}
 
     def begin(self, epoch: int) -> None:
-        """Go on to an epoch of which nothing is done."""
+        """Start an epoch."""
         self.epoch, self.epoch_done, self.terms_lack_a_part = epoch, False, False
         for kept in (self.sums, self.counts, self.term_sums, self.term_counts):
             kept.clear()

@@ -18,7 +18,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def learned_state(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds: trainable parameters, and the buffers that are part of a module's state."""
+    """The tensors of a checkpoint: trainable parameters, and buffers that are part of a module's state."""
     kept = model.state_dict().keys()
     buffers = {name: value for name, value in model.named_buffers() if name in kept}
     return dict(trainable(model)) | buffers
@@ -124,5 +124,5 @@ def load_state_tensors(
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """The gradients there are."""
+    """Gradients of the parameters that have one."""
     return [value.grad for value in parameters if value.grad is not None]

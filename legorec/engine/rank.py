@@ -1,4 +1,4 @@
-"""The ranking pass: a scorer's turns, of one process or of several, put together into one ``Ranking``."""
+"""The ranking pass: it makes one ``Ranking`` of a scorer's turns, in one process or several."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Scorer(Protocol):
 
 @contextmanager
 def evaluating(model: nn.Module, bf16: bool = False) -> Iterator[None]:
-    """Evaluation mode, no gradients, and bf16 autocast where asked for; the mode of before comes back."""
+    """Evaluation mode, no gradients, bf16 autocast if asked for; afterwards the mode is as before."""
     was_training = model.training
     model.eval()
     try:

@@ -45,7 +45,7 @@ def reduce_sums(sums: Mapping[str, Tensor], processes: Processes) -> dict[str, T
 
 
 def average_buffers(model: nn.Module, processes: Processes) -> None:
-    """Give every process the mean of what each has measured, as Dice does of its share of the batches."""
+    """Average the buffers over all processes, such as the statistics that Dice measures."""
     if processes.world == 1:
         return
     kept = model.state_dict().keys()

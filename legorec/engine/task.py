@@ -1,4 +1,4 @@
-"""What a recipe trains and measures, whatever family of models it is of."""
+"""The unit that a recipe trains and measures, for any family of models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from legorec.engine.rank import Scorer
 
 @dataclass(frozen=True)
 class Learning:
-    """What training takes beside the model.
+    """Everything that training needs beside the model.
 
     Args:
         inputs: digests by name of all that the model learns from; a checkpoint keeps them, and is refused
@@ -33,7 +33,7 @@ class Learning:
 
 
 def not_loaded(run: Path) -> Path:
-    """For a task that does not say how.
+    """The default of ``Task.load``.
 
     Raises:
         ValueError: always.

@@ -23,7 +23,7 @@ from legorec.processes import ALONE, Processes
 
 @dataclass
 class TrainingState:
-    """What a checkpoint says beside its tensors."""
+    """The state that a checkpoint holds beside its tensors."""
 
     progress: Progress = field(default_factory=Progress)
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class TrainingState:
         return cls(**{**state, "progress": Progress.from_json(state["progress"])})
 
     def note(self, row: dict[str, Any], value: float) -> None:
-        """Add an epoch that was measured; ``value`` is what it is judged by, higher is better."""
+        """Add a measured epoch; ``value`` decides which is best, higher is better."""
         self.epochs.append(row)
         if self.best is None or value > self.best["value"]:
             self.best = {"epoch": self.progress.epoch, "value": value, "checkpoint": self.name}
@@ -104,7 +104,7 @@ class Training:
         return str(name)
 
     def save(self, folder: Path) -> None:
-        """Have the first process write where training stands, which is the same for all; the others wait.
+        """Save the state, which all processes share: the first one writes, the others wait.
 
         That checkpoint and the best epoch's are kept.
         """
@@ -126,7 +126,7 @@ class Training:
             load_weights(self.model, checkpoint.load(path), path)
 
     def require_finite(self) -> None:
-        """Refuse to go on with, or to save, weights that a step has made infinite.
+        """Stop before weights that are not finite are used or saved.
 
         Raises:
             NonFiniteError: naming the batch and the first such parameter.

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint, put into a model that learned from the same things."""
+"""Load the weights of a checkpoint into a model, after checking what they were learned from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LANGUAGE_MODEL = "language model"  # its name among the inputs of a checkpoint
 
 
 def load_best(run: Path, model: nn.Module, inputs: Mapping[str, str], store: str) -> Path:
-    """Put the weights of a run's best epoch into a model of the same make; returns their checkpoint.
+    """Load the weights of a run's best epoch into a model of the same make; returns their checkpoint.
 
     Args:
         inputs: the digests that it must have been trained with.
@@ -33,7 +33,7 @@ def load_best(run: Path, model: nn.Module, inputs: Mapping[str, str], store: str
 
 
 def check_inputs(saved: Mapping[str, Any], now: Mapping[str, str], path: Path, store: str) -> None:
-    """Refuse weights that were learned from something else than what is there now.
+    """Check that weights were learned from the inputs at hand.
 
     Args:
         saved: the state of a checkpoint.
@@ -54,7 +54,7 @@ def check_inputs(saved: Mapping[str, Any], now: Mapping[str, str], path: Path, s
 
 
 def load_weights(model: nn.Module, saved: checkpoint.Checkpoint, path: Path) -> None:
-    """Put saved weights into a model, strictly: every trainable one, of the same shape, and no other.
+    """Load saved weights into a model, strictly: every trainable one, of the same shape, and no other.
 
     Raises:
         ValueError: naming the first that is missing, unexpected or of another shape.

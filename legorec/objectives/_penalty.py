@@ -1,4 +1,4 @@
-"""Scores of a batch, and what a user's interests cost for being alike."""
+"""Scores of a batch, and MINER's penalty on interests that are alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from legorec.recommender import Recommender
 
 
 def check_weight(weight: float) -> float:
-    """The weight, where it is one.
+    """Check the weight of the penalty; returns it.
 
     Raises:
         ValueError: it is negative.
@@ -22,7 +22,7 @@ def check_weight(weight: float) -> float:
 
 
 def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, Tensor | None]:
-    """Scores (B, K), float32 at least, and the likeness of each user's interests, added up over the users.
+    """Scores (B, K), float32 at least, and the penalty summed over the users.
 
     Returns: no likeness where ``weight`` is 0.
     Raises:

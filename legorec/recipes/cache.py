@@ -28,7 +28,7 @@ SHARD_UNIT = 1 << 20
 
 
 def make_plan(settings: Settings, source: LanguageSourceClass, data: Data) -> CachePlan:
-    """What the source of the model layer reads.
+    """Plan the caches that the model's source will read.
 
     Raises:
         ValueError: it reads no cache, or the model layer is not set for a run from the whole model.
@@ -44,13 +44,13 @@ def make_plan(settings: Settings, source: LanguageSourceClass, data: Data) -> Ca
 
 
 def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
-    """Write what is missing of the caches; what is whole is not computed again.
+    """Write the missing parts of the caches; complete shards are not computed again.
 
     There is no run folder: the caches are the result, and say for themselves what they hold.
 
     Raises:
         ValueError: something the user can mend.
-        OSError: the disk has not the room; told before anything is computed.
+        OSError: the disk is too small; checked before anything is computed.
         NoMemoryError: there is not the memory for one item.
         Interrupted: the process was asked to stop; the next run goes on with what is left.
     """
@@ -98,10 +98,10 @@ def _build(
     processes: Processes,
     log: RunLog,
 ) -> None:
-    """Run the lower layers over the items, with a bar and a stop between two batches."""
+    """Run the lower layers over the items; can be stopped between two batches."""
     assert settings.exp.cache is not None
     todo, done, started = _items_missing(writers) // processes.world, 0, time.monotonic()
-    # A wish to stop concerns this process alone: shards are its own, and nobody waits for them.
+    # A stop concerns this process alone: its shards are its own, and no other process waits for them.
     with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo) as show:
 
         def advanced(items: int) -> None:

@@ -1,4 +1,4 @@
-"""The vectors of a trained run as files, for a vector index or a service of its own."""
+"""Write the vectors of a trained run to files, for a vector index or another service."""
 
 from __future__ import annotations
 
@@ -140,6 +140,6 @@ def write(folder: Path, vectors: dict[str, Tensor], data: Data, stop: StopReques
 
 
 def _joined(pages: Iterable[Tensor]) -> Tensor:
-    """All pages; nothing where there are none, as in a process that is not the first."""
+    """All pages joined; empty in a process other than the first."""
     whole = list(pages)
     return torch.cat(whole) if whole else torch.zeros(0)

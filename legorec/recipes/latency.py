@@ -162,7 +162,7 @@ def _timed(
 
 
 def _wait_for(device: torch.device) -> None:
-    """Until an accelerator has done all that it was given."""
+    """Wait until an accelerator has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""What a trained run says of impressions, of pairs, or of the whole store for each user, as files."""
+"""Write the scores of a trained run: of impressions, of pairs, or the best items for each user."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
 
     The candidates of a split (``predictions.parquet`` or ``.csv``, or ``prediction.txt`` and ``.zip`` in
     MIND's format), the ``top_k`` best items of the store for each user of a split, or the pairs of a file.
-    The files appear when all are written, and ``metrics.json`` behind them. Several processes share the work,
+    The files appear when all are written, ``metrics.json`` last. Several processes share the work,
     and the first one writes.
 
     Raises:

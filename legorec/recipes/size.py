@@ -1,4 +1,4 @@
-"""How large a model is and what training it takes, from the settings, a config and a store alone."""
+"""The size of a model and the memory that training takes, from settings, a config and a store alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recommenders of two towers, learned from clicks, as a task."""
+"""The task of two-tower recommenders, which learn from clicks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tower(settings: Settings, device: torch.device, processes: Processes = ALONE
 
 
 def click_task(settings: Settings, data: Data, model: Recommender, processes: Processes = ALONE) -> Task:
-    """The task of a model of clicks that is built."""
+    """The task of a model that is already built."""
     return Task(
         model=model,
         learning=lambda: click_learning(settings, data, model, processes),

@@ -75,7 +75,7 @@ def train(
 
 
 def begin_training(settings: Settings, task: Task, processes: Processes) -> Training:
-    """The task with an optimizer, stepping as ``exp.policy`` says."""
+    """Set up the training of a task as ``exp.policy`` says."""
     policy = settings.exp.policy
     options = FitOptions(
         accumulate=policy.acc_batch,
@@ -129,7 +129,7 @@ def train_to_end(training: Training, settings: Settings, session: Session) -> No
 
 
 def train_epoch(training: Training, policy: PolicySettings, session: Session) -> None:
-    """To the end of the epoch, or to the next place where it is to be saved."""
+    """Train to the end of the epoch, or to the next checkpoint."""
     with bar(f"epoch {len(training.state.epochs)}", shown=training.processes.is_first) as show:
         steps = fit(
             training.model,
@@ -149,7 +149,7 @@ def train_epoch(training: Training, policy: PolicySettings, session: Session) ->
 
 
 def measure_epoch(training: Training, settings: Settings, session: Session) -> None:
-    """Measure the epoch that is done on dev, note whether it is the best, and save.
+    """Measure the finished epoch on dev, note whether it is the best, and save.
 
     Raises:
         Interrupted: the run was asked to stop meanwhile; nothing is noted then.
@@ -175,14 +175,14 @@ def measure_epoch(training: Training, settings: Settings, session: Session) -> N
 
 
 def columns(epochs: list[dict[str, Any]], settings: Settings) -> list[str]:
-    """What is noted of the epochs: number, loss, its terms by name where it has several, measures on dev."""
+    """Columns of the epoch table: number, loss, its terms by name if there are several, dev measures."""
     measured = ["dev_loss"] if settings.exp.policy.simple_dev else dev_metrics(settings)
     terms = {name for row in epochs for name in row} - {"epoch", "loss", *measured}
     return ["epoch", "loss", *sorted(terms), *measured]
 
 
 def dev_metrics(settings: Settings) -> list[str]:
-    """What is measured after every epoch: ``exp.metrics``, and the one that chooses the best epoch."""
+    """Metrics measured after every epoch: ``exp.metrics``, and the one that chooses the best epoch."""
     return list(dict.fromkeys([*settings.exp.metrics, settings.exp.evaluation.metric]))
 
 

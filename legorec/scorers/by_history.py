@@ -1,4 +1,4 @@
-"""A split by its histories: each is encoded once, and scores all impressions that have it."""
+"""Score a split history by history: each is encoded once for all impressions that have it."""
 
 from __future__ import annotations
 

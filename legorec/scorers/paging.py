@@ -1,4 +1,4 @@
-"""Vectors of items and scores of catalogue rows, in pages that memory holds."""
+"""Vectors of items and scores of catalogue rows, in pages that fit into memory."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from legorec.settings.schema import TowerSettings
 
 @dataclass(frozen=True)
 class Family:
-    """A row: a kind of recommender.
+    """One family: a kind of recommender.
 
     Args:
         about: what it is made of, for messages and the docs.

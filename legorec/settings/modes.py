@@ -1,4 +1,4 @@
-"""What a run can do: one row for each value of ``exp.mode``.
+"""The modes of a run: one row for each value of ``exp.mode``.
 
 All that depends on a mode reads this table; nothing else compares the names.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Mode:
-    """A row: the recipe and what it reads, needs and leaves.
+    """One mode: its recipe, and what it reads, needs and leaves.
 
     Args:
         about: what the mode does, for ``--help`` and the docs.

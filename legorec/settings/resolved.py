@@ -1,4 +1,4 @@
-"""Everything a run is decided by, with the origin of each value."""
+"""All settings that decide a run, with the origin of each value."""
 
 from __future__ import annotations
 

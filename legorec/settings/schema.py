@@ -28,12 +28,12 @@ class Strict(BaseModel):
 
 
 def _flag(value: Any) -> Any:
-    """The published commands write 0 and 1."""
+    """Read 0 and 1, as the published commands write them."""
     return bool(value) if type(value) is int and value in (0, 1) else value
 
 
 def _safe_name(value: str) -> str:
-    """A name becomes part of a folder's name."""
+    """Check a name that becomes part of a folder's name."""
     if not re.fullmatch(r"[\w@+=.,-]+", value) or value.startswith("."):
         raise ValueError("must be letters, digits and -_.@+=, and not begin with a dot: it names a folder")
     if len(value.encode()) > 100:  # two of them, the seed and a digest make one name; file systems end at 255
@@ -215,7 +215,7 @@ class EvaluationSettings(Strict):
 
 
 class CacheSettings(Strict):
-    """What a cache run writes: the states in front of ``layers``, counted from the top where negative."""
+    """The depths that a cache run writes: the inputs of ``layers``, counted from the top if negative."""
 
     layers: list[int] = Field(min_length=1)
     token_budget: Positive = 8192  # tokens, with padding, that go through the model at once

@@ -1,4 +1,4 @@
-"""Settings -> the bricks of a model, built in order."""
+"""Build the bricks of a model from the settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def build_model(settings: Settings, data: Data, device: torch.device) -> Recommender:
-    """The bricks, built in order, each told the width of the one before; weights drawn from the seed."""
+    """Build the bricks in order, each with the width of the one before; weights are drawn from the seed."""
     torch.manual_seed(settings.seed)
     model = settings.model
     catalog = data.catalog.to(device)

@@ -1,4 +1,4 @@
-"""The semantic codes that the settings name, held against the items."""
+"""Read the semantic codes that the settings name, and check them against the items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of user and item from a file, as impressions to rank."""
+"""Read pairs of user and item from a file, as impressions to rank."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = ("user", "item", "history")
 
 
 class Pairs(NamedTuple):
-    """What a file asks for."""
+    """The pairs of a file."""
 
     table: pl.DataFrame  # its columns
     impressions: Impressions  # one for each user, and history where one is given; items that are in the store

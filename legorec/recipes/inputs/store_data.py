@@ -1,4 +1,4 @@
-"""Settings -> the store, cut as they say."""
+"""Open the store that the settings name, cut as they say."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Data:
 
     @cached_property
     def training(self) -> TrainingClicks:
-        """Everything that training may look at; the popularity baseline counts it too."""
+        """The training split, all that training may see; the popularity baseline counts it too."""
         interactions = self.store.interactions(self.settings.splits.train)
         return TrainingClicks(interactions, self.histories, self.num_items)
 
     def place(self, split: str) -> str:
-        """Where a split is, for messages."""
+        """The store and the split, for messages."""
         return f"{self.store.path}, split '{getattr(self.settings.splits, split)}'"
 
     def impressions(self, split: str) -> Impressions:

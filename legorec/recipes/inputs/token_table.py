@@ -1,4 +1,4 @@
-"""Whether a token table of the ``embed`` layer is the one inside a language model's checkpoint."""
+"""Check that the token table of the ``embed`` layer is the one inside the language model's checkpoint."""
 
 from __future__ import annotations
 

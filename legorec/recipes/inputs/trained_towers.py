@@ -1,4 +1,4 @@
-"""The best epoch of a run, put into a model, after a check that it is of the same make and data."""
+"""Load the best epoch of a run into a model, after checking that both are of the same make and data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load_trained(run: Path, model: nn.Module, settings: Settings, data: Data) -> Path:
-    """Put the weights of a run's best epoch into a model of the same make; returns their checkpoint.
+    """Load the weights of a run's best epoch into a model of the same make; returns their checkpoint.
 
     Impressions and items may be others than in training, vocabularies may not.
 
@@ -39,7 +39,7 @@ def load_trained(run: Path, model: nn.Module, settings: Settings, data: Data) ->
 
 
 def check_make(run: Path, settings: Settings) -> None:
-    """Refuse a run whose bricks or fields are other ones: its weights may fit and mean something else."""
+    """Check that a run has the same bricks and fields: other weights might fit and mean something else."""
     problems: list[Problem] = []
     tree = read_document(str(settings_file(run)), problems).tree
     if problems:

@@ -90,7 +90,7 @@ def measure_baselines(
 
 
 def check_measurable(scorer: Scorer, names: Sequence[str]) -> None:
-    """Refuse before training what could not be measured after it.
+    """Check before training that every metric can be measured after it.
 
     Raises:
         ValueError: some metric has no group to average.

@@ -1,4 +1,4 @@
-"""What a run holds open: its device, folder, log, and the wish to stop; for one process or for several."""
+"""An open run: its folder, its log and the request to stop, in one process or several."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEAL = "# digest of what follows: "
 
 @dataclass(frozen=True)
 class Session:
-    """One run while it is open. In a process that is not the first, the folder and the log are silent."""
+    """One run while it is open. In every process but the first, the folder and the log are silent."""
 
     processes: Processes
     folder: RunFolder
@@ -31,7 +31,7 @@ class Session:
     stop: StopRequest
 
     def tell(self, text: str) -> None:
-        """A line of any process: in the log, or on the terminal alone by one that has none."""
+        """Print a line of any process, see ``tell``."""
         tell(self.processes, self.log, text)
 
 
@@ -66,7 +66,7 @@ def open_session(settings: Settings, processes: Processes = ALONE) -> Iterator[S
 
 
 def sealed(text: str) -> str:
-    """The text of ``settings.yaml`` under a line that tells whether it is as it was written."""
+    """The text of ``settings.yaml`` under a line with its digest, which shows whether it was edited."""
     return f"{SEAL}{digest_bytes(text.encode())}\n{text}"
 
 
@@ -89,7 +89,7 @@ def settings_file(run: Path) -> Path:
 
 
 def tell(processes: Processes, log: RunLog, text: str) -> None:
-    """A line of any process, where only the first one's log speaks."""
+    """Print a line of any process: to the log in the first one, to the terminal in the others."""
     if processes.is_first:
         log(text)
     else:

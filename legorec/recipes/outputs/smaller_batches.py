@@ -1,4 +1,4 @@
-"""What to say when memory is too short for a training batch."""
+"""The message for a training batch that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def batches_fitting(policy: PolicySettings, progress: Progress) -> Iterator[None]:
-    """Let an error of memory in a step of training say what to change.
+    """Turn an out-of-memory error of a training step into advice.
 
     Nothing is halved here: what a batch is decides the result.
 
