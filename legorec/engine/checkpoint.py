@@ -36,8 +36,8 @@ class Checkpoint:
 def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
     """Write ``folder/name``; until the last rename nothing of it can be taken for a checkpoint.
 
-    A complete checkpoint of that name is left as it is: its name says how far training has come, so that equal
-    names mean equal content.
+    A complete checkpoint of that name is left as it is: a name says how far training has come, so equal names
+    mean equal content.
 
     Raises:
         WriteError: the disk is full, or may not be written.
