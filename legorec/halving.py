@@ -1,4 +1,4 @@
-"""Work on many rows in pages that memory holds: where one does not fit, pages are halved."""
+"""Work on many rows in pages that fit in memory: when one does not, pages are halved."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import Tensor
 Rows = TypeVar("Rows", np.ndarray, Tensor)
 Done = TypeVar("Done")
 
-# What a plain RuntimeError says where memory is short: torch's on the CPU, CUDA's and its libraries', MPS's.
+# Messages of a plain RuntimeError for lack of memory: torch on the CPU, CUDA and its libraries, MPS.
 _SAID = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "ALLOC_FAILED")
 
 
 class NoMemoryError(ValueError):
-    """Memory does not hold what cannot be halved any more; the message says what to change."""
+    """Memory is short and the work cannot be halved any further; the message says what to change."""
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether an error says that memory is short.
+    """Whether an error means that memory is short.
 
-    Also on CUDA, which runs behind, such an error is raised by the very call that asks for the memory.
+    Even on CUDA, which runs asynchronously, such an error is raised by the call that requests the memory.
     """
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _SAID):
         return True
@@ -33,17 +33,17 @@ def lacks_memory(error: Exception) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line; CUDA's goes on with advice of its own."""
+    """The first line of an error's message; in CUDA's, advice follows."""
     return (str(error).splitlines() or [type(error).__name__])[0].partition(". GPU ")[0]
 
 
 class Halving:
-    """The size of a page, which is halved for good where memory does not hold what is done with one.
+    """The size of a page, which is halved for good when the work on a page does not fit in memory.
 
     Args:
-        size: of a page, to begin with.
-        setting: what gives the size, for messages.
-        say: told of each size that did not fit, with the smaller one that did.
+        size: of the first page.
+        setting: name of the setting that gives the size, for messages.
+        say: called with a message about each size that did not fit and the smaller one that did.
     """
 
     def __init__(self, size: int, setting: str, say: Callable[[str], None] = warnings.warn) -> None:
@@ -56,14 +56,14 @@ class Halving:
         name: Callable[[int], str],
         fitting: Callable[[Rows, int], int] = lambda rows, size: size,
     ) -> Iterator[Done]:
-        """What ``run`` gives of the rows, page by page, in their order; no rows are an empty page.
+        """The results of ``run``, page by page, in the order of the rows; without rows, one empty page.
 
-        A row's result may not depend on the others of its page. ``run`` may be called again for rows of
-        which it did a part, and may itself take less at a time as ``size`` shrinks.
+        A row's result must not depend on the rest of its page. ``run`` may be called again for rows it has
+        partly done, and may itself take less at a time as ``size`` shrinks.
 
         Args:
             name: of a row, for the message that not even one fits.
-            fitting: how many of the first of some rows are a page of some size; at least 1.
+            fitting: (rows, size) -> how many of the first rows make a page of that size; at least 1.
 
         Raises:
             NoMemoryError: one row does not fit at a size of 1.
@@ -83,7 +83,7 @@ class Halving:
         name: Callable[[int], str],
         fitting: Callable[[Rows, int], int],
     ) -> tuple[int, Done]:
-        """How many of the rows are the first page, once it fits, and its result."""
+        """How many rows the first page has, once it fits, and its result."""
         before = self.size
         while True:
             page = rows[: fitting(rows, self.size)]
@@ -100,7 +100,7 @@ class Halving:
                         f"{self.size}, which gives the same result"
                     )
                 return len(page), done
-            # Behind the handler: while it runs, the error holds the frames of the attempt and their tensors.
+            # After the handler: inside it, the error keeps the frames of the attempt and their tensors alive.
             if self.size == 1:
                 raise NoMemoryError(
                     f"out of memory with {name(int(page[0]))} alone ({reason}), so that {self.setting} "
@@ -110,5 +110,5 @@ class Halving:
             self.size //= 2
             while len(page) > 1 and fitting(rows, self.size) >= len(page):
                 self.size //= 2
-            gc.collect()  # some libraries keep an error in a frame that it refers to
+            gc.collect()  # some libraries keep an error in a frame that the error refers to
             torch.cuda.empty_cache()  # does nothing unless CUDA is in use

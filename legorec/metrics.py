@@ -1,10 +1,10 @@
 """Metrics of a ``Ranking``, vectorised over all groups at once.
 
-Ranked metrics are computed per group and averaged plainly over groups. Rows of a group with the same score
-form a tie block, and a ranked metric takes its expected value when ties are broken at random, so that neither
-the order of rows nor the dtype of scores can flatter a model. A group that a metric is not defined for (no
-click; for ``gauc`` also no non-click) is skipped and counted. ``auc``, ``logloss`` and ``f1@t`` are pooled:
-they see all rows at once.
+Ranked metrics are computed per group, and the plain mean is taken over groups. Rows of a group with the same
+score form a tie block, and a ranked metric takes its expected value under random tie-breaking, so that
+neither the order of rows nor the dtype of scores can flatter a model. A group for which a metric is not
+defined (no click; for ``gauc`` also no non-click) is skipped and counted. ``auc``, ``logloss`` and ``f1@t``
+are pooled: they are computed over all rows at once.
 
 In formulas a tie block has ``m`` rows, ``p`` of them clicked, and ``s`` rows of its group above it; the group
 has ``P`` clicks; ``H(r)`` is the sum of 1/i up to rank r.
@@ -30,7 +30,7 @@ MIND_METRICS = ("gauc", "mrr", "ndcg@5", "ndcg@10")
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as it was asked for: ``ndcg@10`` is the kind ``ndcg`` with the cut 10."""
+    """A requested metric: ``ndcg@10`` is the kind ``ndcg`` with the cut 10."""
 
     name: str
     kind: str
@@ -38,7 +38,7 @@ class Metric:
 
     @property
     def is_pooled(self) -> bool:
-        """Over all rows at once; such a metric has no values per group."""
+        """Whether it is computed over all rows at once and has no values per group."""
         return self.kind in _POOLED
 
     @property
@@ -48,10 +48,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class MetricReport(Mapping[str, float]):
-    """Values by metric name, and what they were computed from."""
+    """Values by metric name, and the size of the ranking they were computed from."""
 
     values_by_name: dict[str, float]
-    skipped: dict[str, int]  # by metric name: groups that it is not defined for; 0 for a pooled metric
+    skipped: dict[str, int]  # by metric name: groups for which it is not defined; 0 for a pooled metric
     group_by: str
     num_rows: int
     num_groups: int
@@ -70,7 +70,7 @@ class MetricReport(Mapping[str, float]):
         return "\n".join(f"{name:<14} {value:.6f}  {self.basis(name)}" for name, value in self.items())
 
     def basis(self, name: str) -> str:
-        """What a figure was computed over, in words."""
+        """What a figure was averaged or computed over, in words."""
         if parse_metric(name).is_pooled:
             return f"over all {self.num_rows} rows"
         skipped = self.skipped[name]
@@ -78,7 +78,7 @@ class MetricReport(Mapping[str, float]):
 
 
 def parse_metric(name: str) -> Metric:
-    """The metric of a name such as ``gauc``, ``ndcg@10`` or ``f1@0.5``; case does not matter."""
+    """The metric with a name such as ``gauc``, ``ndcg@10`` or ``f1@0.5``; case does not matter."""
     kind, at, cut = name.lower().partition("@")
     kinds = [*_RANKED, *_POOLED]
     if kind not in kinds:
@@ -107,7 +107,7 @@ def _spelling(kind: str, cut: str = "") -> str:
 
 
 def evaluate(ranking: Ranking, names: Iterable[str] = MIND_METRICS) -> MetricReport:
-    """Every metric asked for; the rows are sorted once for all ranked metrics.
+    """Compute the requested metrics; the rows are sorted once for all ranked metrics.
 
     Raises ValueError for an empty ranking, NaN scores, labels other than 0 and 1, or no group to average.
     """
@@ -133,7 +133,7 @@ def evaluate(ranking: Ranking, names: Iterable[str] = MIND_METRICS) -> MetricRep
 
 
 def per_group(ranking: Ranking, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The groups that a ranked metric is defined for, in rising order, and its value for each."""
+    """The groups for which a ranked metric is defined, in ascending order, and its value for each."""
     metric = parse_metric(name)
     if metric.is_pooled:
         ranked = ", ".join(map(_spelling, _RANKED))
@@ -164,7 +164,7 @@ def _gauc(blocks: TieBlocks, _: int) -> np.ndarray:
 
 
 def _mrr(blocks: TieBlocks, _: int) -> np.ndarray:
-    """By group, as MIND's evaluation has it: the mean of 1/rank over all clicks.
+    """By group, as in MIND's evaluation: the mean of 1/rank over all clicks.
 
     Ties: a block gives ``p (H(s+m) - H(s)) / m``. Unlike ``rr``, later clicks count, so with several clicks
     even a perfect ranking stays below 1.
@@ -175,8 +175,8 @@ def _mrr(blocks: TieBlocks, _: int) -> np.ndarray:
 def _rr(blocks: TieBlocks, _: int) -> np.ndarray:
     """By group: 1/rank of the first click.
 
-    Ties: the expectation over where the first of ``p`` clicks falls among ``m`` rows. It depends on (s, m, p)
-    alone, which take few values, so each distinct triple is worked out once.
+    Ties: the expectation over the place of the first of ``p`` clicks among ``m`` rows. It depends only on
+    (s, m, p), which take few values, so each distinct triple is computed once.
     """
     group, start, size, hits = blocks.first_with_click()
     expected = 1.0 / (start + 1)
@@ -208,7 +208,7 @@ def _lrap(blocks: TieBlocks, _: int) -> np.ndarray:
 
 
 def _ndcg(blocks: TieBlocks, k: int) -> np.ndarray:
-    """By group: gain 1 per click, discount 1/log2(rank + 1), divided by the most that P clicks can get in k.
+    """By group: gain 1 per click, discount 1/log2(rank + 1), divided by the maximum for P clicks within k.
 
     Ties: every click of a block gets the block's mean discount, as in scikit-learn.
     """
@@ -220,7 +220,7 @@ def _ndcg(blocks: TieBlocks, k: int) -> np.ndarray:
 def _hit(blocks: TieBlocks, k: int) -> np.ndarray:
     """By group: whether any click is among the first k.
 
-    Ties: with t rows of the first clicked block within k, the probability ``1 - C(m-t, p) / C(m, p)``.
+    Ties: with t rows of the first clicked block within k, the probability is ``1 - C(m-t, p) / C(m, p)``.
     """
     group, start, size, hits = blocks.first_with_click()
     within = np.clip(min(k, blocks.longest) - start, 0, size)
@@ -240,7 +240,7 @@ def _recall(blocks: TieBlocks, k: int) -> np.ndarray:
 
 
 def _precision(blocks: TieBlocks, k: int) -> np.ndarray:
-    """By group: clicks among the first k, divided by k even where the group is shorter. Ties as in recall."""
+    """By group: clicks among the first k, divided by k even if the group is shorter. Ties as in recall."""
     return blocks.sum_by_group(blocks.spread(np.ones(min(k, blocks.longest)))) / k
 
 
@@ -264,9 +264,9 @@ def _auc(click: np.ndarray, score: np.ndarray, _: float) -> float:
 
 
 def _logloss(click: np.ndarray, score: np.ndarray, _: float) -> float:
-    """Over all rows: the mean of -log p, where p is what sigmoid(score) gives the label; scores are logits.
+    """Over all rows: the mean of -log p, p the label's probability by sigmoid(score); scores are logits.
 
-    Nothing is clipped: a confident mistake costs its logit, and an infinite one makes the figure infinite.
+    Nothing is clipped: a confident mistake costs its logit, and an infinite logit makes the figure infinite.
     """
     return float(np.logaddexp(0.0, np.where(click, -score, score), dtype=np.float64).mean())
 

@@ -1,7 +1,7 @@
-"""The processes of one run, as ``torchrun`` or ``accelerate launch`` start them, working as one.
+"""The processes of one run, started by ``torchrun`` or ``accelerate launch``, working as one.
 
-Each holds the whole model and takes its share of every batch and page. A process that is alone talks to
-nobody: every method here returns at once, and ``torch.distributed`` is not even imported.
+Each holds the whole model and takes its share of every batch and page. A process that is alone does not
+communicate: every method here returns at once, and ``torch.distributed`` is not even imported.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-# One that dies is noticed at once, by its closed connection. This is for one that hangs, and has to outlast
-# the first process writing a large checkpoint while the others wait.
+# A process that dies is noticed at once, by its closed connection. This is for one that hangs, and must be
+# longer than the first process takes to write a large checkpoint while the others wait.
 TIMEOUT = timedelta(minutes=30)
 
-# What torchrun sets, then what mpirun does, which `accelerate launch --cpu --mpirun_hostfile` calls.
+# Set by torchrun, and by mpirun, which `accelerate launch --cpu --mpirun_hostfile` calls.
 _RANK = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 _LOCAL_RANK = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK")
 
 
 class PeerError(Exception):
-    """Another process of the run failed or is gone. It says why; this one only has to end too."""
+    """Another process of the run failed or is gone. That one reports the cause; this one only has to end."""
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process's place among those of its run.
 
-    Every method that sends something is a meeting: all processes must call it, in the same order. Sums come
-    out the same, to the bit, in all of them.
+    Every method that sends something is a meeting: all processes must call it, in the same order. Sums are
+    the same, to the bit, in all of them.
     """
 
     rank: int = 0
@@ -47,10 +47,10 @@ class Processes:
 
     @classmethod
     def launched(cls) -> Processes:
-        """What the launcher said in the environment; one process where there was none.
+        """The processes that the launcher named in the environment; one process without a launcher.
 
         Raises:
-            ValueError: it said a part of what is needed.
+            ValueError: a part of what is needed is not set.
         """
         world = _number(_WORLD, 1)
         if world < 2:
@@ -68,15 +68,15 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes, logs and prints."""
+        """Whether this process writes, logs and prints."""
         return self.rank == 0
 
     @contextmanager
     def joined(self) -> Iterator[Processes]:
-        """Connect with the others, and part at the end.
+        """Connect with the others, and disconnect at the end.
 
         Raises:
-            PeerError: another did not come.
+            PeerError: another process did not connect.
         """
         if self.world == 1:
             yield self
@@ -84,8 +84,8 @@ class Processes:
         import torch
         import torch.distributed as dist
 
-        # Its functions take the group of all processes as a default, if there is one when it is imported (an
-        # optimizer does). They would keep it and its threads to the interpreter's end, which then may abort.
+        # Imported before the group of all processes exists. Later (an optimizer imports it) its functions
+        # would keep the group as a default, with its threads, to the interpreter's end, which may then abort.
         import torch.distributed.nn.functional
 
         cuda = torch.cuda.is_available() and dist.is_nccl_available()
@@ -104,11 +104,11 @@ class Processes:
             dist.destroy_process_group()
 
     def share(self, count: int) -> slice:
-        """Which of ``count`` rows are this process's: one stretch, empty where there are too few."""
+        """This process's part of ``count`` rows: one stretch, empty if there are too few rows."""
         return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
     def turns(self, count: int) -> Iterator[tuple[range, int | None]]:
-        """``count`` pages dealt out one by one: those of each turn, and this process's own, if it has one."""
+        """Deal out ``count`` pages: the pages of each turn, and this process's own page, if it has one."""
         for start in range(0, count, self.world):
             mine = start + self.rank
             yield range(start, min(start + self.world, count)), mine if mine < count else None
@@ -124,11 +124,11 @@ class Processes:
         return float(values)
 
     def max(self, number: int) -> int:
-        """The largest of a number on the host."""
+        """The maximum of a number on the host."""
         return number if self.world == 1 else max(self.collect(number))
 
     def add(self, values: Tensor) -> None:
-        """Make each value the sum over all processes, in place, on whatever device it is."""
+        """Replace each value by its sum over all processes, in place, on its own device."""
         if self.world == 1:
             return
         import torch.distributed as dist
@@ -139,9 +139,9 @@ class Processes:
             raise PeerError(f"another process of this run has ended: {_reason(error)}") from error
 
     def merge(self, values: Tensor) -> None:
-        """Put together a table where each row was written by one process and is zero in the others, in place.
+        """Complete a table, in place, where each row was written by one process and is zero in the others.
 
-        It is the bytes that are added: no dtype is rounded, and none has to be one that the network adds.
+        The bytes are added: nothing is rounded, and the backend need not be able to add the dtype.
         """
         if self.world > 1 and values.numel():
             import torch
@@ -149,7 +149,7 @@ class Processes:
             self.add(values.view(torch.uint8))
 
     def collect(self, value: Any) -> list[Any]:
-        """A small value (as JSON holds it) of every process, by rank."""
+        """A small JSON value from every process, by rank."""
         if self.world == 1:
             return [value]
         import torch
@@ -167,15 +167,15 @@ class Processes:
         ]
 
     def from_first(self, value: Any) -> Any:
-        """The first process's value (as JSON holds it), so that all decide alike."""
+        """The first process's JSON value, so that all decide alike."""
         return value if self.world == 1 else self.collect(value if self.is_first else None)[0]
 
     @contextmanager
     def agreeing(self) -> Iterator[None]:
-        """What is done inside succeeds in all processes or fails in all; no meeting may be held inside.
+        """The block succeeds in all processes or fails in all; no meeting may be held inside.
 
         Raises:
-            PeerError: it failed elsewhere. The first of those where it failed raises its own error.
+            PeerError: it failed elsewhere. The first process in which it failed raises its own error.
         """
         if self.world == 1:
             yield
@@ -190,17 +190,17 @@ class Processes:
             raise PeerError("another process of this run failed")
 
     def meet(self) -> None:
-        """Wait until all are here, or one is gone."""
+        """Wait until all processes are here, or one is gone."""
         with suppress(PeerError):
             self.collect(None)
 
     def give_way(self) -> None:
-        """Let the process that tells an error end first: the launcher reports that one and stops the rest."""
+        """Let the process that reports an error end first: the launcher names that one and stops the rest."""
         if self.world > 1:
             time.sleep(2)
 
     def claim(self, what: str) -> bool:
-        """True for the first process that asks: many may meet an error, one should tell it. No meeting."""
+        """True for the first process to call it: many may meet an error, one should report it. No meeting."""
         if self.world == 1:
             return True
         from torch.distributed import TCPStore
@@ -210,7 +210,7 @@ class Processes:
             store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10))
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             return store.add(f"legorec/{attempt}/{what}", 1) == 1
-        except RuntimeError:  # nobody keeps the list any more; better told twice than never
+        except RuntimeError:  # the process that keeps the list is gone; better reported twice than never
             return True
 
 
@@ -218,7 +218,7 @@ ALONE = Processes()
 
 
 def launch_note() -> str | None:
-    """What to say where a launcher was asked for several processes and started one."""
+    """The message for a launcher that was to start several processes and started one."""
     # Without mpirun, `accelerate launch --cpu` sets an address for more than one, and no number.
     alone = _number(_WORLD, 1) == 1 and "MASTER_PORT" in os.environ
     if not alone or os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
@@ -238,6 +238,6 @@ def _number(names: tuple[str, ...], default: int) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """What gloo or nccl says, without the place in its source and its advice."""
+    """The message of gloo or nccl, without its place in the source and its advice."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return re.sub(r"^\[\S+:\d+\] ", "", line).partition(". ")[0]

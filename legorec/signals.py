@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM, noticed at once.
 
-Python runs a handler in the main thread, between two of its instructions. One call into a library, that sorts
-or tokenizes or writes a table, is one instruction and may take a minute. Such calls let other threads run, so
-one of these listens too.
+Python runs a handler in the main thread, between two of its instructions. A call into a library that sorts,
+tokenizes or writes a table is one instruction and may take a minute. Such calls let other threads run, so
+another thread listens too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-STOPPED = "stopped; nothing is half-written"  # true before the work, and behind it
+STOPPED = "stopped; nothing is half-written"  # true before the work, and after it
 
 
 class Watch:
@@ -26,10 +26,10 @@ class Watch:
     Handlers are put back on leaving.
 
     Args:
-        told: called in a thread of its own as soon as a signal comes, with its number and whether it is not
-            the first one.
+        told: called in a separate thread as soon as a signal comes, with its number and whether an earlier
+            signal came before it.
         caught: called with the number in the main thread, as handlers are; may raise.
-        patience: seconds; one that is still open so long after the first signal is told of a second one.
+        patience: seconds; if still open so long after the last signal, ``told`` is called as for another one.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Watch:
     def __enter__(self) -> Watch:
         if threading.current_thread() is not threading.main_thread():
             return self
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
-        self._mouth_before = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        self._wakeup_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         self._before = [(number, signal.signal(number, self._handle)) for number in STOPS]
         return self
 
@@ -59,10 +59,10 @@ class Watch:
             return
         for number, handler in self._before:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        signal.set_wakeup_fd(self._mouth_before)
-        self._mouth.close()  # ends the thread, once it has heard everything
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._sender.close()  # ends the thread, once it has received everything
         self._thread.join()
-        self._ear.close()
+        self._receiver.close()
         self._thread = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -72,20 +72,20 @@ class Watch:
         first = 0
         while True:
             try:
-                numbers = self._ear.recv(64)
+                numbers = self._receiver.recv(64)
             except TimeoutError:
                 numbers = bytes([first])
             if not numbers:
                 return
-            for number in numbers:  # of any signal that has a handler
+            for number in numbers:  # any signal that has a handler arrives here
                 if number in STOPS:
                     self._told(number, bool(first))
                     first = first or number
-                    self._ear.settimeout(self._patience)
+                    self._receiver.settimeout(self._patience)
 
 
 def leave(number: int, line: str = "") -> NoReturn:
-    """End the process at once, from any thread, with the status that shells have for a signal."""
+    """End the process at once, from any thread, with the exit status that shells use for a signal."""
     if os.isatty(1):
         say("\x1b[?25h", 1)  # a progress bar hides the cursor
     if line:
@@ -94,7 +94,7 @@ def leave(number: int, line: str = "") -> NoReturn:
 
 
 def say(text: str, descriptor: int = 2) -> None:
-    """Straight to the descriptor: another thread may be in the middle of a print."""
-    start = "\n" if descriptor == 2 and os.isatty(2) else ""  # a progress bar may stand there
+    """Write straight to the descriptor: another thread may be in the middle of a print."""
+    start = "\n" if descriptor == 2 and os.isatty(2) else ""  # the cursor may be on a progress bar's line
     with suppress(OSError):
         os.write(descriptor, (start + text).encode())

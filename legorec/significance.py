@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A metric of the second ranking less that of the first."""
+    """A metric of the second ranking minus that of the first."""
 
     metric: str
     group_by: str
@@ -47,7 +47,7 @@ def compare(
 ) -> Comparison:
     """Paired comparison of one ranked metric: percentile bootstrap over groups, and Student's t-test.
 
-    Both take groups as independent, which impressions of one user are not quite. Raises ValueError for a
+    Both treat groups as independent, which impressions of one user are not quite. Raises ValueError for a
     pooled metric, for rankings of different groups, and for fewer than two groups.
     """
     if not 0 < confidence < 1:
@@ -93,10 +93,10 @@ def _paired_t(gains: np.ndarray) -> tuple[float, float]:
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Regularised, by its continued fraction (DLMF 8.17.22), so that a t-test does not bring in scipy."""
+    """Regularised, by its continued fraction (DLMF 8.17.22), so that a t-test does not need scipy."""
     if x in (0.0, 1.0):
         return x
-    if x > (a + 1) / (a + b + 2):  # the fraction converges fast below this point only
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast only below this point
         return 1.0 - _incomplete_beta(b, a, 1.0 - x)
     front = (
         math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))

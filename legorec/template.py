@@ -1,4 +1,4 @@
-"""Text templates, ``Title: {title:20} Category: {category:4}``: literals, and fields with token budgets."""
+"""Text templates such as ``Title: {title:20} Category: {category:4}``: literals, and fields with budgets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Slot:
-    """A field's text, of which the first ``budget`` tokens are taken; None takes all."""
+    """A field's text, of which the first ``budget`` tokens are used; None uses all."""
 
     field: str
     budget: int | None
@@ -31,8 +31,8 @@ def parse_template(template: str) -> tuple[Segment, ...]:
     """The segments of a template, in order; ``{{`` and ``}}`` stand for braces.
 
     Raises:
-        ValueError: a brace without its partner, a slot that is no ``{field}`` or ``{field:budget}``, a budget
-            of 0, or no slot at all.
+        ValueError: an unmatched brace, a slot that is not ``{field}`` or ``{field:budget}``, a budget of 0,
+            or no slot at all.
     """
     segments: list[Segment] = []
     literal = ""

@@ -1,4 +1,4 @@
-"""Command line and YAML layers -> one tree with origins. RefConfig is called in ``references`` alone."""
+"""Command line and YAML layers -> one tree with origins. Only ``references`` calls RefConfig."""
 
 from legorec.compose.command_line import COMMAND_LINE, LAYERS, WORKER_FLAGS, wants_help
 from legorec.compose.composition import DEFAULT, Composition, compose

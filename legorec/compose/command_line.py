@@ -1,4 +1,4 @@
-"""``--key value`` pairs: layers, the worker's own flags, dotted overrides, keys that references read."""
+"""``--key value`` pairs: layers, the worker's own flags, dotted overrides, and keys for references."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAYERS = {
 REQUIRED = ("data", "model", "exp")
 SETTINGS = "settings"
 
-# The worker's own flags: default, and what it is for.
+# The worker's own flags: default and purpose.
 WORKER_FLAGS: dict[str, tuple[Any, str]] = {
     "seed": (2023, "seed of parameters, batches, dropout and negatives"),
     "device": ("auto", "auto, cpu, cuda, cuda:N or mps"),
@@ -33,7 +33,7 @@ COMMAND_LINE = "command line"
 
 @dataclass
 class CommandLine:
-    """The pairs as typed, cast like YAML scalars and sorted by what they are."""
+    """The pairs as typed, cast like YAML scalars and sorted by kind."""
 
     layers: dict[str, str] = field(default_factory=dict)
     settings: str | None = None
@@ -43,12 +43,12 @@ class CommandLine:
 
 
 def wants_help(argv: list[str]) -> bool:
-    """Whether ``--help`` or ``-h`` was asked for."""
+    """Whether ``--help`` or ``-h`` was given."""
     return "--help" in argv or "-h" in argv
 
 
 def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
-    """Sort the pairs; what is not a pair, or is given twice, is a problem."""
+    """Sort the pairs; anything that is not a pair, or is given twice, is a problem."""
     found = CommandLine()
     seen: set[str] = set()
     for key, text in _pairs(argv, problems):
@@ -74,7 +74,7 @@ def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
 
 
 def override(document: Document, dotted: dict[str, Any], problems: list[Problem]) -> None:
-    """Replace single values by ``--exp.policy.lr 1e-4``; its last part may be new there."""
+    """Replace single values, as in ``--exp.policy.lr 1e-4``; only the last part of the path may be new."""
     for key, value in dotted.items():
         origin = f"{COMMAND_LINE} --{key}"
         parts = key.split(".")
@@ -89,7 +89,7 @@ def override(document: Document, dotted: dict[str, Any], problems: list[Problem]
         parent: Any = document.tree
         for depth, part in enumerate(parts[:-1]):
             if isinstance(parent, dict) and parent.get(part) is None:
-                # A block left out or empty: whether it may be there is told when the settings are checked.
+                # The block is missing or empty; whether it is allowed is checked with the settings.
                 here = join(*parts[: depth + 1])
                 put(document, parent, join(*parts[:depth]), part, {}, {here: origin})
             parent = _child(parent, part)
@@ -130,7 +130,7 @@ def _dashes(token: str) -> str:
 
 
 def _value(key: str, text: str, problems: list[Problem]) -> Any:
-    """A YAML scalar, a quoted text, or a list or block in YAML's flow style."""
+    """The value of a YAML scalar, a quoted text, or a list or block in YAML's flow style."""
     if text[:1] not in ("[", "{", '"', "'"):
         return cast(text)
     return parse_text(text, f"{COMMAND_LINE} --{key}", problems).tree

@@ -26,7 +26,7 @@ DEFAULT = "default"
 
 @dataclass
 class Composition:
-    """Layers without references, the worker's flags, and where everything came from."""
+    """Layers without references, the worker's flags, and the origin of everything."""
 
     layers: dict[str, Any] = field(default_factory=dict)
     flags: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Composition:
     problems: list[Problem] = field(default_factory=list)
     did_nothing: tuple[str, ...] = ()
     reads: list[Read] = field(default_factory=list)
-    failed: frozenset[str] = frozenset()  # layers that could not be read as a whole
+    failed: frozenset[str] = frozenset()  # layers of which a part could not be read
 
     def where(self, place: str) -> str:
         """The origin of a place, or of the nearest block around it."""
@@ -45,7 +45,7 @@ class Composition:
         return COMMAND_LINE
 
     def is_unresolved(self, place: str) -> bool:
-        """Whether a problem was told of this place, or around it, already."""
+        """Whether a problem with this place, or with a block around it, has already been reported."""
         value: Any = self.layers
         for part in place.split("."):
             if isinstance(value, str) and value == UNRESOLVED:
@@ -60,7 +60,7 @@ class Composition:
 
 
 def compose(argv: list[str]) -> Composition:
-    """Read, merge, override and resolve; what is wrong is collected in ``problems``."""
+    """Read, merge, override and resolve; everything that is wrong is collected in ``problems``."""
     composition = Composition()
     problems = composition.problems
     line = parse_command_line(argv, problems)
@@ -93,7 +93,7 @@ def compose(argv: list[str]) -> Composition:
 
 
 def _read_layers(line: CommandLine, problems: list[Problem]) -> tuple[Document, frozenset[str]]:
-    """The layers side by side, and those of which something could not be read."""
+    """The layers side by side, and the names of those of which a part could not be read."""
     if line.settings is not None:
         return _read_saved(line.settings, problems)
     document = Document()
@@ -138,7 +138,7 @@ def _read_saved(path: str, problems: list[Problem]) -> tuple[Document, frozenset
 
 
 def _note_origins(composition: Composition, references: References, line: CommandLine) -> None:
-    """Say of each place which flag, or which flag's default, its value is from."""
+    """Note for each place which flag, or which flag's default, its value comes from."""
     origins = composition.origins
     for place, key in references.defaulted.items():
         if "." not in key:
@@ -173,7 +173,7 @@ def _judge_unused(composition: Composition, references: References, line: Comman
 
 
 def _brick_with(key: str, composition: Composition) -> str:
-    """How to set an argument that some of the named bricks have and their files say nothing of."""
+    """How to set an argument that some of the named bricks have but no file mentions."""
     model = composition.layers.get("model")
     blocks = model if isinstance(model, dict) else {}
     places = []
@@ -183,7 +183,7 @@ def _brick_with(key: str, composition: Composition) -> str:
         try:
             brick = find(kind, name) if isinstance(name, str) else None
         except RegistryError:
-            continue  # told where its name is read
+            continue  # reported where the name is read
         if brick is not None and key in [each.name for each in brick.settable]:
             places.append(f"--model.{kind}.{key}")
     return f"; bricks of this model that have it: {', '.join(places)}" if places else ""

@@ -1,7 +1,7 @@
 """YAML files with the line of every setting, and ``$$import``.
 
-RefConfig reads files itself, but opens them for writing, knows no lines, takes the last of two equal keys and
-stops with a traceback at an empty file; so files are read here and RefConfig is given the tree
+RefConfig can read files itself, but it opens them for writing, does not know lines, takes the last of two
+equal keys and ends in a traceback on an empty file. So files are read here, and RefConfig gets the tree
 (``references.py``).
 """
 
@@ -26,11 +26,11 @@ MAX_DEPTH = 50
 
 @dataclass
 class Document:
-    """A tree and where each of its dotted places was written (``file:line``)."""
+    """A tree, and where each of its dotted places was written (``file:line``)."""
 
     tree: Any = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
-    failed: bool = False  # a part could not be read, so what is missing here is no problem of its own
+    failed: bool = False  # a part could not be read, so a missing place is not another problem
 
 
 def join(*parts: str) -> str:
@@ -39,7 +39,7 @@ def join(*parts: str) -> str:
 
 
 def put(document: Document, parent: Any, place: str, key: str, value: Any, origins: dict[str, str]) -> None:
-    """Set ``parent[key]``, the block at ``place``, and replace the origins of what was there."""
+    """Set ``parent[key]``, the block at ``place``, and replace the origins of the old block."""
     here = join(place, key)
     for old in [each for each in document.origins if each == here or each.startswith(here + ".")]:
         del document.origins[old]
@@ -76,7 +76,7 @@ def read_document(path: str, problems: list[Problem], chain: tuple[str, ...] = (
 
 
 def missing_file(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> str:
-    """What to say of a file that is not there, with the nearest that is."""
+    """The message for a file that does not exist, with the nearest one that does."""
     if os.path.isdir(path):
         return f"{path} is a folder, a file is wanted"
     folder = Path(path).parent
@@ -126,7 +126,7 @@ def _parse_file(path: str, problems: list[Problem]) -> Document:
 
 
 def parse_text(text: str, path: str, problems: list[Problem]) -> Document:
-    """The one value of a YAML text, built without any constructor but those of plain data."""
+    """The one value of a YAML text, built only with the constructors of plain data."""
     try:
         node = yaml.compose(text, Loader=SettingsLoader)
     except yaml.MarkedYAMLError as error:

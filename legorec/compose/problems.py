@@ -1,4 +1,4 @@
-"""What is wrong with a config, where, and the way out."""
+"""Problems of a config: where they are, what is wrong, and the way out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MASK = "<masked>"
-UNRESOLVED = "\0unresolved"  # stands where a problem was told already, so that it is not told twice
+UNRESOLVED = "\0unresolved"  # marks a place whose problem has been reported, so that it is reported once
 _SECRET = re.compile(r"(^|_)(key|token|secret|password)$")
 
 
 def is_secret(place: str) -> bool:
-    """Whether what stands there is never to be shown: ``*_key``, ``token``, ``*_secret``, ``password``."""
+    """Whether the value must never be shown: ``*_key``, ``token``, ``*_secret``, ``password``."""
     return _SECRET.search(place.rpartition(".")[2].lower()) is not None
 
 
@@ -30,7 +30,7 @@ class Problem:
 
 
 class SettingsError(ValueError):
-    """Everything that is wrong with a command line and its files, told at once."""
+    """Everything that is wrong with a command line and its files, in one message."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))

@@ -1,11 +1,11 @@
 """``${a.b}`` in text, ``${a.b}$`` with its type, ``${key:default}$``: the one place that calls RefConfig.
 
-RefConfig (smartdict beneath it) follows the references and finds circles. What it is not left to do, for what
-it does then (seen in 0.1.2 and 0.5.1): look a missing name up as a Python attribute (``${data.keys}`` gives a
-bound method), read defaults as JSON (``True`` is text), keep the type of a lone ``${a}``, write null into
-text as ``None``, and name neither place nor file of what is wrong. So each reference is checked and reduced
-first: what exists becomes a typed reference, what does not becomes its default, and a text in pieces becomes
-a marked list that is joined after.
+RefConfig (on top of smartdict) follows the references and finds circles. The rest is not left to it, because
+(seen in 0.1.2 and 0.5.1) it looks a missing name up as a Python attribute (``${data.keys}`` gives a bound
+method), reads defaults as JSON (``True`` is text), keeps the type of a lone ``${a}``, writes null into text
+as ``None``, and reports errors without place and file. So each reference is first checked and reduced: a
+name that exists becomes a typed reference, one that does not becomes its default, and a text with references
+becomes a marked list of pieces, which are joined afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOTHING: Any = object()
 
 @dataclass(frozen=True)
 class Read:
-    """A key without dots that a reference reads, with the default it has there."""
+    """A key without dots that a reference reads, with its default in that reference."""
 
     key: str
     default: str | None
@@ -40,14 +40,14 @@ class Read:
 
 @dataclass(frozen=True)
 class Reference:
-    """``${name:default}``; the default may hold references itself."""
+    """``${name:default}``; the default may itself contain references."""
 
     name: str
     default: str | None
 
 
 class References:
-    """Reduces and resolves the references of one tree; notes which keys were read and where they ended up."""
+    """Reduces and resolves the references of one tree; notes which keys are read, and where they end up."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class References:
         problems: list[Problem],
         unread: Collection[str] = (),
     ) -> None:
-        """``unread`` are roots that could not be read: what refers to them is no problem of its own."""
+        """``unread`` are roots that could not be read: a reference to them is not another problem."""
         self.tree = tree
         self.where = where
         self.problems = problems
@@ -81,7 +81,7 @@ class References:
                 self._problem(name, f"refers to itself in a circle, through ${{{name}}}")
                 _cut(reduced, name.split("."))
             except smartdict.ReferenceNotFoundError as error:
-                for each in error.unresolved:  # they went through a circle that was cut, and that was told
+                for each in error.unresolved:  # they went through a circle that was reported and cut
                     _cut(reduced, each.path.split(" → "))
 
     def _reduce(self, value: Any, place: str) -> Any:
@@ -89,7 +89,7 @@ class References:
             reduced = {}
             for key, inner in value.items():
                 new_key = self._key(key, join(place, key))
-                if new_key is None:  # what is wrong with it was told
+                if new_key is None:  # its problem has been reported
                     continue
                 if new_key in reduced:
                     self._problem(join(place, key), f"is the second key that becomes {new_key!r}")
@@ -133,7 +133,7 @@ class References:
         return cast(reference.default.strip())
 
     def _untaken(self, default: str, place: str) -> None:
-        """A default that is not taken reads nothing, but ``--help`` tells of it and it must be right."""
+        """Check a default that is not used: it reads nothing, but ``--help`` shows it."""
         try:
             pieces = split(default)[0]
         except ValueError as error:
@@ -144,7 +144,7 @@ class References:
                 self.reads.append(Read(piece.name, piece.default, place))
 
     def _find(self, name: str, hops: int = 0) -> Any:
-        """What is written at a place, followed through aliases; ``_NOTHING`` where there is no such place."""
+        """The value written at a place, followed through aliases; ``_NOTHING`` if there is no such place."""
         value: Any = self.tree
         parts = name.split(".")
         for index, part in enumerate(parts):
@@ -177,7 +177,7 @@ class References:
         if leaf == UNRESOLVED:
             return None
         pieces = leaf[1:] if isinstance(leaf, list) else [leaf]
-        # Keys are needed before the tree is resolved, so a key may refer to what is written plainly only.
+        # Keys are needed before the tree is resolved, so a key may refer to plain values only.
         held = [
             self._find(each[2:-2]) if isinstance(each, str) and each.startswith("${") else each
             for each in pieces
@@ -211,7 +211,7 @@ def split(text: str) -> tuple[list[str | Reference], bool]:
     """The pieces of a text, and whether it is one typed reference (``${a}$``).
 
     Raises:
-        ValueError: a brace is not closed, or what stands in one is not a name.
+        ValueError: a brace is not closed, or its content is not a name.
     """
     pieces: list[str | Reference] = []
     at = 0
@@ -238,7 +238,7 @@ def split(text: str) -> tuple[list[str | Reference], bool]:
 
 
 def _cut(tree: Any, parts: list[str]) -> None:
-    """Put ``UNRESOLVED`` at a place, or as deep on the way to it as the tree goes."""
+    """Put ``UNRESOLVED`` at a place, or as far along its path as the tree goes."""
     for index, part in enumerate(parts):
         key: Any = int(part) if isinstance(tree, list) else part
         below = tree[key]

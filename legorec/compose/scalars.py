@@ -1,6 +1,7 @@
 """YAML 1.2 scalars, the same in files, on the command line and in the defaults of references.
 
-PyYAML reads 1.1: ``1e-4`` is text to it and ``no`` is false. Here ``1e-4`` is a number and ``no`` is text.
+PyYAML reads YAML 1.1, where ``1e-4`` is text and ``no`` is false. Here ``1e-4`` is a number and ``no`` is
+text.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class SettingsLoader(yaml.SafeLoader):
 
 
 class _SettingsDumper(yaml.SafeDumper):
-    """Writes what ``SettingsLoader`` reads back the same: ``'1e-4'`` as text is quoted."""
+    """Writes YAML that ``SettingsLoader`` reads back unchanged: the text ``'1e-4'`` is quoted."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
@@ -48,9 +49,9 @@ def scalar(tag: str, text: str) -> Any:
     """The value of a scalar whose tag is known.
 
     Raises:
-        ValueError: the text is not of that tag, as in ``!!bool maybe``.
+        ValueError: the text does not fit the tag, as in ``!!bool maybe``.
     """
-    if "\0" in text:  # marks what is told elsewhere (`UNRESOLVED`)
+    if "\0" in text:  # `UNRESOLVED` starts with it
         raise ValueError("a text may not hold a NUL character")
     pattern = _PATTERNS.get(tag.removeprefix(TAG))
     if pattern is not None and not pattern.fullmatch(text):
@@ -72,11 +73,11 @@ def scalar(tag: str, text: str) -> Any:
 
 
 def cast(text: str) -> Any:
-    """What an unquoted YAML scalar of this text would hold."""
+    """The value that this text has as an unquoted YAML scalar."""
     name = next((name for name, pattern in _PATTERNS.items() if pattern.fullmatch(text)), "str")
     try:
         return scalar(TAG + name, text)
-    except ValueError:  # a number of more digits than Python reads
+    except ValueError:  # a number with more digits than Python reads
         return text
 
 

@@ -1,4 +1,4 @@
-"""Item encoder with additive attention alone."""
+"""Item encoder that uses only additive attention."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from legorec.nn.attention import AdditiveAttention
 
 
 class AdditiveItemEncoder(nn.Module):
-    """Weighted mean of an item's tokens, weights from a learned query, all fields together: ``Ada`` of
+    """Weighted mean of an item's tokens, all fields together, with weights from a learned query: ``Ada`` of
     Legommenders.
 
     Args:
         input_dim: width of the token states.
-        hidden_dim: width of the item vectors; another than ``input_dim`` puts a projection behind, without a
-            bias, so that an item without a token stays zero.
-        attention_dim: width of the query that weighs the tokens.
-    Unlike ``nrms``, tokens do not see each other; unlike ``cnn``, not even their neighbours.
+        hidden_dim: width of the item vectors. Where it differs from ``input_dim``, a projection follows,
+            without a bias, so that an item without a token stays zero.
+        attention_dim: width of the query that weights the tokens.
+    Unlike in ``nrms``, tokens do not see each other; unlike in ``cnn``, not even their neighbours.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int = 64, attention_dim: int = 200) -> None:

@@ -15,17 +15,17 @@ class AttentionItemEncoder(nn.Module):
 
     Args:
         input_dim: width of the token states.
-        hidden_dim: width of the item vectors: all heads together.
+        hidden_dim: width of the item vectors, that of all heads together.
         heads: of the self-attention.
-        dropout: on the tokens between self-attention and dense layer.
-        attention_dim: width of the query that weighs the tokens.
+        dropout: on the tokens between the self-attention and the dense layer.
+        attention_dim: width of the query that weights the tokens.
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``.
-    Unlike ``nrms``, a dense layer with a bias mixes the joined heads. Legommenders has
-    ``nn.MultiheadAttention`` and a dense layer behind it. The output projection of the one and the other are
-    two linear maps in a row and are one layer here, whose bias holds that of the values too; the bias of the
-    keys falls out of the softmax; the bias of the queries is left out. Its heads are ``input_dim`` wide
-    together, and its dropout is on the attention weights.
+    Unlike in ``nrms``, a dense layer with a bias mixes the joined heads. Legommenders has
+    ``nn.MultiheadAttention`` followed by a dense layer. Its output projection and the dense layer are two
+    linear maps in a row and are one layer here, whose bias also covers that of the values; a bias of the keys
+    would cancel in the softmax; the bias of the queries is left out. Its heads together are ``input_dim``
+    wide, and its dropout is on the attention weights.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Item encoder of a bidirectional language model."""
+"""Item encoder from a bidirectional language model."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 
 
 class BERTItemEncoder(nn.Module):
-    """The layers of BERT (RoBERTa, DistilBERT, ...) that are left above ``depth``, then one vector an item.
+    """The layers of BERT (RoBERTa, DistilBERT, ...) above ``depth``, then one vector per item.
 
     With additive attention over the tokens this is PLM-NR (Wu et al., 2021, section 3.2) and the encoder of
     ONCE's DIRE (Liu et al., 2024, section 3.2): final states, a dense layer to ``hidden_dim``, and their
     weighted mean.
 
     Args:
-        input_dim: width of the states; another than the model's puts a learned projection in front.
+        input_dim: width of the states. Where it differs from the model's, a learned projection comes first.
         pretrained: the model, and ``depth``: how many of its layers the states have been through.
         hidden_dim: width of the item vectors.
-        attention_dim: width of the query that weighs the tokens, with ``pooling: attention``.
+        attention_dim: width of the query that weights the tokens, with ``pooling: attention``.
         pooling: ``attention``, ``mean``, or ``first`` (the place of ``[CLS]``) over an item's tokens.
-        lora: adapters on the layers that are left; with ``enabled: false`` the layers are tuned themselves.
-        frozen: nothing of the language model is tuned.
+        lora: adapters on these layers; with ``enabled: false`` the layers themselves are tuned.
+        frozen: no part of the language model is tuned.
         dtype: of the layers' weights.
-        attention: as transformers names it; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
-        gradient_checkpointing: compute the layers again in backward instead of keeping what it needs.
+        attention: its name in transformers; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
+        gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
+            needs.
     Raises:
         ValueError: the model is causal, or ``lora`` does not fit it.
-    Unlike ``llama``, every token has seen the whole text, the first one too.
+    Unlike in ``llama``, every token has seen the whole text, even the first one.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("states",)

@@ -1,4 +1,4 @@
-"""Item encoder with a convolution and one attention over everything."""
+"""Item encoder with convolutions and one attention over all tokens."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class CNNItemEncoder(nn.Module):
     """Convolved words and projected categories in one weighted mean: NAML (Wu et al., 2019, section 3.1) in
     the one-level form that Legommenders calls ``CNN``.
 
-    A text field is a convolution and ReLU; any other field is a dense layer. All tokens of all fields are
-    then weighed together.
+    A text field goes through a convolution and ReLU, any other field through a dense layer. All tokens of all
+    fields are then weighted together.
 
     Args:
         input_dim: width of the token states.
-        field_kinds: what each field of the states is: ``text``, ``category``, ``categories``, ``number``.
+        field_kinds: the kind of each field of the states: ``text``, ``category``, ``categories``, ``number``.
         hidden_dim: width of the item vectors, the number of filters.
-        kernel_size: odd; tokens that a filter sees.
-        dropout: on the tokens behind the convolution.
-        attention_dim: width of the query that weighs the tokens.
+        kernel_size: how many tokens a filter sees, an odd number.
+        dropout: on the tokens after the convolution.
+        attention_dim: width of the query that weights the tokens.
     Raises:
         ValueError: an unknown kind, or an even kernel.
-    Unlike ``naml``, which has the paper's two levels, fields are not weighed against each other, so that a
-    long text outweighs a category by its number of words; and a category has no ReLU. Unlike Legommenders,
-    whose fields share one convolution and one dense layer, each field has its own, as in the paper.
+    Unlike in ``naml``, which has the paper's two levels, fields are not weighted against each other, so that
+    a long text outweighs a category by its number of words; and a category has no ReLU. In Legommenders all
+    fields share one convolution and one dense layer; here each field has its own, as in the paper.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CNNItemEncoder(nn.Module):
 
 
 def item_by_item(values_TD: Tensor, lengths_NF: Tensor) -> Tensor:
-    """Values that lie field by field, each item's brought together in the order of its fields."""
+    """Reorder values that lie field by field: item by item, and by field within each item."""
     lengths = lengths_NF.numpy()
     by_field = lengths.T.reshape(-1)
     starts = (by_field.cumsum() - by_field).reshape(lengths.T.shape).T.reshape(-1)

@@ -13,22 +13,23 @@ from legorec.nn.text_view import TextView
 
 
 class CNNCatItemEncoder(nn.Module):
-    """Encoded texts and the embeddings of categories end to end (LSTUR; An et al., 2019, section 3.1).
+    """Encoded texts and the embeddings of categories, end to end (LSTUR; An et al., 2019, section 3.1).
 
-    A text field is a convolution, ReLU and a weighted mean of its tokens. A category is its embedding itself,
-    several are their mean. ``e = [e_title, e_topic, e_subtopic]`` with the fields of the paper.
+    A text field goes through a convolution and ReLU, then a weighted mean of its tokens. A category is its
+    embedding; several categories are the mean of theirs. With the fields of the paper,
+    ``e = [e_title, e_topic, e_subtopic]``.
 
     Args:
         input_dim: width of the token states.
-        field_kinds: what each field of the states is: ``text``, ``category``, ``categories``, ``number``.
+        field_kinds: the kind of each field of the states: ``text``, ``category``, ``categories``, ``number``.
         hidden_dim: width of an encoded text, the number of filters (paper: 300).
-        kernel_size: odd; tokens that a filter sees (paper: 3).
-        dropout: on the tokens behind the convolution.
-        attention_dim: width of the queries that weigh tokens.
+        kernel_size: how many tokens a filter sees, an odd number (paper: 3).
+        dropout: on the tokens after the convolution.
+        attention_dim: width of the queries that weight tokens.
     Raises:
         ValueError: an unknown kind, or an even kernel.
-    Item vectors are ``hidden_dim`` wide for every text and ``input_dim`` for every other field, together. A
-    field that is empty for an item is zero. Unlike Legommenders, whose texts share one convolution, each has
+    The width of an item vector is ``hidden_dim`` for every text plus ``input_dim`` for every other field. A
+    field that is empty for an item is zero. In Legommenders all texts share one convolution; here each has
     its own.
     """
 

@@ -12,24 +12,24 @@ from legorec.nn.sequence import TokenSequence
 class FastformerItemEncoder(nn.Module):
     """Fastformer layers over an item's tokens, then their weighted mean (Wu et al., 2021, section 3).
 
-    The fields form one sequence. Tokens are projected in front where the widths differ, and get a learned
+    The fields form one sequence. Tokens are projected first if the widths differ, and get a learned
     vector for their place.
 
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the layers and of the item vectors.
-        layers: how many stand one behind the other.
+        layers: how many layers.
         heads: of the attention in each layer.
-        ffn_factor: width inside the dense half of a layer, by ``hidden_dim``.
-        max_length: the tokens an item may have.
-        dropout: on the tokens in front and on what each half of a layer adds.
-        attention_dim: width of the query that weighs the tokens.
+        ffn_factor: width inside the dense half of a layer, as a multiple of ``hidden_dim``.
+        max_length: how many tokens an item may have.
+        dropout: on the tokens before the layers and on what each half of a layer adds.
+        attention_dim: width of the query that weights the tokens.
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``, a count is below 1, or, when called, an item
             has more than ``max_length`` tokens.
-    Unlike ``transformer``, a token sees two summaries of the item and not each other token. Queries and
-    values have a projection each and layers their own parameters, as in the paper's equations; the authors
-    share both in their experiments, Legommenders the projection.
+    Unlike in ``transformer``, a token sees two summaries of the item instead of every other token. Queries
+    and values each have a projection, and each layer its own parameters, as in the paper's equations; the
+    authors share both in their experiments, Legommenders only the projection.
     """
 
     def __init__(

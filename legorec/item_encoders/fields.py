@@ -14,20 +14,20 @@ from legorec.nn.dropout import Dropout
 class FieldsItemEncoder(nn.Module):
     """The mean token vector of every field, joined end to end and projected.
 
-    What CTR models have below their interactions: an embedding for each field, of a field with several values
-    their mean, of a number its vector times the number (AutoInt; Song et al., 2019, the embedding layer).
-    Scaling a number is the affair of the source ``table``. A text is the mean of its words.
+    This is what CTR models have below their interactions: an embedding for each field; the mean for a field
+    with several values; the field's vector times the number for a number (AutoInt; Song et al., 2019, the
+    embedding layer). The source ``table`` does this scaling. A text is the mean of its words.
 
     Args:
         input_dim: width of the token states.
-        field_kinds: the kind of each field of the states; how many there are is what counts.
+        field_kinds: the kind of each field of the states; only their number matters.
         hidden_dim: width of the item vectors.
         dropout: on the joined vectors.
     Raises:
         ValueError: ``field_kinds`` is empty.
-    A field that an item lacks is zero in its place: a missing number stands for the mean, which the
-    standardised zero is too. Unlike NAML, the fields are neither passed through ReLU nor weighed against each
-    other, and each has a projection of its own, a share of the common matrix.
+    A field that an item lacks is zero in its place, so a missing number counts as the mean, which
+    standardises to zero. Unlike in NAML, the fields neither pass through ReLU nor are weighted against each
+    other, and each has its own projection, a part of the common matrix.
     """
 
     def __init__(
@@ -49,6 +49,6 @@ class FieldsItemEncoder(nn.Module):
         present = states.lengths.numpy().any(1)
         if present.all():
             return vectors_ND
-        # The projection's bias would give an item without tokens a vector.
+        # The projection's bias alone would give an item without tokens a vector.
         present_N1 = torch.from_numpy(present).unsqueeze(1).to(vectors_ND.device, non_blocking=True)
         return torch.where(present_N1, vectors_ND, 0.0)

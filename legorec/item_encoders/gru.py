@@ -10,20 +10,20 @@ from legorec.nn.recurrent import RaggedGRU
 
 
 class GRUItemEncoder(nn.Module):
-    """The state of a GRU behind an item's last token, projected; ``GRU`` of Legommenders.
+    """The state of a GRU after an item's last token, projected; ``GRU`` of Legommenders.
 
     The fields form one sequence, in their order.
 
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the states and of the item vectors.
-        num_layers: each runs over the states of the one below.
+        num_layers: each layer runs over the states of the one below.
         dropout: between two layers, and on the last state.
     Raises:
         ValueError: fewer than one layer.
-    The projection takes vectors out of the states' range of -1 to 1. It has no bias, so that an item without
-    a token stays zero. Unlike ``attention``, later tokens have the last word, and an item takes as many steps
-    as it has tokens.
+    Because of the projection, vectors are not limited to the states' range of -1 to 1. It has no bias, so
+    that an item without a token stays zero. Unlike in ``attention``, later tokens count more, and an item
+    takes as many steps as it has tokens.
     """
 
     def __init__(

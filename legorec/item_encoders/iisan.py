@@ -12,27 +12,28 @@ from legorec.batch import TokenStates
 
 
 class IISANItemEncoder(nn.Module):
-    """Adapters beside a frozen language model, each joining one more layer (IISAN; Fu et al., 2024): the text
+    """Adapters beside a frozen language model, each adding one more layer (IISAN; Fu et al., 2024): the text
     tower of their intra-modal network.
 
-    An item comes as one vector a layer, ``h_0`` to ``h_n``. From ``c = h_0`` on, a gate of one learned number
-    mixes in the next layer and a block goes over the result: ``c = SAN_i(g_i c + (1 - g_i) h_i)`` with
-    ``g_i = sigmoid(s_i)`` and ``SAN_i(x) = LayerNorm(x + W2 relu(W1 x))``; a dense layer then gives the item.
-    Nothing flows back into the language model.
+    An item comes as one vector per layer, ``h_0`` to ``h_n``. Starting from ``c = h_0``, a gate with one
+    learned number mixes in the next layer, and a block is applied to the mixture:
+    ``c = SAN_i(g_i c + (1 - g_i) h_i)`` with ``g_i = sigmoid(s_i)`` and
+    ``SAN_i(x) = LayerNorm(x + W2 relu(W1 x))``. A dense layer then gives the item vector. No gradient reaches
+    the language model.
 
     Args:
         input_dim: width of the layers.
-        depth: how many of them an item has.
+        depth: how many layers an item has.
         hidden_dim: width of the item vectors.
         adapter_dim: width inside a block (the authors' code: 64).
-        global_dim: another width of the side network, by one projection without bias that all layers share.
-        local_dim: another width, by a projection without bias for each layer. At most one of the two.
+        global_dim: another width for the side network, by one projection without bias that all layers share.
+        local_dim: another width for it, by a projection without bias for each layer. At most one of the two.
     Raises:
         ValueError: ``global_dim`` and ``local_dim`` are both given, or ``depth`` is below 2.
-    Gates begin at 1/2 and blocks near the identity, as in the authors' code. There, ``h_0`` goes through a
-    block of its own, ``s_i`` is divided by 0.1, and no layer norm follows; it is Legommenders', and keeps
-    layers of different size comparable, as those of causal models are not. Legommenders' blocks are twice as
-    wide as the layers, which beside a large model is no small network any more.
+    Gates start at 1/2 and blocks near the identity, as in the authors' code. There, ``h_0`` goes through a
+    block of its own, ``s_i`` is divided by 0.1, and no layer norm follows. The norm is from Legommenders: it
+    makes layers comparable whose values differ in size, as those of causal models do. Legommenders' blocks
+    are twice as wide as the layers, which for a large model is no longer a small network.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("layers",)
@@ -69,7 +70,7 @@ class IISANItemEncoder(nn.Module):
         """(N, D); an item without a layer is zero.
 
         Raises:
-            ValueError: an item has another number of layers than ``depth`` or none.
+            ValueError: an item has some layers, but not ``depth`` of them.
         """
         rows = states.by_item.lengths.numpy()
         present = np.flatnonzero(rows)
@@ -97,14 +98,14 @@ class IISANItemEncoder(nn.Module):
 
 
 class _AdapterBlock(nn.Module):
-    """A bottleneck beside the way straight on, and a norm behind both."""
+    """A bottleneck with a skip connection around it, then a norm."""
 
     def __init__(self, width: int, adapter_dim: int) -> None:
         super().__init__()
         self.down = nn.Linear(width, adapter_dim)
         self.up = nn.Linear(adapter_dim, width)
         self.norm = nn.LayerNorm(width)
-        for layer in (self.down, self.up):  # near the identity, so that the layers are heard from the start
+        for layer in (self.down, self.up):  # near the identity, so that the layers count from the start
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 

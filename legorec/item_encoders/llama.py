@@ -1,4 +1,4 @@
-"""Item encoder of a causal language model."""
+"""Item encoder from a causal language model."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ if TYPE_CHECKING:
 
 
 class LlamaItemEncoder(nn.Module):
-    """The layers of LLaMA (Mistral, Qwen, OPT, ...) that are left above ``depth``, then one vector an item.
+    """The layers of LLaMA (Mistral, Qwen, OPT, ...) above ``depth``, then one vector per item.
 
     The open-source half of ONCE, DIRE (Liu et al., 2024, section 3.2): final states, a dense layer to
     ``hidden_dim``, and their mean weighted by additive attention.
 
     Args:
-        input_dim: width of the states; another than the model's puts a learned projection in front.
+        input_dim: width of the states. Where it differs from the model's, a learned projection comes first.
         pretrained: the model, and ``depth``: how many of its layers the states have been through.
         hidden_dim: width of the item vectors.
-        attention_dim: width of the query that weighs the tokens, with ``pooling: attention``.
+        attention_dim: width of the query that weights the tokens, with ``pooling: attention``.
         pooling: ``attention``, ``mean``, or ``last`` over an item's tokens.
-        lora: adapters on the layers that are left; with ``enabled: false`` the layers are tuned themselves.
-        frozen: nothing of the language model is tuned.
+        lora: adapters on these layers; with ``enabled: false`` the layers themselves are tuned.
+        frozen: no part of the language model is tuned.
         dtype: of the layers' weights.
-        attention: as transformers names it; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
-        gradient_checkpointing: compute the layers again in backward instead of keeping what it needs.
+        attention: its name in transformers; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
+        gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
+            needs.
     Raises:
         ValueError: the model is bidirectional, or ``lora`` does not fit it.
-    Unlike ``bert``, a token has seen only what stands before it; the last one alone has seen the whole text.
+    Unlike in ``bert``, a token has seen only itself and the tokens before it; only the last has seen the
+    whole text.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("states",)

@@ -16,22 +16,22 @@ from legorec.nn.text_view import TextView
 class NAMLItemEncoder(nn.Module):
     """One vector per field, then their weighted mean (NAML; Wu et al., 2019, section 3.1).
 
-    A text field is a convolution, ReLU and a weighted mean of its tokens; a category, or a number, is a dense
-    layer with ReLU.
+    A text field goes through a convolution and ReLU, then a weighted mean of its tokens; a category or a
+    number goes through a dense layer with ReLU.
 
     Args:
         input_dim: width of the token states.
-        field_kinds: what each field of the states is: ``text``, ``category``, ``categories`` or ``number``.
+        field_kinds: kind of each field of the states: ``text``, ``category``, ``categories`` or ``number``.
         hidden_dim: width of the item vectors, the number of filters (paper: 400).
-        kernel_size: odd; tokens that a filter sees (paper: 3).
-        dropout: on the tokens behind the convolution, as in the authors' code.
-        attention_dim: width of the queries that weigh tokens and fields (paper: 200).
+        kernel_size: how many tokens a filter sees, an odd number (paper: 3).
+        dropout: on the tokens after the convolution, as in the authors' code.
+        attention_dim: width of the queries that weight tokens and fields (paper: 200).
     Raises:
         ValueError: an unknown kind, or an even kernel.
-    Unlike the encoder ``CNN`` of Legommenders, which weighs the tokens of all fields in one mean, this has
-    the paper's two levels. A field that is empty for an item is left out of that item's mean; with one field
-    there is no second level. Several categories of one item are averaged behind their dense layer, where the
-    paper has one; it has no numbers.
+    Unlike the encoder ``CNN`` of Legommenders, which puts the tokens of all fields into one weighted mean,
+    this has the paper's two levels. A field that is empty for an item is left out of that item's mean; with
+    only one field there is no second level. Several categories of one item are averaged after their dense
+    layer; in the paper an item has one category, and no numbers.
     """
 
     def __init__(

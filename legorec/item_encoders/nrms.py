@@ -14,14 +14,14 @@ class NRMSItemEncoder(nn.Module):
 
     Args:
         input_dim: width of the token states.
-        hidden_dim: width of the item vectors: all heads together (paper: 16 heads of 16).
+        hidden_dim: width of the item vectors, that of all heads together (paper: 16 heads of 16).
         heads: of the self-attention.
         dropout: on the tokens between the two attentions, as in the authors' code.
-        attention_dim: width of the query that weighs the tokens (paper: 200).
+        attention_dim: width of the query that weights the tokens (paper: 200).
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``.
-    Unlike NAML, a token sees the whole item and not only its neighbours, and the fields form one sequence;
-    the paper has the title alone.
+    Unlike in NAML, a token sees the whole item and not only its neighbours, and the fields form one sequence;
+    the paper has only the title.
     """
 
     def __init__(

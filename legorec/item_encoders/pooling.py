@@ -18,12 +18,13 @@ class PoolingItemEncoder(nn.Module):
     Args:
         input_dim: width of the token states.
         field_kinds: one for each field of the states.
-        mode: ``mean`` over the tokens of a field, then over the fields that are not empty; ``max``, which
-            over fields of tokens is that over all tokens; ``flatten``: the means of the fields end to end,
-            zero for an empty one.
+        mode: ``mean`` over the tokens of a field, then over the fields that are not empty; ``max``, which is
+            the same as the maximum over all tokens; ``flatten``: the means of the fields end to end, zero for
+            an empty one.
         hidden_dim: a projection to this width, without a bias, so that an item without a token stays zero.
-            None leaves what was pooled: ``input_dim`` wide, with ``flatten`` that for each field.
-    Unlike Legommenders, an empty field does not draw the mean to zero, nor padding a maximum below zero.
+            None: no projection; the width is ``input_dim``, with ``flatten`` that for each field.
+    Unlike in Legommenders, an empty field does not pull the mean towards zero, and padding does not raise a
+    maximum below zero.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class PoolingItemEncoder(nn.Module):
 
 
 def largest(states: TokenStates) -> Tensor:
-    """(N, E) the maximum of each item's tokens, zero for an item without one."""
+    """(N, E) the maximum of each item's tokens, zero for an item without a token."""
     rows = states.by_item
-    if rows.total == 0:  # there is no maximum over no place
+    if rows.total == 0:  # `amax` needs at least one place
         return states.values.new_zeros(rows.num_rows, states.values.shape[1])
     padded_NLE, mask_NL = rows.pad(states.values)
     lowest = torch.finfo(padded_NLE.dtype).min

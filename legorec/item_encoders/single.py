@@ -1,4 +1,4 @@
-"""Item encoder for items that are one vector already."""
+"""Item encoder for items that are already one vector."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from legorec.nn.fused import gather_rows
 
 
 class SingleItemEncoder(nn.Module):
-    """The item's first token vector, projected where the widths differ.
+    """The item's first token vector, projected if the widths differ.
 
-    Goes with the sources ``ids`` and ``vectors``, whose items are one vector each.
+    It belongs with the sources ``ids`` and ``vectors``, whose items are one vector each.
 
     Args:
         input_dim: width of the source's vectors.

@@ -12,24 +12,24 @@ from legorec.nn.transformer import Transformer
 class TransformerItemEncoder(nn.Module):
     """Transformer layers over an item's tokens, then their weighted mean (Vaswani et al., 2017, section 3).
 
-    The fields form one sequence. Tokens are projected in front where the widths differ, and get a learned
-    vector for their place (section 3.5 has such vectors as the equal of sinusoids). Norms stand behind the
-    sums, the dense layers have ReLU.
+    The fields form one sequence. Tokens are projected first if the widths differ, and get a learned
+    vector for their place (as good as sinusoids, says section 3.5). Norms come after the sums; the dense
+    layers have ReLU.
 
     Args:
         input_dim: width of the token states.
         hidden_dim: width of the layers and of the item vectors.
-        layers: how many stand one behind the other (paper: 6).
+        layers: how many layers (paper: 6).
         heads: of the attention in each layer (paper: 8).
-        ffn_factor: width inside the dense half of a layer, by ``hidden_dim`` (paper: 4).
-        max_length: the tokens an item may have.
-        dropout: on the tokens in front and on what each half of a layer adds.
-        attention_dim: width of the query that weighs the tokens.
+        ffn_factor: width inside the dense half of a layer, as a multiple of ``hidden_dim`` (paper: 4).
+        max_length: how many tokens an item may have.
+        dropout: on the tokens before the layers and on what each half of a layer adds.
+        attention_dim: width of the query that weights the tokens.
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``, a count is below 1, or, when called, an item
             has more than ``max_length`` tokens.
-    Unlike NRMS, a token knows its place, and attention is followed by dense layers. Legommenders takes an
-    untrained BERT, which has GELU and a norm in front, and the projection comes behind.
+    Unlike in NRMS, a token knows its place, and dense layers follow the attention. Legommenders uses an
+    untrained BERT, which has GELU and a norm before the layers, and projects after them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Attention for language models over short rows, under a name that transformers can be given."""
+"""Attention for language models over short rows, registered with transformers under a name of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import dropped
 
-AUTO = "auto"  # in settings: what is best where the model runs
+AUTO = "auto"  # in settings: the best for the model's device
 SHORT_ROWS = "legorec_short_rows"
 
 
@@ -25,13 +25,13 @@ def short_row_attention(
 ) -> tuple[Tensor, None]:
     """Softmax attention; on the CPU as plain matrix products, elsewhere as transformers' ``sdpa``.
 
-    The CPU kernels behind ``scaled_dot_product_attention`` are made for long rows: with some twenty tokens
-    and a gradient they are slower than this, in bfloat16 several times.
+    The CPU kernels of ``scaled_dot_product_attention`` are made for long rows: with some twenty tokens and a
+    gradient they are slower than this, several times slower in bfloat16.
 
     Args:
         query: (B, heads, L, D); ``key`` and ``value`` may have fewer heads, each shared by several queries.
         attention_mask: (B or 1, 1, L, L) True where a token is seen; None: everywhere.
-    Returns: (B, L, heads, D), and None for the weights, as transformers has it.
+    Returns: (B, L, heads, D), and None for the weights, as transformers expects.
     """
     if query.device.type != "cpu":
         from transformers import AttentionInterface
@@ -40,7 +40,7 @@ def short_row_attention(
         return sdpa(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     B, heads, L, D = query.shape
     shared = heads // key.shape[1]
-    # Queries that share a key stand behind each other, so that keys need no copies.
+    # Queries that share a key come one after another, so that keys need no copies.
     rows = query.reshape(B, key.shape[1], shared * L, D)
     logits = rows * (D**-0.5 if scaling is None else scaling) @ key.transpose(2, 3)
     if attention_mask is not None:
@@ -53,7 +53,7 @@ def short_row_attention(
 
 
 def implementation(attention: str) -> str:
-    """The name to give transformers for one of the settings' names."""
+    """The name in transformers for a name in the settings."""
     if attention != AUTO:
         return attention
     from transformers import AttentionInterface

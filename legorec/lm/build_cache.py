@@ -1,4 +1,4 @@
-"""One pass over the items through the lower layers, written into the caches of one or several depths."""
+"""Run the items through the lower layers once, and write the states into caches of one or several depths."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from legorec.lm.cut import LowerLayers
 from legorec.lm.pretrained import DTYPES
 from legorec.lm.state_cache import CacheWriter
 
-WAIT = 0.5  # seconds before asking again for shards that another process is at
+WAIT = 0.5  # seconds before asking again for shards that another process is writing
 
 
 def length_sorted_batches(lengths: np.ndarray, token_budget: int) -> Iterator[np.ndarray]:
-    """Rows in batches of like length, of at most ``token_budget`` tokens with padding; empty rows in none.
+    """Rows in batches of similar length, of at most ``token_budget`` tokens with padding; no empty rows.
 
-    A row that alone is longer is a batch of its own.
+    A row longer than that is a batch of its own.
     """
     order = np.argsort(lengths, kind="stable")
     order = order[np.searchsorted(lengths[order], 1) :]
@@ -35,7 +35,7 @@ def length_sorted_batches(lengths: np.ndarray, token_budget: int) -> Iterator[np
 
 
 def _fitting(lengths: np.ndarray, token_budget: int) -> int:
-    """How many of the first rows are a batch; their lengths rise, so the last one is the widest."""
+    """How many of the first rows make a batch; lengths rise, so the last row is the longest."""
     sizes = lengths * np.arange(1, len(lengths) + 1)
     return max(1, int(np.searchsorted(sizes, token_budget, side="right")))
 
@@ -55,15 +55,16 @@ def build_caches(
 
     Args:
         writers: one for each of ``lower.depths``, in that order; a single one where ``mean``.
-        share: (rank, number of ranks): this process begins with its own part of the shards, and ends with
-            what others have left.
-        advanced: called with the items of each batch that is done; may raise to stop.
+        share: (rank, number of ranks): this process begins with its own part of the shards and ends with
+            whatever the others have not written.
+        advanced: called with the number of items of each finished batch; may raise to stop.
         mean: an item has one row for each of ``lower.depths``, the mean of its tokens there, see
             ``mean_states``.
-        say: told when memory was short and batches were halved, which changes nothing but the rounding.
+        say: called with a message when memory is short and batches are halved, which changes only the
+            rounding.
 
     Raises:
-        NoMemoryError: there is not the memory for one item.
+        NoMemoryError: not even one item fits in memory.
     """
     batches = Halving(token_budget, "--exp.cache.token_budget", say)
     rank, ranks = share
@@ -114,7 +115,7 @@ def states_of(
     batches: Halving,
     advanced: Callable[[int], None],
 ) -> dict[int, Tensor]:
-    """Depth -> the packed states of some items, on the host, in the dtype in which they will be stored."""
+    """Depth -> the packed states of some items, on the host, in the dtype to be stored."""
     tokens = catalog.tokens(torch.arange(items.start, items.stop))
     lengths = tokens.lengths.sum(1).numpy()
     kept = {
@@ -144,16 +145,16 @@ def mean_states(
 ) -> Tensor:
     """(R, E) the means over each item's tokens, one row for each of ``lower.depths``, item by item.
 
-    An item without a token has no row. Few of the states are in memory at a time, see ``LowerLayers.padded``.
+    An item without a token has no row. Only a few states are in memory at a time, see ``LowerLayers.padded``.
 
     Args:
-        ids_T: tokens of the items, packed; the rows are given where they are.
+        ids_T: tokens of the items, packed; the result is on the same device.
         lengths_N: on the host.
         batches: how many tokens, with padding, are run at once.
         first: row of the first item, for messages.
     """
     lengths = lengths_N.numpy()
-    places = np.cumsum(lengths > 0) - 1  # of the items that have rows
+    places = np.cumsum(lengths > 0) - 1  # for the items that have rows
     num_items = int((lengths > 0).sum())
     means = torch.empty(num_items, len(lower.depths), lower.width, dtype=dtype, device=ids_T.device)
 
@@ -175,7 +176,7 @@ def _in_batches(
     run: Callable[[np.ndarray, Tensor, Tensor], None],
     first: int,
 ) -> Iterator[int]:
-    """Run batches of like length: rows, where their tokens stand, and the tokens. Gives how many rows."""
+    """Run batches of similar length: rows, the places of their tokens, and the tokens. Yields row counts."""
     starts = lengths.cumsum() - lengths
 
     def run_rows(rows: np.ndarray) -> int:
@@ -195,7 +196,7 @@ def _in_batches(
 
 
 def _kept_dtype(writer: CacheWriter) -> torch.dtype:
-    """What states are kept in until they are written; fp16 is left to the writer, which has to see the value
-    that does not fit."""
+    """The dtype of states until they are written; the conversion to fp16 is left to the writer, which must
+    see a value that does not fit."""
     stored = writer.identity.dtype
     return torch.float32 if stored == "fp16" else DTYPES[stored]

@@ -15,15 +15,15 @@ INDEX = "model.safetensors.index.json"
 
 
 class PretrainedError(ValueError):
-    """A checkpoint that is missing, out of reach, or not of a kind that can be used."""
+    """A checkpoint that is missing, out of reach, or of an unsupported kind."""
 
 
 def read_config(folder: Path, name: str) -> PreTrainedConfig:
-    """The config of a checkpoint; no code that comes with it is run.
+    """The config of a checkpoint; code that comes with it is never run.
 
     Raises:
         PretrainedError: there is none, or the weights are quantised.
-        ValueError: the model is of no known family.
+        ValueError: the model's family is not known.
     """
     from transformers import AutoConfig
 
@@ -33,7 +33,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     facts = _read_json(file)
     if facts.get("quantization_config"):
         raise PretrainedError(f"{folder} is quantised, which is not supported; name the full checkpoint")
-    family_of(str(facts.get("model_type")), name)  # before transformers asks for the repository's code
+    family_of(str(facts.get("model_type")), name)  # before transformers offers to run the repository's code
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -71,7 +71,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PretrainedError(f"{file} is no JSON: {error}") from error
+        raise PretrainedError(f"{file} is not JSON: {error}") from error
     if not isinstance(facts, dict):
-        raise PretrainedError(f"{file} is no JSON object, but a {type(facts).__name__}")
+        raise PretrainedError(f"{file} must hold a JSON object, it holds a {type(facts).__name__}")
     return facts

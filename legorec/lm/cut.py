@@ -1,9 +1,9 @@
 """One language model as two: the layers below a depth, and those above it.
 
-``depth`` counts the layers already applied: depth 0 is the input of the first layer, and the lower part at a
-depth followed by the upper part from it is the whole model. The model's own list of layers keeps its length,
-with modules that pass their input on in the places of what was left out, so that the numbers of layers, the
-kinds of their windows and the names of adapters stay true.
+``depth`` counts the layers already applied: depth 0 is the input of the first layer, and the lower part up to
+a depth followed by the upper part from there is the whole model. The model's list of layers keeps its length:
+modules that pass their input on replace the layers left out. So layer numbers, window types and the names of
+adapters stay correct.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
 class PassThrough(nn.Module):
-    """Stands where a layer was."""
+    """Takes the place of a layer."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        if hasattr(layer, "attention_type"):  # some models look it up to choose the layer's mask
+        if hasattr(layer, "attention_type"):  # some models read it to choose the layer's mask
             self.attention_type = layer.attention_type
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -42,7 +42,7 @@ class PassThrough(nn.Module):
 
 
 class PassEmbeddings(nn.Module):
-    """Stands where BERT's embeddings were: what comes in has been through them."""
+    """Takes the place of BERT's embeddings: the input has already been through them."""
 
     def forward(
         self,
@@ -55,7 +55,7 @@ class PassEmbeddings(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """Stands where learned positions were: what comes in holds them already."""
+    """Takes the place of learned positions: the input already contains them."""
 
     def forward(self, positions: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.zeros((), device=positions.device)
@@ -65,10 +65,10 @@ class LowerLayers(nn.Module):
     """The embeddings and the first layers, frozen: token ids -> the states at one or several depths.
 
     Args:
-        depths: layers applied; the deepest says how many are loaded. At the number of all layers, states are
+        depths: layers applied; as many are loaded as the deepest needs. Where that is all layers, states are
             taken before the final norm.
-        dtype: of the weights and of what is computed.
-        attention: implementation, as transformers names it.
+        dtype: of the weights and of the computation.
+        attention: name of the implementation in transformers.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class LowerLayers(nn.Module):
         return note
 
     def train(self, mode: bool = True) -> LowerLayers:
-        """Frozen layers have no dropout, whatever the rest of the model does."""
+        """Frozen layers never have dropout, whatever the mode of the rest of the model."""
         return super().train(False)
 
     def padded(self, ids_T: Tensor, lengths: np.ndarray, mean: bool = False) -> dict[int, Tensor]:
-        """Depth -> packed states (T, E) of rows that are run as one padded batch, none of them empty.
+        """Depth -> packed states (T, E) of rows that are run as one padded batch; no row may be empty.
 
-        With ``mean``, depth -> the mean of each row (R, E), float32 at least. It is taken as the layers go
-        by, so that the states of many depths are never in memory together.
+        With ``mean``, depth -> the mean of each row (R, E), in at least float32. It is taken layer by layer,
+        so that the states of many depths are never in memory together.
         """
         rows = Segments(torch.from_numpy(lengths))
         inputs = self._rows.inputs(ids_T.unsqueeze(1), rows)
@@ -131,7 +131,7 @@ class LowerLayers(nn.Module):
         try:
             out = self.model(**inputs, use_cache=False).last_hidden_state
             return {depth: self._seen[depth] if depth in self._seen else keep(out) for depth in self.depths}
-        finally:  # where memory was short, too: it is needed for a smaller batch
+        finally:  # also when memory runs out: a smaller batch needs what this frees
             self._seen.clear()
 
     def forward(self, ids_T: Tensor, lengths_R: Tensor) -> dict[int, Tensor]:
@@ -157,11 +157,11 @@ class UpperLayers(nn.Module):
 
     Args:
         depth: layers that the states have been through.
-        gradient_checkpointing: compute the layers again in the backward pass instead of keeping what they
-            need for it.
+        gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
+            needs.
     """
 
-    pretrained = True  # what `item_lr` acts on
+    pretrained = True  # so that `item_lr` applies
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class UpperLayers(nn.Module):
         used = implementation(attention)
         self.model = pretrained.skeleton(used)
         if gradient_checkpointing:
-            # Now, as it looks for the embeddings, too. Its older name is deprecated since transformers 5.
+            # Before the embeddings go: it looks for them. Its older name is deprecated in transformers 5.
             enable = getattr(self.model, "activation_checkpointing_enable", None)
             (enable or self.model.gradient_checkpointing_enable)({"use_reentrant": False})
         layers = part(self.model, family.layers)
@@ -213,10 +213,10 @@ class UpperLayers(nn.Module):
 
 
 class _PaddedRows:
-    """What a model is called with for packed rows, and back.
+    """The arguments of a model for packed rows, and its output packed again.
 
-    Rows of one length need no mask where every token sees all. Otherwise the mask is made here, in four
-    dimensions: from one in two, or none, transformers looks at values, which waits for the device.
+    Rows of one length need no mask if every token sees all others. Otherwise the mask is made here, in four
+    dimensions: with two, or none, transformers reads values, which waits for the device.
     """
 
     def __init__(self, pretrained: Pretrained, model: PreTrainedModel, attention: str) -> None:
@@ -242,7 +242,7 @@ class _PaddedRows:
             inputs["attention_mask"] = self._seen(rows, positions, same)
             return inputs
         if self.attention == SHORT_ROWS:
-            # Only transformers knows which layers have a window, and it makes masks for its own names alone.
+            # Only transformers knows which layers have a window, and it makes masks only for its own names.
             self.attention = "sdpa"
             self.model.set_attn_implementation(self.attention)
         inputs["attention_mask"] = rows.mask(device)

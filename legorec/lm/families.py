@@ -1,4 +1,4 @@
-"""How the language models of each family are laid out: what to cut, what to leave out, what LoRA tunes."""
+"""The layout of the language models of each family: what to cut, what to leave out, what LoRA tunes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Family:
         layers: the list of layers.
         after: what follows the layers, such as the final norm; kept with the upper layers.
         embeddings: modules that turn tokens into the input of layer 0 and pass ``inputs_embeds`` on to it.
-        positions: learned positions that the model adds to ``inputs_embeds`` once more.
+        positions: learned positions that the model would add to ``inputs_embeds`` a second time.
         before: further modules between ``inputs_embeds`` and layer 0 (projections, dropout).
-        positions_behind_padding: positions are counted from behind the padding token's id, as in RoBERTa.
-        causal: a token sees only those before it.
+        positions_behind_padding: positions are counted from just after the padding token's id, as in RoBERTa.
+        causal: a token sees only itself and those before it.
         targets: linear layers that LoRA tunes: queries and values (Hu et al., 2021, section 4.2).
-        fused: the targets are stored as (input, output), as GPT-2 does.
+        fused: the targets are stored as (input, output), as in GPT-2.
     """
 
     model_type: str
@@ -42,7 +42,7 @@ def _encoder(model_type: str) -> Family:
         model_type,
         "encoder.layer",
         embeddings=("embeddings",),
-        before=("embeddings_project",),  # ELECTRA's, where its embeddings are narrower
+        before=("embeddings_project",),  # in ELECTRA, where the embeddings are narrower
         positions_behind_padding=model_type in ("roberta", "xlm-roberta", "camembert"),
         causal=False,
         targets=("query", "value"),
@@ -50,12 +50,12 @@ def _encoder(model_type: str) -> Family:
 
 
 def _decoder(model_type: str) -> Family:
-    """LLaMA's layout: rotary positions inside the layers, one norm behind them."""
+    """LLaMA's layout: rotary positions inside the layers, one norm after them."""
     return Family(model_type, "layers", after=("norm",))
 
 
 # A family belongs here once tests/lm/test_cut.py, which runs over this table, finds its cut exact. Families
-# that scale their input (Gemma) are missing for that reason: the scale would be applied twice.
+# that scale their input (Gemma) are missing because the scale would be applied twice.
 FAMILIES = {
     family.model_type: family
     for family in (
@@ -100,18 +100,18 @@ def family_of(model_type: str, where: str) -> Family:
     """The family of a checkpoint.
 
     Raises:
-        ValueError: its cut is not known to be exact.
+        ValueError: the family's cut is not known to be exact.
     """
     if model_type not in FAMILIES:
         raise ValueError(
-            f"{where} is a model of type '{model_type}'; known are {', '.join(sorted(FAMILIES))}. Another is "
-            "added as a row of legorec/lm/families.py, which tests/lm/test_cut.py then holds to its promise"
+            f"{where} is a model of type '{model_type}'; known are {', '.join(sorted(FAMILIES))}. To add "
+            "another, give it a row in legorec/lm/families.py, which tests/lm/test_cut.py then checks"
         )
     return FAMILIES[model_type]
 
 
 def part(model: nn.Module, path: str) -> nn.Module | None:
-    """The module at a dotted path; None where the model has none."""
+    """The module at a dotted path; None if the model has none."""
     found: nn.Module | None = model
     for name in path.split("."):
         found = getattr(found, name, None)
@@ -119,7 +119,7 @@ def part(model: nn.Module, path: str) -> nn.Module | None:
 
 
 def replace(model: nn.Module, path: str, new: nn.Module) -> None:
-    """Put a module in the place of the one at a dotted path; nothing where the model has none."""
+    """Replace the module at a dotted path; does nothing if the model has none."""
     if part(model, path) is not None:
         owner, _, name = path.rpartition(".")
         setattr(part(model, owner) if owner else model, name, new)

@@ -1,4 +1,4 @@
-"""What is common to writing and reading the cached states of a catalogue: which cache it is."""
+"""The identity of a catalogue's cached states, shared by writing and reading them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from legorec.lm.state_cache import CacheIdentity, catalog_digest
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog
 
-MEANS = "means"  # folder of the caches of means, apart from those of all states
+MEANS = "means"  # folder of the caches of means, separate from those of all states
 
 
 def check_text(catalog: Catalog, pretrained: Pretrained) -> None:
     """Refuse items that are not text for this language model.
 
     Raises:
-        ValueError: they are read as fields, or one is longer than the model's positions reach.
+        ValueError: they are read as fields, or one is longer than the model's positions allow.
     """
     if catalog.text is None:
         raise ValueError(
@@ -49,11 +49,11 @@ def cache_identity(
     attention: Attention,
     mean_at: Sequence[int] = (),
 ) -> CacheIdentity:
-    """Everything that decides what a cache of these items at this depth holds.
+    """Everything that determines the content of a cache of these items at this depth.
 
     Args:
-        mean_at: the depths, up to ``depth``, of which an item has the mean over its tokens, one row each.
-            Empty: it has its tokens' states at ``depth``.
+        mean_at: depths, up to ``depth``; an item has one row for each, the mean over its tokens. Empty: an
+            item has its tokens' states at ``depth``.
     """
     assert catalog.text is not None
     taken = f", mean at {'-'.join(map(str, mean_at))}" if mean_at else ""
@@ -72,11 +72,11 @@ def cache_identity(
 
 
 def mean_depths(pretrained: Pretrained, step: int) -> list[int]:
-    """Every ``step``-th depth counted down from all layers, shallow ones first; 0, the embeddings, where the
+    """Every ``step``-th depth counted down from the last, shallow ones first; with 0, the embeddings, if the
     steps end there.
 
     Raises:
-        ValueError: ``step`` is below 1, or more than the model's layers, which would leave one depth alone.
+        ValueError: ``step`` is below 1, or more than the model's layers, which would leave only one depth.
     """
     if not 1 <= step <= pretrained.num_layers:
         raise ValueError(
@@ -87,10 +87,10 @@ def mean_depths(pretrained: Pretrained, step: int) -> list[int]:
 
 
 def mean_rows(lengths_N: Tensor, depths: Sequence[int]) -> Tensor:
-    """(N,) rows of each item in a cache of means: one a depth, none where it has no token."""
+    """(N,) rows of each item in a cache of means: one per depth, none if it has no token."""
     return (lengths_N > 0) * len(depths)
 
 
 def means_folder(cache: str) -> Path:
-    """Where the caches of means lie below ``cache``."""
+    """The folder of the caches of means, below ``cache``."""
     return Path(cache) / MEANS

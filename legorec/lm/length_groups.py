@@ -1,4 +1,4 @@
-"""Rows of like length together, so that little is padded when padded rows are asked for."""
+"""Rows of similar length together, so that padding them adds little."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from legorec.nn.fused import PermuteRows
 
-# What starting one more group costs, in tokens: a few kernel launches a layer, which are dear on a GPU.
+# The cost of one more group, in tokens: a few kernel launches per layer, which are expensive on a GPU.
 OVERHEAD = {"cpu": 32}
 OVERHEAD_ELSEWHERE = 1024
 
 
 class LengthGroups:
-    """A division of packed rows by length that minimises padded tokens plus an overhead a group.
+    """A division of packed rows by length that minimises padded tokens plus an overhead per group.
 
     Args:
         lengths: (R,) of the packed rows, on the host. Empty rows are in no group.
@@ -36,7 +36,7 @@ class LengthGroups:
         self.inverse = torch.from_numpy(inverse).to(device, non_blocking=True)
 
     def split(self, values_TE: Tensor) -> tuple[Tensor, ...]:
-        """The packed values of each group; ids, too."""
+        """The packed values of each group; also for ids."""
         if values_TE.dim() == 1:
             sorted_T = values_TE.index_select(0, self.places)
         else:
@@ -44,15 +44,15 @@ class LengthGroups:
         return sorted_T.split([int(lengths.sum()) for lengths in self.lengths])
 
     def join(self, groups: list[Tensor]) -> Tensor:
-        """The packed values in the order of the rows as they were given."""
+        """The packed values in the original order of the rows."""
         return PermuteRows.apply(torch.cat(groups), self.inverse, self.places)
 
 
 def _divide(sizes: np.ndarray, overhead: int) -> list[int]:
-    """Where groups of the sorted ``sizes`` begin, and the end: the cheapest, by dynamic programming."""
+    """The starts of the cheapest groups of the sorted ``sizes``, and the end, by dynamic programming."""
     if not len(sizes):
         return [0]
-    starts = np.flatnonzero(np.diff(sizes, prepend=-1))  # where each distinct length begins
+    starts = np.flatnonzero(np.diff(sizes, prepend=-1))  # the start of each distinct length
     ends = np.append(starts[1:], len(sizes))
     longest = sizes[starts].astype(np.int64)
     best = np.zeros(len(starts) + 1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""LoRA on the upper layers of a language model, by peft and in its format (Hu et al., 2021)."""
+"""LoRA on the upper layers of a language model, through peft and in its format (Hu et al., 2021)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from legorec.nn.dropout import Dropout
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-NAME = "default"  # peft's name of an adapter that was given none
-# Settings of an adapter that would make its weights mean something else than they do here.
+NAME = "default"  # peft's name for an adapter without one
+# Settings of an adapter with which its weights would mean something else than they do here.
 VARIANTS = (
     *("alora_invocation_tokens", "alpha_pattern", "arrow_config", "bias", "kasa_config", "layer_replication"),
     *("lora_bias", "modules_to_save", "monteclora_config", "rank_pattern", "target_parameters"),
@@ -35,23 +35,23 @@ UNTOUCHED = (
     "gaussian",
     "eva",
     "orthogonal",
-)  # ways to begin that leave the model as it is
+)  # initialisations that leave the model unchanged
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """What is tuned of the upper layers: ``W x + alpha / r * B A dropout(x)``, with ``B`` zero at first.
+    """How the upper layers are tuned: ``W x + alpha / r * B A dropout(x)``, with ``B`` zero at first.
 
     Args:
-        enabled: False tunes the layers' own weights.
+        enabled: False tunes the layers' own weights instead.
         r: rank of the update.
         alpha: its scale, before it is divided by the rank.
-        dropout: of what goes into the update.
-        targets: names of the linear layers that are tuned; None is the model family's choice.
+        dropout: on the input of the update.
+        targets: names of the linear layers that are tuned; None: those usual for the model's family.
         adapter: folder of a saved adapter to start from.
 
     Raises:
-        ValueError: a value is out of range, or ``adapter`` is named and would not be read.
+        ValueError: a value is out of range, or ``adapter`` is given but would not be read.
     """
 
     enabled: bool = True
@@ -81,11 +81,11 @@ class LoRA:
 def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
     """Freeze the layers and put untrained adapters into them, which change nothing yet.
 
-    The weights are drawn from torch's global seed, in float32 whatever the layers are in. ``lora.enabled``
-    and ``lora.adapter`` are for the caller to look at.
+    The weights are drawn from torch's global seed, in float32 whatever the dtype of the layers.
+    ``lora.enabled`` and ``lora.adapter`` are left to the caller.
 
     Raises:
-        ValueError: no layer is left to be tuned, or none has a linear layer of a target's name.
+        ValueError: no layer is left to tune, or none has a linear layer with a target's name.
     """
     from peft import inject_adapter_in_model
 
@@ -106,7 +106,7 @@ def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
     for _, layer in _lora_layers(upper):
         layer.lora_A[NAME].float()
         layer.lora_B[NAME].float()
-        # Once more: peft has rounded what it drew where the layers are of low precision.
+        # Drawn again: peft rounds its own draw where the layers are of low precision.
         layer.reset_lora_parameters(NAME, True)
         if lora.dropout:
             layer.lora_dropout[NAME] = Dropout(lora.dropout)
@@ -114,7 +114,7 @@ def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
 
 
 def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora: LoRA) -> None:
-    """Write the adapters in peft's format, whole or not at all; an earlier adapter there is replaced.
+    """Write the adapters in peft's format, completely or not at all; an earlier adapter there is replaced.
 
     ``folder`` itself is for the bare model, ``folder/with-head`` for the one with a head. Layers are numbered
     as in the whole model, wherever it was cut.
@@ -128,10 +128,10 @@ def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora:
     heads = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES" if causal else "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
     config = _config(upper, pretrained, lora)
     config.inference_mode = True
-    # A path of this machine would be of no use on another.
+    # A path on this machine would be useless on another.
     whole_path = os.path.isabs(pretrained.name)
     config.base_model_name_or_path = pretrained.folder.resolve().name if whole_path else pretrained.name
-    # As a list in order: peft writes its set in another order each time.
+    # As a sorted list: peft writes its set in a different order each time.
     facts = {**config.to_dict(), "target_modules": sorted(set(_targets(pretrained, lora)))}
     facts["auto_mapping"] = _origin(upper, type(upper.model).__name__)
     head: dict[str, Any] = {"auto_mapping": _origin(upper, getattr(modeling_auto, heads)[model_type])}
@@ -143,14 +143,14 @@ def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora:
 
 
 def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> None:
-    """Fill the adapters that ``inject`` made; nothing is changed unless everything fits.
+    """Fill the adapters that ``inject`` made; changes nothing unless everything fits.
 
     Args:
         folder: written by ``save_adapter`` or by peft, for the bare model or for one with a head.
 
     Raises:
-        AdapterError: the adapter is missing, damaged, untrained, or was made for another model, rank, scale,
-            choice of layers.
+        AdapterError: the adapter is missing, damaged or untrained, or was made for another model, rank, scale
+            or choice of layers.
     """
     wanted = _weights(upper)
     assert wanted, "inject comes first"
@@ -179,12 +179,12 @@ def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> No
 
 
 def _prefix(upper: UpperLayers) -> str:
-    """What the model with a head puts before the names of its base."""
+    """The prefix of the base model's names in the model with a head."""
     return f"{upper.model.base_model_prefix}."
 
 
 def _origin(upper: UpperLayers, name: str) -> dict[str, str]:
-    """Where peft finds the class of the base model."""
+    """The class of the base model, for peft to find."""
     return {"base_model_class": name, "parent_library": type(upper.model).__module__}
 
 
@@ -227,7 +227,7 @@ def _lora_layers(upper: UpperLayers) -> list[tuple[str, Any]]:
 
 
 def _weights(upper: UpperLayers) -> dict[str, Tensor]:
-    """Name, as peft saves it but for what it puts in front -> the adapter's weight."""
+    """Name, as peft saves it but without its prefix -> the adapter's weight."""
     return {
         f"{name}.{side}.weight": getattr(layer, side)[NAME].weight
         for name, layer in _lora_layers(upper)
@@ -236,7 +236,7 @@ def _weights(upper: UpperLayers) -> dict[str, Tensor]:
 
 
 def _check_facts(facts: dict[str, Any], upper: UpperLayers, folder: Path) -> None:
-    """What the names and shapes of the weights do not tell."""
+    """Check what the names and shapes of the weights do not show."""
     origin = (facts.get("auto_mapping") or {}).get("parent_library")
     if origin not in (None, type(upper.model).__module__):
         raise AdapterError(

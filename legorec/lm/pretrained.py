@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]  # weights, configs, tokenizers; nothing pickled
-DOUBLES = ["*/*", "consolidated*"]  # the same weights once more, in their authors' own layout
+DOUBLES = ["*/*", "consolidated*"]  # the same weights again, in their authors' own layout
 
 
 class Pretrained:
-    """A checkpoint on disk. Weights are read tensor by tensor, and only those that are asked for.
+    """A checkpoint on disk. Weights are read tensor by tensor, and only those needed.
 
     Raises:
         PretrainedError: there is no readable config, or the family is not known.
@@ -48,17 +48,17 @@ class Pretrained:
 
     @property
     def width(self) -> int:
-        """Of the states between the layers."""
+        """Width of the states between the layers."""
         return int(self.config.hidden_size)
 
     @property
     def output_width(self) -> int:
-        """Behind the last layer; OPT-350m projects there."""
+        """Width after the last layer; OPT-350m projects there."""
         return int(getattr(self.config, "word_embed_proj_dim", self.width))
 
     @property
     def token_width(self) -> int:
-        """Of the token embeddings; ELECTRA and OPT-350m project them to ``width``."""
+        """Width of the token embeddings; ELECTRA and OPT-350m project them to ``width``."""
         names = ("word_embed_proj_dim", "embedding_size")
         return int(next((value for name in names if (value := getattr(self.config, name, None))), self.width))
 
@@ -68,15 +68,15 @@ class Pretrained:
 
     @property
     def max_length(self) -> int:
-        """Tokens that its positions reach."""
+        """The number of tokens that the model's positions allow."""
         reach = int(getattr(self.config, "max_position_embeddings", 1 << 30))
         return reach - (self.config.pad_token_id + 1 if self.family.positions_behind_padding else 0)
 
     def depth(self, layer: int) -> int:
-        """Layers already applied: as given, or counted from the top where negative.
+        """Layers already applied; a negative ``layer`` is counted from the top.
 
         Raises:
-            ValueError: the model has not as many.
+            ValueError: the model does not have as many.
         """
         depth = layer + self.num_layers if layer < 0 else layer
         if not 0 <= depth <= self.num_layers:
@@ -96,20 +96,20 @@ class Pretrained:
         return weight_files(self.folder, self.name)
 
     def digest(self) -> str:
-        """Of the config and every weight file; large files are read once and remembered."""
+        """Digest of the config and every weight file; large files are read once and remembered."""
         files = [self.folder / "config.json", *self.weight_files]
         digests = digest_files(files)
         text = " ".join(f"{file.name}:{digests[file]}" for file in files)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer, without padding or truncation."""
+        """The checkpoint's tokenizer, without padding or truncation."""
         from legorec.data.text import load_tokenizer
 
         return load_tokenizer(self.folder)
 
     def skeleton(self, attention: str = "sdpa") -> PreTrainedModel:
-        """The base model without weights: every parameter on ``meta``, buffers as they must be.
+        """The base model without weights: every parameter on ``meta``, buffers with their values.
 
         Raises:
             ValueError: the model does not have this attention implementation.
@@ -117,7 +117,7 @@ class Pretrained:
         from accelerate import init_empty_weights
         from transformers import AutoModel
 
-        config = deepcopy(self.config)  # the attention is kept in it, and looked up in every pass
+        config = deepcopy(self.config)  # it holds the attention's name, which every pass reads
         try:
             with init_empty_weights(include_buffers=False):
                 model = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
@@ -130,7 +130,7 @@ class Pretrained:
 
     @cached_property
     def _prefix(self) -> str:
-        """What a model with a head puts before the names of the base model."""
+        """The prefix of the base model's names in a model with a head."""
         return self.skeleton().base_model_prefix + "."
 
     @cached_property
@@ -140,7 +140,7 @@ class Pretrained:
         for file in self.weight_files:
             try:
                 with safe_open(file, framework="pt") as opened:
-                    for key in opened.keys():  # noqa: SIM118 - no mapping
+                    for key in opened.keys():  # noqa: SIM118 - not a mapping
                         name = key.removeprefix(self._prefix)
                         # The first BERTs were saved with TensorFlow's names for a norm's weight and bias.
                         name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
@@ -150,7 +150,7 @@ class Pretrained:
         return places
 
     def fill(self, model: nn.Module, dtype: torch.dtype) -> None:
-        """Read the weights of what is left of a skeleton, strictly; under ``torch.device("meta")`` none.
+        """Read the weights of a skeleton's remaining modules, strictly; none under ``torch.device("meta")``.
 
         Raises:
             PretrainedError: the checkpoint lacks a weight, or has it in another shape.
@@ -164,7 +164,7 @@ class Pretrained:
         opened: dict[Path, Any] = {}
         for name, wanted in state.items():
             if name not in self._places:
-                if wanted.device.type != "meta":  # a buffer that the model computes for itself
+                if wanted.device.type != "meta":  # a buffer that the model computes itself
                     loaded[name] = wanted
                     continue
                 raise PretrainedError(f"{self.name} does not hold '{name}'; it is not a whole checkpoint")
@@ -177,12 +177,12 @@ class Pretrained:
                     f"{self.name}: '{name}' is {tuple(value.shape)}, its config asks for "
                     f"{tuple(wanted.shape)}"
                 )
-            # A copy: mapped weights would be written through to private pages one by one when tuned.
+            # A copy: tuning mapped weights would copy their pages one by one.
             loaded[name] = value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
         model.load_state_dict(loaded, strict=True, assign=True)
 
     def token_table(self) -> Tensor:
-        """(V, E) the token embeddings alone, mapped."""
+        """(V, E) only the token embeddings, mapped."""
         file, key = self._token_table_place
         with safe_open(file, framework="pt") as opened:
             return opened.get_tensor(key)
@@ -238,14 +238,14 @@ def _from_hub(name: str) -> Path:
         cached = Path(snapshot_download(name, local_files_only=True, **chosen))
         weight_files(cached, name)
         return cached
-    except HFValidationError as error:  # no such name can exist
+    except HFValidationError as error:  # the hub cannot have such a name
         raise PretrainedError(f"'{name}' is no folder and no name of the hub: {error}") from error
     except (LocalEntryNotFoundError, PretrainedError):
-        pass  # not there, or in part: other programs fetch the config alone
+        pass  # not there, or only in part: other programs fetch just the config
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise PretrainedError(f"'{name}' is no folder, and offline; fetch it beforehand: {fetch}")
     try:
-        # The download asks the same without a limit, and waits minutes where a firewall drops what is sent.
+        # The download sends the same request without a limit, and waits minutes if a firewall drops it.
         HfApi().model_info(name, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         return Path(snapshot_download(name, **chosen))
     except GatedRepoError as error:
@@ -257,7 +257,7 @@ def _from_hub(name: str) -> Path:
         raise PretrainedError(
             f"'{name}' is no folder, and the hub does not give it: {str(error).splitlines()[0]}"
         ) from error
-    except Exception as error:  # of a connection; each version of the library has others
+    except Exception as error:  # a connection error; its class differs between versions of the library
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PretrainedError(
             f"'{name}' is no folder, and the hub is out of reach ({reason}); where it is not: {fetch}"

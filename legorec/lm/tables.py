@@ -1,4 +1,4 @@
-"""Tables of vectors that a language model gives: its token embeddings, and a vector for each item."""
+"""Tables of vectors from a language model: its token embeddings, and a vector for each item."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ POOLS = ("mean", "cls", "last")
 
 
 def token_table(pretrained: Pretrained, dtype: Precision | None = None) -> tuple[Tensor, Rows]:
-    """(V, E) the token embeddings, in full, and the tokens that its first rows belong to.
+    """(V, E) all token embeddings, and the tokens that the first rows belong to.
 
-    V is the checkpoint's, which may be more than its tokenizer has: rows that pad the table belong to no
+    V is the checkpoint's and may exceed the size of the tokenizer: rows that pad the table belong to no
     token.
 
     Args:
-        dtype: None keeps the checkpoint's own, and maps the file.
+        dtype: None keeps that of the checkpoint, and maps the file.
     """
     rows = Rows.of_tokens(pretrained.tokenizer())
     table = pretrained.token_table()
@@ -49,17 +49,17 @@ def item_vectors(
     token_budget: int = 8192,
     progress: Progress | None = None,
 ) -> Tensor:
-    """(N, E) float32: the final states of each item's tokens as one vector; zeros where there is no token.
+    """(N, E) float32: the final states of each item's tokens as one vector; zeros if there is no token.
 
     Args:
-        tokens: token ids of the items, special tokens included where the model wants them.
+        tokens: token ids of the items, with the special tokens that the model expects.
         pool: ``mean`` over all tokens, the first (``cls``), or the ``last``.
-        normalize: to length 1.
-        dtype: of the weights and of what is computed.
-        token_budget: tokens, with padding, that go through the model at once; halved where memory is short.
+        normalize: scale vectors to length 1.
+        dtype: of the weights and of the computation.
+        token_budget: tokens, with padding, that go through the model at once; halved when memory is short.
     Raises:
-        ValueError: an unknown pool, a budget of 0, or an item that is longer than the positions reach.
-        NoMemoryError: there is not the memory for one item.
+        ValueError: an unknown pool, a budget of 0, or an item longer than the positions allow.
+        NoMemoryError: not even one item fits in memory.
     """
     _check(pretrained, tokens, pool, token_budget)
     depth = pretrained.num_layers
@@ -96,7 +96,7 @@ def _check(pretrained: Pretrained, tokens: Ragged, pool: str, token_budget: int)
 
 
 def _batches(lengths: np.ndarray, token_budget: int) -> Iterator[np.ndarray]:
-    """Rows of like length, the longest first, so that a device that is too small says so at once."""
+    """Rows of similar length, the longest first, so that a device that is too small fails at once."""
     order = np.argsort(-lengths, kind="stable")
     order = order[lengths[order] > 0]
     start = 0
@@ -107,7 +107,7 @@ def _batches(lengths: np.ndarray, token_budget: int) -> Iterator[np.ndarray]:
 
 
 def _fitting(lengths: np.ndarray, rows: np.ndarray, token_budget: int) -> int:
-    """How many of the first rows are a batch; the first one is the widest."""
+    """How many of the first rows make a batch; the first row is the longest."""
     return max(1, token_budget // int(lengths[rows[0]]))
 
 

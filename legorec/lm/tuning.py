@@ -1,4 +1,4 @@
-"""The upper layers of a language model as an item encoder has them: with adapters, tuned whole, or frozen."""
+"""The upper layers of a language model inside an item encoder: with adapters, fully tuned, or frozen."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from legorec.lm.pretrained import Pretrained
 
 
 class TunedLayers(nn.Module):
-    """Token states at ``depth`` -> final states, float32 at least.
+    """Token states at ``depth`` -> final states, in at least float32.
 
     Args:
-        input_dim: width of the states; another than the model's puts a learned projection in front.
+        input_dim: width of the states. Where it differs from the model's, a learned projection comes first.
         lora: adapters on the layers; with ``enabled: false`` the layers themselves are tuned.
-        frozen: nothing of the language model is tuned, and its dropout is off.
+        frozen: no part of the language model is tuned, and its dropout is off.
     Raises:
-        ValueError: ``frozen`` together with ``lora``, or either cannot be done at this depth.
+        ValueError: ``frozen`` together with ``lora``, or either is impossible at this depth.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TunedLayers(nn.Module):
         return self
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapters in peft's format, see ``legorec.lm.lora``; nothing where there are none."""
+        """Write the adapters in peft's format, see ``legorec.lm.lora``; does nothing if there are none."""
         if self.lora.enabled:
             save_adapter(self.upper, self.base, folder, self.lora)
 

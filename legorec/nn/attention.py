@@ -12,20 +12,20 @@ from legorec.nn.segments import Segments, pack, unpack
 from legorec.nn.sizes import check_heads
 
 HALF = (torch.float16, torch.bfloat16)
-# On the CPU, attention that keeps its weights for the backward pass is the faster one over short rows; over
-# longer ones its memory, which grows with the square, is what counts.
+# On the CPU, attention that keeps its weights for the backward pass is faster over short rows. Over longer
+# rows its memory matters more: it grows with the square of the length.
 LONG = 256
 
 
 def where_true(values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-    """Zeros where the mask is False: what stands there may be infinite, and 0 * inf is not 0."""
+    """The values, with zeros where the mask is False: a value there may be infinite, and 0 * inf is not 0."""
     return values_BLD.masked_fill(~mask_BL.unsqueeze(2), 0.0)
 
 
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """Softmax over the places where the mask is True, exactly zero elsewhere; in float32 at least.
+    """Softmax over the places where the mask is True, exactly zero elsewhere; in at least float32.
 
-    A row without any True place is all zeros, and so are its gradients, where a plain softmax would give NaN.
+    A row with no True place is all zeros, and so are its gradients; a plain softmax would give NaN.
     """
     if logits.dtype in HALF:
         logits = logits.float()
@@ -38,8 +38,8 @@ class AdditiveAttention(nn.Module):
 
     The attention of NAML and NRMS over words, views and clicks (Wu et al., 2019a, section 3.1; Wu et al.,
     2019b, section 2.1), for padded rows (call it) or packed ones (``packed``). Both papers use 200 for
-    ``attention_dim``; Legommenders uses 256 and normalises ``exp`` without taking off the largest, which
-    overflows.
+    ``attention_dim``; Legommenders uses 256 and normalises ``exp`` without subtracting the largest logit
+    first, which overflows.
     """
 
     def __init__(self, input_dim: int, attention_dim: int = 200) -> None:
@@ -49,7 +49,7 @@ class AdditiveAttention(nn.Module):
         nn.init.uniform_(self.query, -(attention_dim**-0.5), attention_dim**-0.5)
 
     def forward(self, values_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
-        """(B, D) of padded rows, zero for one that is masked all over. Without a mask every place counts."""
+        """(B, D) of padded rows, zero for a fully masked row. Without a mask every place counts."""
         if mask_BL is not None:
             if values_BLD.device.type == "cpu":
                 return self.packed(*pack(values_BLD, mask_BL))
@@ -63,22 +63,22 @@ class AdditiveAttention(nn.Module):
         return rows.weighted_sum(values_TD, rows.softmax(self._logits(values_TD)))
 
     def _logits(self, values_TD: Tensor) -> Tensor:
-        # In half precision the sigmoid form would lose what cancels in it.
+        # The sigmoid form subtracts nearly equal numbers, which half precision cannot afford.
         if values_TD.dtype in HALF or torch.is_autocast_enabled(values_TD.device.type):
             return (torch.tanh(self.hidden(values_TD)) @ self.query).float()
         return AdditiveLogits.apply(values_TD, self.hidden.weight, self.hidden.bias, self.query)
 
 
 class MultiHeadSelfAttention(nn.Module):
-    """Each vector of a row as a mixture of the row's vectors, head by head (NRMS; Wu et al., 2019, eq. 1-2).
+    """Replace each vector of a row by a mixture of the row's vectors (NRMS; Wu et al., 2019, eq. 1-2).
 
-    The paper's bilinear form ``e_i Q_k e_j`` is factored into queries and keys of the head's width and
-    divided by its square root, as in the authors' code and in the transformer (Vaswani et al., 2017, section
-    3.2.2); there are no biases, and no projection behind the joined heads. With an identity for that
-    projection it equals ``nn.MultiheadAttention(bias=False)``.
+    Each head has a mixture of its own. The paper's bilinear form ``e_i Q_k e_j`` is factored into queries and
+    keys of the head's width and divided by the square root of that width, as in the authors' code and in the
+    transformer (Vaswani et al., 2017, section 3.2.2). There are no biases, and no projection after the joined
+    heads: it equals ``nn.MultiheadAttention(bias=False)`` with the identity as output projection.
 
     Args:
-        causal: a vector sees itself and those before it.
+        causal: a vector sees only itself and the vectors before it.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, heads: int = 8, causal: bool = False) -> None:
@@ -92,14 +92,14 @@ class MultiHeadSelfAttention(nn.Module):
             nn.init.xavier_uniform_(part)
 
     def forward(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """(B, L, hidden_dim). Masked places are not looked at; what comes out there is finite, no more."""
+        """(B, L, hidden_dim). Masked places are not read; the result there is finite but has no meaning."""
         if values_BLD.device.type != "cpu":
             return self.padded(where_true(values_BLD, mask_BL), mask_BL)
         values_TD, rows = pack(values_BLD, mask_BL)
         return unpack(self.packed(values_TD, rows), mask_BL)
 
     def packed(self, values_TD: Tensor, rows: Segments) -> Tensor:
-        """(T, hidden_dim) of packed rows. On the CPU rows of like length go together, see ``grouped``."""
+        """(T, hidden_dim) of packed rows. On the CPU, rows of similar length go together, see ``grouped``."""
         if values_TD.device.type != "cpu":
             padded, mask_RL = rows.pad(self.qkv(values_TD))
             return rows.unpad(self._mixed(padded, mask_RL))
@@ -114,15 +114,15 @@ class MultiHeadSelfAttention(nn.Module):
         return out_SD.index_select(0, grouped.places).to(qkv_SX.dtype)
 
     def padded(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """As calling it, but never packed; what stands at masked places must be finite."""
+        """The same as calling it, but never packed; values at masked places must be finite."""
         return self._mixed(self.qkv(values_BLD), mask_BL)
 
     def _mixed(self, qkv_BLX: Tensor, mask_BL: Tensor) -> Tensor:
         B, L, _ = qkv_BLX.shape
         split = (B, L, 3, self.heads, self.hidden_dim // self.heads)
         query, key, value = qkv_BLX.view(split).permute(2, 0, 3, 1, 4)
-        # Padding stands behind what is real, where causal attention does not look. A row without any True
-        # place looks everywhere: some kernels give NaN when there is nothing to look at.
+        # Padding comes after the real places, where causal attention does not look. A row with no True place
+        # looks everywhere: some kernels give NaN when there is nothing to look at.
         seen = None if self.causal else (mask_BL | ~mask_BL.any(1, keepdim=True))[:, None, None, :]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=self.causal)
         return out.transpose(1, 2).reshape(B, L, self.hidden_dim)

@@ -12,9 +12,9 @@ from legorec.nn.segments import Segments
 
 
 class PackedConv1d(nn.Module):
-    """Convolution over each row of packed vectors as if it stood alone, with zeros beyond its ends.
+    """Convolution over each row of packed vectors separately, with zeros beyond its ends.
 
-    Equal to ``nn.Conv1d`` with ``padding="same"`` on every row, initialised likewise. ``weight`` is
+    Equal to ``nn.Conv1d`` with ``padding="same"`` on every row, and initialised the same way. ``weight`` is
     (kernel_size, input_dim, output_dim), so that each tap is one matrix product. Twice as fast as
     ``nn.Conv1d`` over padded titles (``python -m benchmarks.kernels``, two cores).
     """

@@ -1,4 +1,4 @@
-"""Cross networks: every layer multiplies what came before with the pair ``x_0 = [u; v]`` itself."""
+"""Cross networks: every layer multiplies the output of the one before by the pair ``x_0 = [u; v]``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Product = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class VectorCross(nn.Module):
-    """The cross network of DCN and a linear layer behind it: one number a pair (Wang et al., 2017).
+    """The cross network of DCN, then a linear layer: one number per pair (Wang et al., 2017).
 
     ``x_{l+1} = x_0 (x_l . w_l) + b_l + x_l`` (section 2.2), then ``r . x_L + c``. Every ``x_l`` is
-    ``a_l x_0 + d_l`` with a number ``a_l`` of the pair and a vector ``d_l`` that is the same for all pairs,
-    the sum of the biases so far. So all that is needed of a pair are its products with the ``w_l`` and with
-    ``r``, and neither ``[u; v]`` nor any ``x_l`` is formed.
+    ``a_l x_0 + d_l``, where the number ``a_l`` depends on the pair and the vector ``d_l``, the sum of the
+    biases so far, is the same for all pairs. So a pair's products with the ``w_l`` and with ``r`` suffice,
+    and neither ``[u; v]`` nor any ``x_l`` is formed.
     """
 
     def __init__(self, input_dim: int, cross_layers: int) -> None:
@@ -37,7 +37,7 @@ class VectorCross(nn.Module):
         """(B, K)"""
         rows = torch.cat([self.weight, self.score.weight])
         products_BKR = pair_linear(user_BD, items_BKD, rows)
-        # Half precision for the matrix product alone: the recursion costs next to nothing.
+        # Only the matrix product runs in half precision: the recursion costs next to nothing.
         products = products_BKR.to(torch.promote_types(products_BKR.dtype, torch.float32)).unbind(2)
         scale, shift = torch.ones_like(products[0]), torch.zeros_like(self.bias[0])
         for product, weight, bias in zip(products, self.weight, self.bias, strict=False):
@@ -47,7 +47,7 @@ class VectorCross(nn.Module):
 
 
 class MatrixCross(nn.Module):
-    """What a layer of DCN V2 multiplies with ``x_0``: ``W x + b`` (Wang et al., 2021)."""
+    """The factor of ``x_0`` in a layer of DCN V2: ``W x + b`` (Wang et al., 2021)."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class MatrixCross(nn.Module):
 
 
 class GatedCross(nn.Module):
-    """What a layer of GDCN multiplies with ``x_0``: ``(W_c x + b) * sigmoid(W_g x)`` (Wang et al., 2023)."""
+    """The factor of ``x_0`` in a layer of GDCN: ``(W_c x + b) * sigmoid(W_g x)`` (Wang et al., 2023)."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
@@ -73,11 +73,11 @@ class GatedCross(nn.Module):
 
 
 class MixtureCross(nn.Module):
-    """What a layer of DCN-Mix multiplies with ``x_0``: gated low-rank experts (Wang et al., 2021).
+    """The factor of ``x_0`` in a layer of DCN-Mix: gated low-rank experts (Wang et al., 2021).
 
     ``sum_i G_i(x) (U_i tanh(C_i tanh(V_i' x)) + b)``: the experts share the layer's bias, and ``G`` is the
-    softmax or the sigmoid of a linear map. The gates are multiplied in before ``U``, so that the (B, K, 2D)
-    outputs of the experts are not formed one by one. A single expert has no gate.
+    softmax or the sigmoid of a linear map. The gates are applied before ``U``, so that the experts' outputs,
+    (B, K, 2D) each, are never formed separately. A single expert has no gate.
     """
 
     def __init__(self, input_dim: int, experts: int, rank: int, gate: Literal["softmax", "sigmoid"]) -> None:
@@ -115,7 +115,7 @@ class CrossNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, user_BD: Tensor, items_BKD: Tensor) -> Tensor:
-        """(B, K, 2D). In the first layer, where x is the pair itself, a user's half is computed once."""
+        """(B, K, 2D). The first layer, where x is the pair itself, computes the user's half once per user."""
         pair = join_pairs(user_BD, items_BKD)
         product: Product = partial(pair_linear, user_BD, items_BKD)
         values = pair
@@ -126,12 +126,12 @@ class CrossNetwork(nn.Module):
 
 
 class CrossAndDeep(nn.Module):
-    """A cross network and an MLP, beside each other or one behind the other, and one number out of them.
+    """A cross network and an MLP, side by side or one after the other, reduced to one number per pair.
 
     Args:
-        structure: ``parallel``: a linear layer over what both make of the pair; ``stacked``: the MLP takes
-            what the cross network gives.
-        mlp_dims: widths of the MLP; empty: the cross network alone, in either structure.
+        structure: ``parallel``: a linear layer over the outputs of both; ``stacked``: the MLP takes the
+            output of the cross network.
+        mlp_dims: widths of the MLP; empty: only the cross network, in either structure.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class CrossAndDeep(nn.Module):
     ) -> None:
         super().__init__()
         self.cross = CrossNetwork(layers)
-        # A linear layer over what is joined is the sum of one over each part.
+        # A linear layer over joined vectors is the sum of one linear layer over each.
         self.beside = self.behind = None
         if mlp_dims and structure == "parallel":
             self.beside = PairScore(input_dim, mlp_dims, dropout, bias=False)

@@ -1,4 +1,4 @@
-"""Dropout at the price of its random bits."""
+"""Dropout that costs little more than its random bits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Zero a share ``rate`` of the values in training and scale up the rest.
 
-    As ``nn.Dropout``, but on the CPU from 16 random bits per value, three to five times as fast
-    (``python -m benchmarks.kernels``). The rate is then rounded to a multiple of 2^-16, and the scale goes by
-    the rounded one.
+    Like ``nn.Dropout``, but on the CPU it draws 16 random bits per value, which is three to five times as
+    fast (``python -m benchmarks.kernels``). There the rate is rounded to a multiple of 2^-16, and the scale
+    is that of the rounded rate.
     """
 
     def __init__(self, rate: float) -> None:
@@ -26,7 +26,7 @@ class Dropout(nn.Module):
 
     @property
     def p(self) -> float:
-        """The rate, by the name that ``nn.Dropout`` has for it: transformers reads it there."""
+        """The rate, under the name it has in ``nn.Dropout``, where transformers reads it."""
         return self.rate
 
     def forward(self, values: Tensor) -> Tensor:
@@ -34,15 +34,15 @@ class Dropout(nn.Module):
 
 
 def dropped(values: Tensor, rate: float) -> Tensor:
-    """A share ``rate`` of the values set to zero and the rest scaled up, whatever mode anything is in."""
+    """The values with a share ``rate`` set to zero and the rest scaled up, in any mode."""
     if rate == 0.0:
         return values
     if values.device.type != "cpu":
         return F.dropout(values, rate)
     kept = max(1, round((1.0 - rate) * 65536))
-    # All 64 bits: the default range leaves out the sign, and one value of four would never be dropped.
+    # All 64 bits: the default range leaves out the sign bit, and one value in four would never be dropped.
     words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     ranks = words.view(torch.int16)[: values.numel()].view(values.shape).float()
-    # Ranks are whole numbers from -32768: what is left is at least 1 where a value is kept, else at most 0.
+    # Ranks are integers from -32768: the difference is at least 1 where a value is kept, else at most 0.
     scale = ranks.neg_().add_(kept - 32768).clamp_(0.0, 1.0).mul_(65536 / kept)
     return values * scale.to(values.dtype)

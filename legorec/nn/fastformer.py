@@ -1,4 +1,4 @@
-"""Layers of Fastformer, whose cost grows with the length of a row and not with its square."""
+"""Layers of Fastformer, whose cost grows with the length of a row and not with the square of the length."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FastAttention(nn.Module):
     ``k = sum b_i p_i``, ``b = softmax(w_k . p_i / sqrt d)``; ``u_i = k * v_i``. The output is
     ``W u_i + q_i``, ``W`` over all heads.
 
-    Queries and values have a projection each, as in the equations. In their experiments the authors use one
-    for both and the same parameters in every layer; Legommenders shares the projection and not the layers.
+    Queries and values each have a projection, as in the equations. In their experiments the authors use one
+    for both, and the same parameters in every layer; Legommenders shares the projection but not the layers.
     """
 
     def __init__(self, hidden_dim: int, heads: int) -> None:
@@ -35,13 +35,13 @@ class FastAttention(nn.Module):
         self.out = nn.Linear(hidden_dim, hidden_dim)
 
     def forward(self, values: Tensor, rows: Rows) -> Tensor:
-        """(T, hidden_dim) or (B, L, hidden_dim), where what comes out at masked places is finite, no more."""
+        """(T, hidden_dim) or (B, L, hidden_dim), finite but without a meaning at masked places."""
         query, key, value = self.qkv(values).chunk(3, -1)
         mixed = key * spread(self._summary(query, self.weigh_queries, rows), rows)
         return self.out(value * spread(self._summary(mixed, self.weigh_keys, rows), rows)) + query
 
     def _summary(self, values: Tensor, weigh: Tensor, rows: Rows) -> Tensor:
-        """(R, hidden_dim) mean of each row, weighted head by head."""
+        """(R, hidden_dim) weighted mean of each row, with weights of its own for each head."""
         by_head = values.unflatten(-1, (self.heads, -1))
         logits = (by_head * weigh).sum(-1) * weigh.shape[1] ** -0.5
         logits_RLH, mask_RL = padded(logits, rows)
@@ -53,10 +53,10 @@ class FastAttention(nn.Module):
 
 
 class FastformerLayer(nn.Module):
-    """``FastAttention``, then what stands behind attention in BERT: sums, norms and dense layers with GELU.
+    """``FastAttention``, then what follows attention in BERT: sums, norms and dense layers with GELU.
 
-    The paper's equations end with the attention. BERT has one more dense layer in front of the first sum,
-    whose place here takes the attention's own ``W``.
+    The paper's equations end with the attention. BERT has one more dense layer before the first sum; here the
+    attention's own ``W`` takes its place.
     """
 
     def __init__(self, hidden_dim: int, heads: int, ffn_dim: int, dropout: float) -> None:
@@ -69,7 +69,7 @@ class FastformerLayer(nn.Module):
 
 
 class Fastformer(nn.Module):
-    """Fastformer layers one behind the other; ``ffn_factor`` is the width inside a layer by that outside.
+    """Fastformer layers in a row; ``ffn_factor`` is the width inside a layer divided by the width outside.
 
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``; ``layers`` or ``ffn_factor`` is below 1.

@@ -1,8 +1,8 @@
-"""Self-attention of many short packed rows on the CPU: rows of like length together, all steps in place.
+"""Self-attention of many short packed rows on the CPU: rows of similar length together, all steps in place.
 
 Three times as fast as ``scaled_dot_product_attention`` over padded rows, forward and backward, with 1,356
-rows of about 12 tokens and 8 heads of width 8 (``python -m benchmarks.kernels``, two cores). Most of that is
-the softmax: torch's is slow over rows shorter than a vector register.
+rows of about 12 tokens and 8 heads of width 8 (``python -m benchmarks.kernels``, two cores). Most of the gain
+is in the softmax: torch's is slow over rows shorter than a vector register.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# What starting one more group costs, in attention weights that could be computed in that time.
+# The cost of one more group, as the number of attention weights that could be computed in the same time.
 GROUP_COST = 15_000
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows padded to one length; ``bias`` (rows, length) hides what was padded, None if nothing was."""
+    """Rows padded to one length; ``bias`` (rows, length) hides the padding, None if there is none."""
 
     rows: int
     length: int
@@ -31,15 +31,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where packed tokens stand in the groups, laid end to end."""
+    """Where packed tokens lie in the groups, which lie end to end."""
 
     groups: list[Group]
-    spread: Tensor  # (S,) the packed token at each place of the groups; any of the row's where padded
+    spread: Tensor  # (S,) the packed token at each place of the groups; any token of the row where padded
     places: Tensor  # (T,) the place of each packed token
 
 
 def plan(lengths: np.ndarray, heads: int, dtype: torch.dtype) -> Plan:
-    """Groups of rows of like length: one is closed when padding it further would cost more than a new one."""
+    """Group rows of similar length: a group ends where padding would cost more than starting another."""
     order = np.argsort(-lengths, kind="stable")
     order = order[: int((lengths > 0).sum())]
     starts = (lengths.cumsum() - lengths)[order]
@@ -67,7 +67,7 @@ def plan(lengths: np.ndarray, heads: int, dtype: torch.dtype) -> Plan:
 
 
 class GroupedAttention(Function):
-    """Scaled dot-product self-attention within each row, of (S, 3 * heads * width) queries, keys, values."""
+    """Scaled dot-product self-attention within each row; queries, keys, values are (S, 3 * heads * width)."""
 
     @staticmethod
     def forward(ctx: Any, qkv_SX: Tensor, groups: list[Group], heads: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores of a user's interests as one score."""
+"""The scores of a user's interests, joined to one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 def join_scores(
     scores_BKM: Tensor, gate: nn.Module | None, aggregation: str, user_BMD: Tensor, candidates_BKD: Tensor
 ) -> Tensor:
-    """(B, K): the largest, the mean, or with a ``gate`` the mean weighted by softmax(v . gelu(W u_m))."""
+    """(B, K): the largest, the mean, or, with a ``gate``, the mean weighted by softmax(v . gelu(W u_m))."""
     if gate is None:
         return scores_BKM.amax(2) if aggregation == "max" else scores_BKM.mean(2)
     logits_BKM = candidates_BKD @ F.gelu(gate(user_BMD)).transpose(1, 2)

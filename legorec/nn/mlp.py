@@ -1,4 +1,4 @@
-"""Dense layers over pairs ``[u; v]`` that do the user's half of the work once and not once a pair."""
+"""Dense layers over pairs ``[u; v]`` that do the user's half of the work once per user, not once per pair."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def join_pairs(user_BD: Tensor, items_BKD: Tensor) -> Tensor:
 def pair_linear(user: Tensor, items_BKD: Tensor, weight_AX: Tensor, bias_A: Tensor | None = None) -> Tensor:
     """``W [u; v] + b`` of every pair, (B, K, A), as ``(W_u u + b) + W_v v``.
 
-    Equal to ``F.linear`` of the joined pairs, which are never formed; the user's half of the product is
-    computed once for all items of the user.
+    Equal to ``F.linear`` of the joined pairs, which are never formed. The user's half of the product is
+    computed once for all of the user's items.
 
     Args:
         user: (B, D), or (B, K, D) where it differs from item to item.
@@ -41,10 +41,10 @@ class MLP(nn.Module):
 
     Args:
         dims: widths of the layers, one or more.
-        activation: one of ``ACTIVATIONS``, behind every layer.
-        name: what ``dims`` is called by whoever sets it, for the message.
+        activation: one of ``ACTIVATIONS``, after every layer.
+        name: the caller's name for ``dims``, for the error message.
     Raises:
-        ValueError: no layer, or one of no width.
+        ValueError: no layer, or one without width.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MLP(nn.Module):
 
 
 class PairScore(nn.Module):
-    """``w . MLP([u; v]) + b``, one number a pair; the arguments are those of :class:`MLP`."""
+    """``w . MLP([u; v]) + b``, one number per pair; the arguments are those of :class:`MLP`."""
 
     def __init__(
         self,

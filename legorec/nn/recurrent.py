@@ -12,25 +12,25 @@ from legorec.nn.sizes import check_positive
 
 
 class RaggedGRU(nn.Module):
-    """Gated recurrent units over each row as if it stood alone: all states, and the last one of each row.
+    """Gated recurrent units over each row separately: all states, and the last one of each row.
 
-    ``nn.GRU`` row by row (Cho et al., 2014, with the reset gate behind its matrix product, as cuDNN has it).
-    Padding is not computed where lengths are known on the host: for packed rows, and for padded ones on the
-    CPU. Rows may be empty, which ``pack_padded_sequence`` refuses, and no length is asked of the device.
+    ``nn.GRU`` row by row (Cho et al., 2014, with the reset gate after its matrix product, as in cuDNN).
+    Padding costs nothing where lengths are known on the host: for packed rows, and for padded ones on the
+    CPU. Rows may be empty, which ``pack_padded_sequence`` refuses, and no length is read from the device.
 
     Args:
-        num_layers: each runs over the states of the one below.
+        num_layers: each layer runs over the states of the one below.
         dropout: on the states between two layers.
     Raises:
         ValueError: fewer than one layer.
-    The steps run in the precision of the weights, under autocast too: what is rounded adds up from step to
+    The steps run in the precision of the weights, also under autocast: rounding errors add up from step to
     step, and under bf16 autocast cuDNN's layers run in fp16, where small gradients are lost.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         check_positive(num_layers=num_layers)
-        # nn.GRU warns of a dropout that has nowhere to go.
+        # nn.GRU warns about dropout with a single layer, where it has no effect.
         between = dropout if num_layers > 1 else 0.0
         self.layers = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
 
@@ -41,8 +41,8 @@ class RaggedGRU(nn.Module):
 
         Args:
             mask_BL: real places come first in each row.
-            first_BS: the state of every layer before the first place, zero if None. It is the last state of
-                an empty row.
+            first_BS: the state of every layer before the first place, zero if None. It is also the last state
+                of an empty row.
         """
         if values_BLD.device.type != "cpu":
             return self._padded(values_BLD, mask_BL, first_BS)
@@ -63,7 +63,7 @@ class RaggedGRU(nn.Module):
         steps_TD = PermuteRows.apply(values_TD.to(first_RS.dtype), order, inverse)
         layers = self.layers
         with torch.autocast(values_TD.device.type, enabled=False):
-            # What nn.GRU does with a packed sequence, without its check that reads `sizes` as a number.
+            # As nn.GRU does with a packed sequence, but without its check, which reads a number from `sizes`.
             states_TS, last = torch.gru(
                 steps_TD,
                 sizes,
@@ -78,7 +78,7 @@ class RaggedGRU(nn.Module):
         return PermuteRows.apply(states_TS, inverse, order), first_RS.index_copy(0, filled, last[-1])
 
     def _padded(self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Steps over padding too: no row looks ahead, so that it changes nothing before it."""
+        """Step over padding too; it comes last, and a state depends on earlier places only."""
         B, L, _ = values_BLD.shape
         first_BS = self._first(values_BLD, B, first_BS)
         if B * L == 0:
@@ -106,10 +106,10 @@ class RaggedGRU(nn.Module):
 
 
 def _by_step(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """How packed rows are laid out step by step, longest row first.
+    """Lay packed rows out step by step, longest row first.
 
-    Returns: the packed place of each value in that layout and the way back (T,), the rows that are not empty
-        (R',), longest first, and how many rows each step has (L,).
+    Returns: the packed place of each value in that layout and the inverse order, (T,) each; the rows that are
+        not empty (R',), longest first; and how many rows each step has (L,).
     """
     filled = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
     steps = np.arange(int(lengths.max()))[:, None]

@@ -1,7 +1,7 @@
 """Rows of vectors in one of two forms: packed where their lengths are known on the host, else padded.
 
-What works on each vector alone (dense layers, norms) takes both forms as they are; what looks along a row
-asks which it is.
+Layers that treat each vector separately (dense layers, norms) take both forms as they are. Layers that look
+along a row tell the two forms apart.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 from legorec.nn.fused import gather_rows
 from legorec.nn.segments import Segments, pack
 
-# Of packed values (T, D), or the mask (B, L) of padded ones (B, L, D), real places first.
+# The rows of packed values (T, D), or the mask (B, L) of padded ones (B, L, D), real places first.
 Rows: TypeAlias = Segments | Tensor
 
 
 def rows_of(clicks_BHD: Tensor, mask_BH: Tensor) -> tuple[Tensor, Rows]:
-    """Histories packed on the host; elsewhere, where counting would mean waiting, zero where masked."""
+    """Histories, packed on the host; on a device, where counting clicks would wait, zero where masked."""
     if mask_BH.device.type == "cpu":
         return pack(clicks_BHD, mask_BH)
     return clicks_BHD.masked_fill(~mask_BH.unsqueeze(2), 0.0), mask_BH
@@ -72,7 +72,7 @@ def mean(values: Tensor, rows: Rows) -> Tensor:
 
 
 def spread(vectors: Tensor, rows: Rows) -> Tensor:
-    """What each row has (R, ...), beside each of its values: (T, ...) or (B, 1, ...)."""
+    """Repeat what each row has, (R, ...), for each of its values: (T, ...), or (B, 1, ...) to broadcast."""
     if not isinstance(rows, Segments):
         return vectors.unsqueeze(1)
     index_T = rows.rows(vectors.device)
@@ -85,5 +85,5 @@ def padded(values: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
 
 
 def unpadded(values: Tensor, rows: Rows) -> Tensor:
-    """(R, L, ...) in the form that ``rows`` tells: (T, ...), or as it is."""
+    """(R, L, ...) in the form of ``rows``: (T, ...), or unchanged."""
     return rows.unpad(values) if isinstance(rows, Segments) else values

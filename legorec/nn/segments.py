@@ -1,4 +1,4 @@
-"""Ragged rows packed end to end: softmax, sums and padding without work on empty places."""
+"""Ragged rows packed end to end: softmax, sums and padding that do no work on empty places."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from legorec.nn.fused import SegmentSoftmax, SegmentSum, TakeRows
 class Segments:
     """``R`` rows of different lengths, packed end to end into ``T`` values.
 
-    ``lengths`` is a host tensor: every size is then known without waiting for the device, and all index
-    tensors are built on the host (with numpy, twice as fast as torch at these sizes) and sent over. Rows may
-    be empty.
+    ``lengths`` is a host tensor, so that every size is known without waiting for the device. All index
+    tensors are built on the host (with numpy, which is twice as fast as torch at these sizes) and then sent
+    to the device. Rows may be empty.
     """
 
     def __init__(self, lengths: Tensor) -> None:
@@ -33,7 +33,7 @@ class Segments:
         self._made: dict[tuple[str, torch.device], Tensor] = {}
 
     def offsets(self, device: torch.device | str = "cpu") -> Tensor:
-        """(R + 1,) where each row begins, and the end of the last."""
+        """(R + 1,) the start of each row, and the end of the last."""
         return self._place("offsets", device)
 
     def rows(self, device: torch.device | str = "cpu") -> Tensor:
@@ -49,11 +49,11 @@ class Segments:
         return self._place("mask", device)
 
     def heads(self, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """The first ``count`` values of each row, all of a row that is shorter."""
+        """Places of the first ``count`` values of each row, or of all values of a shorter row."""
         return self._place(f"heads {count}", device)
 
     def tails(self, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """The last ``count`` values of each row, all of a row that is shorter."""
+        """Places of the last ``count`` values of each row, or of all values of a shorter row."""
         return self._place(f"tails {count}", device)
 
     def _place(self, name: str, device: torch.device | str) -> Tensor:
@@ -82,7 +82,7 @@ class Segments:
         return places[steps < lengths[:, None]]
 
     def softmax(self, logits_T: Tensor) -> Tensor:
-        """(T,) softmax within each row, in float32 at least."""
+        """(T,) softmax within each row, in at least float32."""
         if logits_T.dtype in (torch.float16, torch.bfloat16):
             logits_T = logits_T.float()
         device = logits_T.device
@@ -111,7 +111,7 @@ class Segments:
         return self.weighted_sum(values_TD, weights_T)
 
     def pad(self, values_TD: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, L, D) with zeros behind each row, and the mask (R, L)."""
+        """(R, L, D) with zeros after each row, and the mask (R, L)."""
         device = values_TD.device
         width = values_TD.shape[1]
         padded = values_TD.new_zeros(self.num_rows * self.max_length, width)
@@ -126,7 +126,7 @@ class Segments:
 def pack(values_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Segments]:
     """The values of a padded tensor where the mask is True, row by row.
 
-    For the host only: elsewhere the lengths would have to be waited for.
+    For the host only: another device would have to be waited for to learn the lengths.
     """
     mask = mask_BL.numpy()
     places = torch.from_numpy(np.flatnonzero(mask))
@@ -135,7 +135,7 @@ def pack(values_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Segments]:
 
 
 def unpack(values_TD: Tensor, mask_BL: Tensor) -> Tensor:
-    """(B, L, D) the packed values where the mask is True and zero elsewhere; the way back from ``pack``."""
+    """(B, L, D) the packed values where the mask is True and zero elsewhere; the inverse of ``pack``."""
     places = torch.from_numpy(np.flatnonzero(mask_BL.numpy()))
     padded = values_TD.new_zeros(mask_BL.numel(), values_TD.shape[1]).index_copy(0, places, values_TD)
     return padded.view(*mask_BL.shape, values_TD.shape[1])

@@ -1,4 +1,4 @@
-"""From a sequence to one vector: positions in front of given layers, a weighted mean behind them."""
+"""From a sequence to one vector: positions, then given layers, then a weighted mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from legorec.nn.sizes import check_positive
 
 
 def check_length(max_length: int, max_tokens: int | None) -> None:
-    """Raises ValueError: there are no places, or fewer than the tokens of the longest item, where known."""
+    """Raises ValueError: ``max_length`` is below 1, or below the tokens of the longest item, where known."""
     check_positive(max_length=max_length)
     if max_tokens is not None and max_tokens > max_length:
         raise ValueError(
@@ -24,7 +24,7 @@ def check_length(max_length: int, max_tokens: int | None) -> None:
 
 
 class Positions(nn.Module):
-    """A learned vector for each of ``count`` places, N(0, 0.1); a place beyond either end takes the end's."""
+    """A learned vector for each of ``count`` places, N(0, 0.1); places beyond either end take that end's."""
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class Positions(nn.Module):
 
 
 class Pool(nn.Module):
-    """Weighted mean of a row, and a dense layer without a bias, which would make something of an empty row.
+    """Weighted mean of a row, then a dense layer; it has no bias, so that an empty row stays zero.
 
-    Layer norms give values around 1, so that scores of two pooled rows would start far in the flat part of a
-    softmax; the dense layer starts with values around 0.1, as tables of vectors do.
+    Layer norms give values around 1, with which scores would start far out in the flat part of a softmax.
+    The dense layer brings them to around 0.1 at the start, the size of the values in tables of vectors.
     """
 
     def __init__(self, input_dim: int, output_dim: int, attention_dim: int) -> None:
@@ -56,14 +56,14 @@ class Pool(nn.Module):
 
 
 def projection(input_dim: int, output_dim: int) -> nn.Module:
-    """A dense layer where the widths differ."""
+    """A dense layer if the widths differ, else the identity."""
     return nn.Identity() if input_dim == output_dim else nn.Linear(input_dim, output_dim)
 
 
 class TokenSequence(nn.Module):
-    """The tokens of an item as one sequence, with places counted from its first.
+    """The tokens of an item as one sequence, with places counted from the first token.
 
-    ``layers`` is what gives (T, hidden_dim) for (T, hidden_dim) and the rows.
+    ``layers`` maps (T, hidden_dim) and the rows to (T, hidden_dim).
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class ClickSequence(nn.Module):
         self.pool = Pool(input_dim, input_dim, attention_dim)
 
     def forward(self, clicks: Tensor, rows: Rows) -> Tensor:
-        """(B, D) of what ``rows_of`` gives; an empty history is zero."""
+        """(B, D) from the output of ``rows_of``; an empty history is zero."""
         states = self.layers(self.dropout(clicks + self.positions(recency(rows, clicks.device))), rows)
         return self.pool(states, rows)
 
 
 class TokenHistory(nn.Module):
-    """A history as one sequence of its items' tokens, a learned separator behind each item.
+    """A history as one sequence of its items' tokens, with a learned separator after each item.
 
-    A token is told from others by its place in the item and by how many items came later, a separator by the
-    latter alone. Items without a token are not there: they have no separator and are not counted.
+    A token is marked by its place in the item and by how many items came later, a separator only by the
+    latter. Items without a token are left out: they have no separator and are not counted.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class TokenHistory(nn.Module):
         self.pool = Pool(hidden_dim, output_dim, attention_dim)
 
     def forward(self, values_TE: Tensor, lengths_BH: Tensor) -> Tensor:
-        """(B, output_dim) of packed tokens and how many each click has, on the host."""
+        """(B, output_dim) of the packed tokens; the number of tokens of each click is on the host."""
         device = values_TE.device
         items = Segments(lengths_BH.reshape(-1))
         tokens_TD = self.project(values_TE) + self.places(token_places(items, self.max_length, device))
@@ -157,10 +157,10 @@ class TokenHistory(nn.Module):
 
 
 def flat(lengths_BH: np.ndarray) -> tuple[Segments, np.ndarray, np.ndarray, np.ndarray]:
-    """How histories lie as sequences of tokens and separators.
+    """Lay histories out as sequences of tokens and separators.
 
-    Returns: the rows; where each token goes; where each separator goes; how many items come after that of
-    each place.
+    Returns: the rows; the place of each token; the place of each separator; and, for each place, how many
+    items come after the one it belongs to.
     """
     filled_BH = lengths_BH > 0
     lengths = lengths_BH[filled_BH]

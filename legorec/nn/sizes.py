@@ -1,4 +1,4 @@
-"""What sizes a layer takes, in the words of whoever sets them."""
+"""Checks of the sizes of layers; messages use the caller's names for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def check_positive(**sizes: int) -> None:
 
 
 def check_heads(heads: int, dim: int, name: str) -> None:
-    """Raises ValueError: ``heads`` does not divide the width that goes by ``name``."""
+    """Raises ValueError: ``heads`` does not divide ``dim``, which the message calls ``name``."""
     if heads < 1 or dim % heads:
         raise ValueError(f"`heads` must divide `{name}` ({dim}), got {heads}")

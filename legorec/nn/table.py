@@ -1,4 +1,4 @@
-"""A table of vectors that was given."""
+"""A given table of vectors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from legorec.nn.fused import gather_rows
 
 
 class GivenTable(nn.Module):
-    """Rows of a given table (V, E'), projected to ``dim`` where asked.
+    """Rows of a given table (V, E'), projected to ``dim`` on request.
 
-    A frozen table keeps its dtype and its memory (a mapped file stays one) and a tuned one is a float32
-    copy. Rows come out in float32 at least.
+    A frozen table keeps its dtype and its memory (a mapped file stays mapped); a tuned one is a float32 copy.
+    Rows come out in at least float32.
     """
 
     def __init__(self, weight: np.ndarray | Tensor, frozen: bool, dim: int, projected: bool) -> None:
@@ -22,7 +22,7 @@ class GivenTable(nn.Module):
             weight = torch.from_numpy(weight if weight.flags.writeable else weight.copy())
         weight = weight.detach() if frozen else weight.detach().float().clone()
         self.rows = nn.Embedding.from_pretrained(weight, freeze=frozen)
-        self.rows.pretrained = True  # what `item_lr` acts on; the projection is new
+        self.rows.pretrained = True  # so that `item_lr` applies to it; not to the projection, which is new
         self.project = nn.Linear(weight.shape[1], dim) if projected else nn.Identity()
 
     @property

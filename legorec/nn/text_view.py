@@ -1,4 +1,4 @@
-"""One vector of a text by the words and their neighbours."""
+"""One vector for a text, from its words and their neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of the transformer over packed rows: dense layers and norms never see padding."""
+"""Layers of the transformer over packed rows, whose dense layers and norms never see padding."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from legorec.nn.sizes import check_positive
 
 
 def attend(attention: MultiHeadSelfAttention, values: Tensor, rows: Rows) -> Tensor:
-    """Self-attention of packed rows, or of padded ones, where masked places give any number."""
+    """Self-attention of packed rows, or of padded ones, where the result at masked places has no meaning."""
     return attention.packed(values, rows) if isinstance(rows, Segments) else attention.padded(values, rows)
 
 
 class PostNorm(nn.Module):
-    """What stands behind a mixing of a row's vectors in a transformer layer.
+    """The rest of a transformer layer, after the vectors of a row have been mixed.
 
     ``x = norm(x + mixed)``, then ``norm(x + dense(activation(dense(x))))``, with dropout on what is added
-    (Vaswani et al., 2017, sections 3.1, 3.3 and 5.4). The norm comes behind each sum, as in the paper and in
-    BERT; later models put it in front.
+    (Vaswani et al., 2017, sections 3.1, 3.3 and 5.4). The norm comes after each sum, as in the paper and in
+    BERT; later models put it before the mixing and the dense layers.
     """
 
     def __init__(self, hidden_dim: int, ffn_dim: int, dropout: float, activation: nn.Module) -> None:
@@ -34,7 +34,7 @@ class PostNorm(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor, mixed: Tensor) -> Tensor:
-        """(..., hidden_dim) of what went into the mixing and what came out."""
+        """(..., hidden_dim) from the input of the mixing and its output."""
         values = self.norm(values + self.dropout(mixed))
         return self.outer_norm(values + self.dropout(self.outer(self.activation(self.inner(values)))))
 
@@ -42,9 +42,9 @@ class PostNorm(nn.Module):
 class TransformerLayer(nn.Module):
     """Self-attention, then a dense layer on each vector (Vaswani et al., 2017, section 3.1).
 
-    Row by row ``nn.TransformerEncoderLayer`` with ReLU and the norm behind the sum, its attention biases
-    zero. Dropout is the paper's, on the output of both halves; torch also drops attention weights and inside
-    the dense half.
+    Row by row it equals ``nn.TransformerEncoderLayer`` with ReLU, the norm after the sum, and zero attention
+    biases. Dropout is on the output of both halves, as in the paper; torch also has it on the attention
+    weights and inside the dense half.
     """
 
     def __init__(self, hidden_dim: int, heads: int, ffn_dim: int, dropout: float) -> None:
@@ -58,7 +58,7 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Transformer layers one behind the other; ``ffn_factor`` is the width inside a layer by that outside.
+    """Transformer layers in a row; ``ffn_factor`` is the width inside a layer divided by the width outside.
 
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``; ``layers`` or ``ffn_factor`` is below 1.

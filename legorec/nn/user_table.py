@@ -9,9 +9,10 @@ from legorec.nn.fused import gather_rows
 
 
 def known_users(table_UD: Tensor, user_B: Tensor, mask_rate: float) -> Tensor:
-    """(B, D) rows of a table, zero for a user of -1 and, with probability ``mask_rate``, for any other.
+    """(B, D) rows of a table, zero for user -1 and, with probability ``mask_rate``, for any other user.
 
-    A whole user is masked and nothing is scaled up, so that zero is what the model knows of a stranger.
+    A user's whole vector is masked and the rest is not scaled up, so that the model learns to treat zero as
+    an unknown user.
     """
     known_B1 = (user_B >= 0).unsqueeze(1)
     if mask_rate:

@@ -21,19 +21,20 @@ class AutoIntPredictor(nn.Module):
 
     Args:
         input_dim: width of user and item vectors.
-        fields: equal slices of the user vector, and of the item vector, that count as a field each. 1 makes
-            two fields, user and item, as in Legommenders: a field then attends to itself and one other.
+        fields: how many equal slices the user vector, and the item vector, is cut into; each slice is a
+            field. 1 makes two fields, user and item, as in Legommenders: each attends to itself and the
+            other.
         attention_layers: number of attention layers (Legommenders: 3).
-        hidden_dim: width of a field behind each of them, all heads together (Legommenders: 64).
+        hidden_dim: width of a field after each of them, all heads together (Legommenders: 64).
         heads: of each layer (Legommenders: 8).
         mlp_dims: widths of the MLP of AutoInt+ (Legommenders: 1000, 1000, 1000); empty: AutoInt.
-        dropout: on the attention weights, and behind every layer of the MLP.
+        dropout: on the attention weights, and after every layer of the MLP.
     Raises:
         ValueError: ``fields`` does not divide ``input_dim``, ``heads`` does not divide ``hidden_dim``,
             ``attention_layers`` below 1, or a layer of the MLP without width.
-    As in the paper, products are not divided by the root of a head's width; the authors' code divides them,
-    has a ReLU behind each of the four projections and a layer norm behind each layer, and batch norm in the
-    MLP if asked. Here is none of these.
+    As in the paper, products are not divided by the square root of a head's width. The authors' code divides
+    them, has a ReLU after each of the four projections, a layer norm after each layer and optional batch norm
+    in the MLP. None of these is used here.
     """
 
     def __init__(

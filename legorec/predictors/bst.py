@@ -20,22 +20,22 @@ from legorec.nn.transformer import PostNorm
 class BSTPredictor(nn.Module):
     """One transformer layer over clicks and candidate, then dense layers (BST; Chen et al., 2019, section 2).
 
-    Each candidate stands alone behind the clicks, and all see each other: the clicks' states depend on the
-    candidate. Behind the layer stand two dense layers and more with LeakyReLU, down to the score.
+    Each candidate is placed after the clicks on its own, and attention is in both directions: the clicks'
+    states depend on the candidate. Dense layers with LeakyReLU, two or more, lead from there to the score.
 
     Args:
         input_dim: width of the item vectors.
-        max_history: how many clicks are told apart by place; those before share the last one.
+        max_history: how many places clicks have; older clicks share the last one.
         heads: of the layer (paper: 8).
-        ffn_factor: width inside the dense half of the layer, by ``input_dim``.
-        mlp_dims: widths of the dense layers behind (paper: the default).
-        dropout: on the sequence, on what each half of the layer adds, and behind each dense layer.
+        ffn_factor: width inside the dense half of the layer, as a multiple of ``input_dim``.
+        mlp_dims: widths of the dense layers that follow (paper: the default).
+        dropout: on the sequence, on what each half of the layer adds, and after each dense layer.
     Raises:
         ValueError: ``heads`` does not divide ``input_dim``, or a width or count is below 1.
-    Unlike the paper, which joins the states of a fixed number of places, the dense layers see the candidate's
-    state and the mean of the clicks' states, so that histories of any length fit; places are counted from the
-    latest click, where the paper has the time since the click; the vector of a place is added and not joined.
-    There is one layer: more of them were no better in the paper. Unlike DIN, clicks see each other.
+    The paper joins the states of a fixed number of places; here the dense layers see the candidate's state
+    and the mean of the clicks' states, so that histories of any length fit. Places are counted from the
+    latest click, where the paper uses the time since the click; the vector of a place is added, not joined.
+    There is one layer: more of them were no better in the paper. Unlike in DIN, clicks see each other.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("clicks",)
@@ -65,7 +65,7 @@ class BSTPredictor(nn.Module):
         self.score = nn.Linear(mlp_dims[-1], 1)
 
     def forward(self, user_BHD: Tensor, candidates_BKD: Tensor, mask: Tensor) -> Tensor:
-        """(B, K) of the clicks themselves, oldest first, the candidates, and (B, H) True where a click is."""
+        """(B, K) from the clicks, oldest first, the candidates, and (B, H) True where a click exists."""
         return self._score(*rows_of(user_BHD, mask), candidates_BKD)
 
     def _score(self, clicks: Tensor, rows: Rows, candidates_BKD: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ class BSTPredictor(nn.Module):
         return self.score(self.mlp(torch.cat([candidates_BKD, clicks_BKD], 2))).squeeze(2)
 
     def _mixed(self, clicks: Tensor, rows: Rows, candidates_BKD: Tensor) -> tuple[Tensor, Tensor]:
-        """What each click sees, (T, K, D) or (B, L, K, D), and each candidate, (B, K, D).
+        """The attention's output for each click, (T, K, D) or (B, L, K, D), and each candidate, (B, K, D).
 
-        Attention among the clicks is computed once for all candidates. What a candidate adds to it is one
-        more place of the softmax: of weight ``sigmoid(its logit - logsumexp of the others)``.
+        Attention among the clicks is computed once for all candidates. A candidate adds one more place to the
+        softmax, whose weight is ``sigmoid(its logit - logsumexp of the others)``.
         """
         qkv_BLX, mask_BL = padded(self.attention.qkv(clicks), rows)
         query, key, value = self._by_head(qkv_BLX)
@@ -105,11 +105,11 @@ class BSTPredictor(nn.Module):
         return of_clicks.flatten(-2), of_candidates.transpose(1, 2).flatten(-2)
 
     def _by_head(self, qkv_BLX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, scaled, keys and values, (B, heads, L, D / heads) each."""
+        """Scaled queries, keys and values, (B, heads, L, D / heads) each."""
         split = qkv_BLX.unflatten(2, (3, self.attention.heads, -1)).permute(2, 0, 3, 1, 4)
         return split[0] * split.shape[-1] ** -0.5, split[1], split[2]
 
 
 def wide(logits: Tensor) -> Tensor:
-    """In float32 at least."""
+    """Logits in at least float32."""
     return logits.float() if logits.dtype in HALF else logits

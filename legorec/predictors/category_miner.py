@@ -1,4 +1,4 @@
-"""The click prediction of MINER with clicks weighed by the candidate's category."""
+"""The click prediction of MINER, with clicks weighted by the candidate's category."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ if TYPE_CHECKING:
 
 
 class CategoryMINERPredictor(nn.Module):
-    """MINER's scores over interests that look at the candidate's category (Li et al., 2022).
+    """MINER's scores over interests that depend on the candidate's category (Li et al., 2022).
 
-    The category-aware attention weighting: interest m of candidate k weighs click i by
+    The category-aware attention weighting: for candidate k, interest m weights click i by
     ``softmax_i(c_m . tanh(W h_i) + category_weight * cos(category of i, category of k))``. Then the scores of
     the interests are joined as in ``miner``.
 
     Args:
-        catalog: the items; their categories are copied and are no part of the state.
+        catalog: the items; their categories are copied and are not part of the state.
         input_dim: width of the item vectors and interests.
         field: the field of the categories; None: the first of kind ``category``, else of ``categories``.
         category_dim: width of the category vectors, which are learned from a random start.
-        category_weight: what the paper calls lambda: how much the category counts; fixed, not learned.
+        category_weight: lambda in the paper: how much the category counts; fixed, not learned.
         aggregation: how the scores of the interests are joined.
     Raises:
-        ValueError: no field of categories, ``field`` is none, ``category_weight`` is not above 0, or
-            ``category_dim`` below 1.
+        ValueError: there is no field of categories, ``field`` is not one, ``category_weight`` is not above 0,
+            or ``category_dim`` is below 1.
     The interests themselves (B, K, M, D) are never formed: the user encoder's weights a_mi are multiplied by
     ``e_ik = exp(category_weight * cos)`` and normalised again, so that the score is
-    ``sum_i a_mi e_ik (h_i . v_k) / sum_i a_mi e_ik``. The gate of ``weighted`` would need them; it takes the
-    user encoder's, which know no category. Several categories of an item are averaged; an item without one
-    is similar to none (cos = 0). Public reimplementations average the similarities over the candidates of an
-    impression, which lets one candidate change the score of another; here each has its own.
+    ``sum_i a_mi e_ik (h_i . v_k) / sum_i a_mi e_ik``. The gate of ``weighted`` would need the interests; it
+    takes those of the user encoder, which do not depend on categories. Several categories of an item are
+    averaged; an item without a category is similar to none (cos = 0). Public reimplementations average the
+    similarities over the candidates of an impression, which lets one candidate change the score of another;
+    here each has its own.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("interests",)
@@ -99,7 +100,7 @@ class CategoryMINERPredictor(nn.Module):
         raised_BKH = torch.exp(self.category_weight * similarity_BKH).to(clicks.dtype)
         matches_BKH = candidates_BKD @ clicks.transpose(1, 2)
         totals_BKM = raised_BKH @ weights_BHM
-        # Without a click both sums are zero; 0 / 1 has a gradient that is finite.
+        # Without a click both sums are zero; 0 / 1 has a finite gradient.
         totals_BKM = totals_BKM.masked_fill(~mask.any(1)[:, None, None], 1.0)
         return (raised_BKH * matches_BKH) @ weights_BHM / totals_BKM
 
@@ -109,7 +110,7 @@ class CategoryMINERPredictor(nn.Module):
         return shown_BKC @ clicked_BHC.transpose(1, 2)
 
     def _category_of(self, items_BL: Tensor) -> Tensor:
-        """(B, L, category_dim) of length 1, the direction of the mean of an item's category vectors."""
+        """(B, L, category_dim) the mean of an item's category vectors, scaled to length 1."""
         categories_BLG = self.categories[items_BL]
         there_BLG = categories_BLG >= 0
         vectors_BLGC = gather_rows(self.vectors, categories_BLG.clamp(min=0))
@@ -131,14 +132,14 @@ def _field_of(catalog: Catalog, name: str | None) -> CatalogField:
 
 
 def _categories(catalog: Catalog, field: CatalogField) -> Tensor:
-    """(num_items, G) the categories of every item, -1 behind them."""
+    """(num_items, G) the categories of every item, followed by -1."""
     place = catalog.fields.index(field)
     lengths = catalog.lengths.numpy()
     ends = lengths.cumsum().reshape(lengths.shape)
     starts, sizes = (ends - lengths)[:, place, None], lengths[:, place, None]
     slots = np.arange(max(1, int(sizes.max(initial=0))))
     there = slots < sizes
-    if catalog.values.is_meta:  # only counted, not run
+    if catalog.values.is_meta:  # the model is only counted, not run
         return torch.empty(there.shape, dtype=torch.int64, device="meta")
     values = catalog.values.cpu().numpy()[(starts + slots)[there]] - catalog.base[field.vocabulary]
     found = np.full(there.shape, -1, dtype=np.int64)

@@ -19,12 +19,12 @@ class DCNPredictor(nn.Module):
     Args:
         input_dim: width of user and item vectors.
         cross_layers: L (Legommenders: 3).
-        mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000); empty: the cross network alone.
-        dropout: behind every layer of the MLP.
+        mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000); empty: only the cross network.
+        dropout: after every layer of the MLP.
     Raises:
         ValueError: ``cross_layers`` below 1, or a layer of the MLP without width.
     The paper has batch norm in the MLP; here there is none, so that a score never depends on the batch.
-    Unlike DCN V2, a layer sees of ``x_l`` one number, its product with ``w_l``.
+    Unlike in DCN V2, a layer uses only one number of ``x_l``, its product with ``w_l``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Deep & Cross, improved."""
+"""Deep & Cross, version 2."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class DCNv2Predictor(nn.Module):
         mixture: low-rank experts instead of one matrix.
         experts, rank: of the mixture (Legommenders: 4 of rank 32). A single expert has no gate.
         gate: of the mixture; experts share one weight (``softmax``) or each has its own (``sigmoid``).
-        mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000); empty: the cross network alone.
-        dropout: behind every layer of the MLP.
+        mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000); empty: only the cross network.
+        dropout: after every layer of the MLP.
     Raises:
         ValueError: ``cross_layers``, ``experts`` or ``rank`` below 1, or a layer of the MLP without width.
-    Unlike Legommenders, whose ``parallel`` feeds the MLP with what the cross network gives, the two stand
-    beside each other there. No batch norm.
+    In Legommenders' ``parallel`` the MLP takes the output of the cross network; here the two are side by
+    side. There is no batch norm.
     """
 
     def __init__(

@@ -13,18 +13,18 @@ from legorec.nn.mlp import PairScore, pair_linear
 class DeepFMPredictor(nn.Module):
     """``w . [u; v] + u . v + MLP([u; v])``: factorization machine plus MLP (DeepFM; Guo et al., 2017).
 
-    The fields of the machine are the user and the item. They come as vectors and not as ids, so the first
-    order is linear in the vectors, and the second order of two fields is their inner product.
+    The fields of the machine are the user and the item. They are vectors, not ids, so the first-order term is
+    linear in the vectors, and the second-order term of the two fields is their inner product.
 
     Args:
         input_dim: width of user and item vectors.
-        mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000), with a linear layer behind it.
-        dropout, activation: behind every layer of the MLP.
+        mlp_dims: widths of the MLP (Legommenders: 1000, 1000, 1000), followed by a linear layer.
+        dropout, activation: after every layer of the MLP.
     Raises:
-        ValueError: no layer in the MLP, or one of no width.
-    Unlike Legommenders, which averages the second order and the MLP and has no first order, this is the
-    paper's sum of the three. The first order of a user is the same for all candidates: a loss that compares
-    them, as a softmax over candidates does, teaches it nothing.
+        ValueError: no layer in the MLP, or one without width.
+    Legommenders averages the second-order term and the MLP and has no first-order term; this is the paper's
+    sum of all three. The user's part of the first-order term is the same for all candidates, so it gets no
+    gradient from a loss that only compares candidates, such as a softmax over them.
     """
 
     def __init__(

@@ -15,24 +15,24 @@ from legorec.nn.dice import Dice
 
 
 class DINPredictor(nn.Module):
-    """The user as the clicks that matter to the candidate, then layers over both (DIN; Zhou et al., 2018).
+    """A sum of clicks weighted for the candidate, then layers over both (DIN; Zhou et al., 2018).
 
-    The activation unit, a small network, weighs click ``e`` for candidate ``v`` by ``[e, v, e - v, e * v]``;
-    the user is the weighted sum of the clicks, and the score comes from layers over ``[user, v]``.
+    The activation unit, a small network, weights click ``e`` for candidate ``v`` by ``[e, v, e - v, e * v]``.
+    The user vector is the weighted sum of the clicks, and the score comes from layers over ``[user, v]``.
 
     Args:
         input_dim: width of the item vectors.
         attention_dims: widths of the activation unit's layers.
         mlp_dims: widths of the layers over user and candidate.
-        activation: behind every layer but the last. ``dice`` takes statistics over the batch in training, so
-            that there a score depends on its company, see ``nn.dice``.
-        normalise: softmax over the clicks, which the paper leaves out so that many clicks that match weigh
-            more than one.
+        activation: after every layer but the last. ``dice`` uses statistics of the batch in training, so that
+            a score then depends on the rest of the batch, see ``nn.dice``.
+        normalise: softmax over the clicks. The paper leaves it out, so that many matching clicks count more
+            than one.
     Raises:
         ValueError: ``attention_dims`` or ``mlp_dims`` is empty or holds a width below 1.
-    The paper's figure has the two vectors and their product in the activation unit, the authors' code their
-    difference and elementwise product. Legommenders leaves the candidate out of the last layers. An empty
-    history gives a user of zero.
+    In the paper's figure the activation unit sees the two vectors and their product; the authors' code adds
+    their difference and takes the elementwise product. Legommenders leaves the candidate out of the last
+    layers. An empty history gives a user vector of zero.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("clicks",)
@@ -50,18 +50,18 @@ class DINPredictor(nn.Module):
             if not dims or min(dims) < 1:
                 raise ValueError(f"`{name}` must be one or more widths of at least 1, got {list(dims)}")
         self.normalise = normalise
-        # A bias in front of a softmax would change nothing.
+        # A bias before a softmax would change nothing.
         self.attention = Layers([4 * input_dim, *attention_dims], activation, bias=not normalise)
         self.score = Layers([2 * input_dim, *mlp_dims], activation)
 
     def forward(
         self, user_BHD: Tensor, candidates_BKD: Tensor, mask: Tensor, candidate_mask: Tensor
     ) -> Tensor:
-        """(B, K) of the clicks as they are, zero or not where masked."""
+        """(B, K) from the clicks; masked places may hold anything."""
         clicks_BHD = user_BHD.masked_fill(~mask.unsqueeze(2), 0.0)
         hidden_BKHA = self._first_layer(clicks_BHD, candidates_BKD)
         seen_BKH = mask.unsqueeze(1) & candidate_mask.unsqueeze(2)
-        weights_BKH = self.attention.behind_first(hidden_BKHA.flatten(0, 2), seen_BKH.flatten())
+        weights_BKH = self.attention.after_first(hidden_BKHA.flatten(0, 2), seen_BKH.flatten())
         weights_BKH = weights_BKH.view(seen_BKH.shape)
         if self.normalise:
             weights_BKH = masked_softmax(weights_BKH, mask.unsqueeze(1)).to(clicks_BHD.dtype)
@@ -71,11 +71,11 @@ class DINPredictor(nn.Module):
         return self.score(joined_BKX.flatten(0, 1), candidate_mask.flatten()).view(candidate_mask.shape)
 
     def _first_layer(self, clicks_BHD: Tensor, candidates_BKD: Tensor) -> Tensor:
-        """(B, K, H, A) of ``[e, v, e - v, e * v]``, which would be (B, K, H, 4 D), without forming it.
+        """(B, K, H, A) from ``[e, v, e - v, e * v]``, which would be (B, K, H, 4 D) and is never formed.
 
-        ``W1 e + W2 v + W3 (e - v)`` is one part for each click and one for each candidate. The product's part
-        is ``sum_d W4[a, d] e[d] v[d]``, one batched product once ``W4`` is multiplied into one of the sides:
-        the shorter, for it grows A times as large.
+        ``W1 e + W2 v + W3 (e - v)`` splits into one part for each click and one for each candidate. The part
+        of the product is ``sum_d W4[a, d] e[d] v[d]``: a batched product, once ``W4`` is multiplied into
+        one of the sides. That side grows A times as large, so it is the shorter one.
         """
         first = self.attention.first
         own_AD, other_AD, difference_AD, product_AD = first.weight.chunk(4, 1)
@@ -95,7 +95,7 @@ def _products(long_BLD: Tensor, short_BSD: Tensor, weight_AD: Tensor) -> Tensor:
 
 
 class Layers(nn.Module):
-    """Dense layers with an activation behind each, then one number."""
+    """Dense layers, each followed by an activation, then one number."""
 
     def __init__(self, dims: Sequence[int], activation: Literal["prelu", "dice"], bias: bool = True) -> None:
         super().__init__()
@@ -108,10 +108,10 @@ class Layers(nn.Module):
 
     def forward(self, values_TX: Tensor, mask_T: Tensor) -> Tensor:
         """(T,)"""
-        return self.behind_first(self.first(values_TX), mask_T)
+        return self.after_first(self.first(values_TX), mask_T)
 
-    def behind_first(self, values_TA: Tensor, mask_T: Tensor) -> Tensor:
-        """(T,) from what the first layer gives."""
+    def after_first(self, values_TA: Tensor, mask_T: Tensor) -> Tensor:
+        """(T,) from the output of the first layer."""
         values_TA = _activated(self.activations[0], values_TA, mask_T)
         for layer, activation in zip(self.layers, self.activations[1:], strict=True):
             values_TA = _activated(activation, layer(values_TA), mask_T)

@@ -16,9 +16,9 @@ class DNNPredictor(nn.Module):
     Args:
         input_dim: width of user and item vectors.
         mlp_dims: widths of the hidden layers (Legommenders' rankers: 1000, 1000, 1000).
-        dropout, activation: behind every hidden layer.
+        dropout, activation: after every hidden layer.
     Raises:
-        ValueError: no hidden layer, or one of no width.
+        ValueError: no hidden layer, or one without width.
     """
 
     def __init__(

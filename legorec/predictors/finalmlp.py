@@ -1,4 +1,4 @@
-"""Two MLPs that see the pair differently."""
+"""Two MLPs, each with its own view of the pair."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class FinalMLPPredictor(nn.Module):
     """Two MLPs over gated pairs, joined by a bilinear form in several heads (FinalMLP; Mao et al., 2023).
 
     Stream-specific feature selection: ``h_1 = 2 sigmoid(G_1(u)) * [u; v]`` and
-    ``h_2 = 2 sigmoid(G_2(v)) * [u; v]`` with two-layer gates ``G``, one stream seen from the user and one
-    from the item. Then ``o_i = MLP_i(h_i)`` and
-    ``b + w_1 . o_1 + w_2 . o_2 + sum_j o_1j' W_j o_2j`` over the equal slices, heads, of both.
+    ``h_2 = 2 sigmoid(G_2(v)) * [u; v]`` with two-layer gates ``G``: the user gates one stream, the item the
+    other. Then ``o_i = MLP_i(h_i)``, and the score is ``b + w_1 . o_1 + w_2 . o_2 + sum_j o_1j' W_j o_2j``,
+    where j runs over the heads, equal slices of both outputs.
 
     Args:
         input_dim: width of user and item vectors.
-        mlp1_dims: widths of the MLP that is gated by the user (Legommenders: 1000, 1000, 1000).
-        mlp2_dims: widths of the MLP that is gated by the item.
-        heads: slices of both outputs.
-        feature_selection: without it both MLPs see ``[u; v]`` as it is, as in Legommenders.
+        mlp1_dims: widths of the MLP gated by the user (Legommenders: 1000, 1000, 1000).
+        mlp2_dims: widths of the MLP gated by the item.
+        heads: number of slices of each output.
+        feature_selection: use the gates; otherwise both MLPs see ``[u; v]`` itself, as in Legommenders.
         gate_dim: width of the hidden layer of a gate.
-        dropout: behind every layer of the MLPs.
+        dropout: after every layer of the MLPs.
     Raises:
         ValueError: ``heads`` does not divide the last of ``mlp1_dims`` and of ``mlp2_dims``, ``gate_dim``
-            below 1, no layer in an MLP, or one of no width.
+            below 1, no layer in an MLP, or one without width.
     The authors' code can put batch norm into the MLPs; here there is none.
     """
 

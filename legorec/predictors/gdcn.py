@@ -22,12 +22,12 @@ class GDCNPredictor(nn.Module):
         structure: ``parallel`` (GDCN-P): a linear layer over ``[x_L; MLP(x_0)]``; ``stacked`` (GDCN-S): over
             ``MLP(x_L)``.
         mlp_dims: widths of the MLP (the authors' code: 400, 400, 400; Legommenders: 1000, 1000, 1000);
-            empty: the cross network alone.
-        dropout: behind every layer of the MLP.
+            empty: only the cross network.
+        dropout: after every layer of the MLP.
     Raises:
         ValueError: ``cross_layers`` below 1, or a layer of the MLP without width.
     The authors' MLP has batch norm; here there is none, so that a score never depends on the batch.
-    Unlike DCN V2, a layer can leave out what it does not need, coordinate by coordinate.
+    Unlike in DCN V2, a layer can suppress what it adds, coordinate by coordinate.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Layers under masks that the pair itself gives."""
+"""Layers whose inputs are multiplied by masks computed from the pair."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from legorec.nn.sizes import check_positive
 class MaskNetPredictor(nn.Module):
     """Blocks ``relu(LN(W (mask * x)))`` with ``mask = W_2 relu(W_1 [u; v] + b_1) + b_2`` (Wang et al., 2021).
 
-    ``serial``: the first block takes the layer-normed pair ``[LN(u); LN(v)]`` and each other the block before
-    it; the masks of all come from ``[u; v]``. ``parallel``: every block takes the pair, normed by its own
-    layer norms, and an MLP takes all of them joined. The score is linear in what comes last.
+    ``serial``: the first block takes the layer-normed pair ``[LN(u); LN(v)]``, each other block the output of
+    the one before; all masks come from ``[u; v]``. ``parallel``: every block takes the pair, normed by its
+    own layer norms, and an MLP takes their outputs, joined. The score is linear in the last output.
 
     Args:
         input_dim: width of user and item vectors.
-        structure: whether a block takes the one before it (``serial``) or the pair itself (``parallel``).
+        structure: whether a block takes the output of the one before (``serial``) or the pair (``parallel``).
         blocks: number of mask blocks.
         block_dim: width of a block's output (Legommenders: 64).
-        ratio: width of the mask's aggregation layer (``W_1``) in widths of the mask, at least 1.
-        mlp_dims: widths of the MLP behind the blocks, empty for no MLP; null: 128 and 64 behind parallel
-            blocks and no MLP behind serial ones (the paper has one behind the former alone).
-        dropout: behind every block and every layer of the MLP.
+        ratio: width of the mask's aggregation layer (``W_1``) as a multiple of the mask's, at least 1.
+        mlp_dims: widths of the MLP after the blocks, empty for no MLP; null: 128 and 64 after parallel blocks
+            and no MLP after serial ones (the paper has one only after parallel blocks).
+        dropout: after every block and every layer of the MLP.
     Raises:
         ValueError: ``blocks`` or ``block_dim`` below 1, ``ratio`` below 1, or a layer of no width.
     """
@@ -72,7 +72,7 @@ class MaskNetPredictor(nn.Module):
 
 
 class PairNorm(nn.Module):
-    """``[LN(u); LN(v)]``, (B, K, 2D): each field by itself, with weights of its own."""
+    """``[LN(u); LN(v)]``, (B, K, 2D): each field is normed separately, with its own weights."""
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class MaskBlock(nn.Module):
         self.norm = nn.LayerNorm(output_dim)
 
     def forward(self, user_BD: Tensor, items_BKD: Tensor, values_BKX: Tensor) -> Tensor:
-        """(B, K, output_dim) of the values to be masked, by the mask that the pair gives."""
+        """(B, K, output_dim) from the values to be masked and the pair, which gives the mask."""
         wide = pair_linear(user_BD, items_BKD, self.aggregate.weight, self.aggregate.bias)
         mask_BKX = self.project(torch.relu(wide))
         return torch.relu(self.norm(self.hidden(mask_BKX * values_BKX)))

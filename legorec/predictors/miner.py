@@ -10,7 +10,7 @@ from legorec.nn.interests import join_scores
 
 
 class MINERPredictor(nn.Module):
-    """Candidate times each of a user's interests, joined to one score (MINER; Li et al., 2022).
+    """Inner products of candidate and interests, joined to one score (MINER; Li et al., 2022).
 
     With ``s_m = v . u_m`` the score is their mean, the largest of them, or their mean
     weighted by ``softmax_m(v . gelu(W u_m))``.
@@ -18,8 +18,8 @@ class MINERPredictor(nn.Module):
     Args:
         input_dim: width of the item vectors and interests.
         aggregation: how the scores of the interests are joined.
-    The transformed interests are made once a user and the rest is two batched products, so that nothing is
-    larger than (B, K, M). Unlike ``category_miner``, what an interest holds does not depend on the candidate.
+    The interests are transformed once per user, and two batched products do the rest, so that nothing is
+    larger than (B, K, M). Unlike in ``category_miner``, an interest does not depend on the candidate.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("interests",)

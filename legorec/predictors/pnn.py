@@ -17,21 +17,21 @@ class PNNPredictor(nn.Module):
     """A layer that sees the pair and its products, then an MLP (PNN; Qu et al., 2016).
 
     ``l_1 = f(W_z [u; v] + W_p p + b_1)`` is the product layer, then further layers and a linear one.
-    ``inner`` (IPNN): p holds the inner products of every two fields, a field with itself among them, so
+    ``inner`` (IPNN): p holds the inner products of all pairs of fields, each field with itself included:
     ``u . u``, ``u . v`` and ``v . v``. ``outer`` (OPNN): p is the matrix ``s s'`` of the fields' sum
-    ``s = u + v``, the superposition of all outer products by which the paper makes them affordable.
+    ``s = u + v``, the superposition of all outer products, with which the paper makes them affordable.
 
     Args:
         input_dim: D, width of user and item vectors.
-        product: ``inner`` of every two fields, or ``outer`` of their sum with itself.
+        product: ``inner``, of all pairs of fields, or ``outer``, of their sum with itself.
         product_dim: width of the product layer.
-        mlp_dims: widths of the layers behind it.
-        dropout, activation: behind the product layer and every other.
+        mlp_dims: widths of the layers after it.
+        dropout, activation: after the product layer and every later one.
     Raises:
-        ValueError: ``product_dim`` below 1, no layer in the MLP, or one of no width.
-    Legommenders has ``MLP([u; v; u . v])``: no products of a field with itself, and no outer ones. The
-    paper's rank-one form of the weights of IPNN saves nothing with two fields and is left out. ``outer``
-    forms D * D numbers for every pair.
+        ValueError: ``product_dim`` below 1, no layer in the MLP, or one without width.
+    Legommenders has ``MLP([u; v; u . v])``: no product of a field with itself, and no outer products. The
+    paper's rank-one form of the weights of IPNN would save nothing with two fields and is left out. ``outer``
+    forms D * D numbers for every pair of user and item.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""An item is its semantic codes."""
+"""Source of semantic codes: an item is one code per level."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from legorec.nn.fused import gather_rows
 class CodesSource(nn.Module):
     """Item -> the learned vectors of its semantic codes, one for each level, from coarse to fine.
 
-    The codes are content's, so that alike items share vectors, and a rare item has those that others trained
-    (semantic ids; Rajput et al., 2023). Every level has codes of its own: one table holds them one behind the
-    other, drawn from N(0, 0.1).
+    The codes come from the content, so that similar items share vectors, and a rare item has vectors that
+    other items have trained (semantic ids; Rajput et al., 2023). Every level has codes of its own; one table,
+    drawn from N(0, 0.1), holds them level after level.
 
     Args:
-        codes: of every item; they are no part of the state.
+        codes: of every item; they are not part of the state.
         embed_dim: width of the learned vectors.
         dropout: share of values set to zero in training.
     Raises:
         ValueError: the codes are not one row for each item.
-    A level counts as a field that is a category, so that any item encoder for tokens can read it. Unlike the
-    user encoder ``semantic``, levels are not summed up: that is left to the item encoder.
+    A level counts as a field of kind ``category``, so that any item encoder for tokens can read it. Unlike
+    the user encoder ``semantic``, this source does not sum over levels: that is left to the item encoder.
     """
 
     def __init__(self, codes: ItemCodes, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:

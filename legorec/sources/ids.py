@@ -1,4 +1,4 @@
-"""An item is its id."""
+"""Source of ids: an item is one learned vector."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from legorec.nn.fused import gather_rows
 class IdsSource(nn.Module):
     """Item -> one learned vector of its own, without content.
 
-    Drawn from N(0, 0.1). An item that training never saw keeps its random vector. Goes with the item encoder
-    ``single``.
+    Vectors are drawn from N(0, 0.1). An item that training never saw keeps its random vector. Use it with the
+    item encoder ``single``.
 
     Args:
         embed_dim: width of the learned vectors.

@@ -1,4 +1,4 @@
-"""An item is its text in the layers of a language model, each layer as the mean of its tokens."""
+"""Source of pooled layers: an item is its text in a language model, with one mean over tokens per layer."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from legorec.lm.state_cache import HiddenStateCache, ServedStates
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog, Tokens
 
-TOKEN_BUDGET = 8192  # tokens, with padding, that go through the model at once where there is no cache
+TOKEN_BUDGET = 8192  # tokens, with padding, that go through the model at once if there is no cache
 
 
 class LayersSource(nn.Module):
     """Item -> the means of its tokens' states at several depths of a frozen language model, shallow first.
 
-    What IISAN's side network reads (Fu et al., 2024): nothing is propagated through the language model in
-    training, so its layers run once for each item, in mode ``cache``. Without a ``cache`` folder they run on
-    every batch, which gives the same at a multiple of the cost.
+    This is the input of IISAN's side network (Fu et al., 2024). No gradient goes through the language model,
+    so its layers run once for each item, in mode ``cache``. Without a ``cache`` folder they run on every
+    batch, with the same result at a multiple of the cost.
 
     Args:
         catalog: the items' text.
         checkpoint: folder or hub name of the language model.
-        step: every ``step``-th depth is read, counted down from all layers: of 12 layers, 2 reads 0, 2, ...,
-            12. Depth 0, the embeddings, is among them where the steps end there. The last one is taken before
+        step: every ``step``-th depth is read, counted down from the last: of 12 layers, 2 reads 0, 2, ...,
+            12. Depth 0, the embeddings, is included if the steps end there. The last depth is taken before
             the model's final norm, as in every cache.
         cache: folder that holds the caches of this model.
         cache_dtype: of the cached means on disk.
-        dtype: of the means handed on, and of the layers where they run.
-        attention: as transformers names it; ``auto`` is ``sdpa`` here.
+        dtype: of the means given to the item encoder, and of the layers where they run.
+        attention: its name in transformers; ``auto`` is ``sdpa`` here.
         memory_gb: caches up to this size are kept on an accelerator; a larger one is read from disk batch by
             batch. On the CPU they stay mapped files, whatever their size.
     Raises:
         ValueError: no such model, items that are not text, ``step`` beyond its layers, or no complete cache
-            of just these means.
-    Unlike ``states``, an item has one row a depth, whatever its length. Unlike the authors' code, which reads
-    the place of ``[CLS]``, rows are means over the tokens, as in Legommenders: causal models have no such
-    place.
+            of exactly these means.
+    Unlike in ``states``, an item has one row per depth, whatever its length. The authors' code reads the
+    state of ``[CLS]``; here rows are means over the tokens, as in Legommenders, because causal models have no
+    such token.
     """
 
     gives: ClassVar[str] = "layers"
@@ -101,7 +101,7 @@ class LayersSource(nn.Module):
         self.cached: ServedStates | None = None
         if cache is None:
             self.lower = self._layers()
-        elif torch.get_default_device().type != "meta":  # only counted, not run
+        elif torch.get_default_device().type != "meta":  # the model is only counted, not run
             identity = cache_identity(
                 catalog,
                 self.pretrained,
@@ -112,12 +112,12 @@ class LayersSource(nn.Module):
                 mean_at=self.depths,
             )
             self.cached = ServedStates(HiddenStateCache.open(means_folder(cache), identity), self.memory)
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the model goes
-        self._for_new: list[LowerLayers] = []  # a list, so that they are no part of the model
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the model
+        self._for_new: list[LowerLayers] = []  # a list hides them from the model's parameters
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; there may be no parameter that says so."""
+        """The model's device; there may be no parameter to read it from."""
         place: Tensor = self._place  # type: ignore[assignment]
         return place.device
 
@@ -129,7 +129,7 @@ class LayersSource(nn.Module):
         return self._states(values_TE, self.cached.cache.lengths[items])
 
     def embed(self, tokens: Tokens) -> TokenStates:
-        """The means of any items, such as new ones, from their tokens: the layers run for them."""
+        """The means of any items, such as new ones, from their tokens, by running the layers."""
         device = self.device
         lower = self.lower
         if lower is None:
@@ -145,7 +145,7 @@ class LayersSource(nn.Module):
         return mean_rows(lengths_N, self.depths)
 
     def prefetch(self, items: Tensor) -> None:
-        """Begin to read the means of ``items`` from disk, to be asked for next."""
+        """Start reading the means of ``items``, which the next call will need, from disk."""
         if self.cached is not None:
             self.cached.prefetch(items, self.device)
 

@@ -1,4 +1,4 @@
-"""An item is its text in the hidden states of a language model, cached or computed as they are asked for."""
+"""Source of hidden states: an item is its text in a language model; states are cached or computed."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 class StatesSource(nn.Module):
-    """Item -> the states of its text behind its first layers, which are frozen (DIRE; Liu et al.,
+    """Item -> the states of its text after the first, frozen layers of a language model (DIRE; Liu et al.,
     2024, section 3.2).
 
-    At depth 0 they are the model's own embeddings, computed on the spot. Deeper, they are read from the cache
-    that a run in mode ``cache`` wrote, and no layer below is loaded; without a ``cache`` folder the layers
-    run on every batch, which gives the same at a multiple of the cost.
+    At depth 0 they are the model's own embeddings, computed in every batch. Deeper states are read from the
+    cache that a run in mode ``cache`` wrote, and the layers below are not loaded. Without a ``cache`` folder
+    these layers run on every batch, with the same result at a multiple of the cost.
 
     Args:
         catalog: the items' text.
         checkpoint: folder or hub name of the language model.
-        layer: how many layers are below, the depth; counted from the top where negative.
+        layer: the depth, how many layers are below; a negative number counts from the top.
         cache: folder that holds the caches of this model.
         cache_dtype: of the cached states on disk.
-        dtype: of the states handed on, and of the layers below where they run.
-        attention: as transformers names it; ``auto`` is ``sdpa`` here.
+        dtype: of the states given to the item encoder, and of the layers below where they run.
+        attention: its name in transformers; ``auto`` is ``sdpa`` here.
         memory_gb: caches up to this size are kept on an accelerator; a larger one is read from disk batch by
             batch. On the CPU they stay mapped files, whatever their size.
-        embed_dim: another width than the model's puts a learned projection behind the states.
+        embed_dim: width of the states. Where it differs from the model's, a learned projection follows.
     Raises:
-        ValueError: no such model, items that are not text, or no complete cache of just these states.
+        ValueError: no such model, items that are not text, or no complete cache of exactly these states.
     """
 
     gives: ClassVar[str] = "states"
@@ -99,7 +99,7 @@ class StatesSource(nn.Module):
         self.lower: LowerLayers | None = None
         self.cached: ServedStates | None = None
         if self.depth and cache is not None:
-            if torch.get_default_device().type != "meta":  # only counted, not run
+            if torch.get_default_device().type != "meta":  # the model is only counted, not run
                 identity = cache_identity(
                     catalog,
                     self.pretrained,
@@ -114,12 +114,12 @@ class StatesSource(nn.Module):
         width = self.pretrained.width
         self.dim = embed_dim or width
         self.project = nn.Identity() if self.dim == width else nn.Linear(width, self.dim)
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the model goes
-        self._for_new: list[LowerLayers] = []  # a list, so that they are no part of the model
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the model
+        self._for_new: list[LowerLayers] = []  # a list hides them from the model's parameters
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; there may be no parameter that says so."""
+        """The model's device; there may be no parameter to read it from."""
         place: Tensor = self._place  # type: ignore[assignment]
         return place.device
 
@@ -131,7 +131,7 @@ class StatesSource(nn.Module):
         return self._states(values_TE, self.cached.cache.lengths[items].unsqueeze(1))
 
     def embed(self, tokens: Tokens) -> TokenStates:
-        """States of any items, such as new ones, from their tokens: the layers below run for them."""
+        """States of any items, such as new ones, from their tokens, by running the layers below."""
         device = self.device
         lower = self.lower
         if lower is None:
@@ -146,7 +146,7 @@ class StatesSource(nn.Module):
         return lengths_N
 
     def prefetch(self, items: Tensor) -> None:
-        """Begin to read the states of ``items`` from disk, to be asked for next."""
+        """Start reading the states of ``items``, which the next call will need, from disk."""
         if self.cached is not None:
             self.cached.prefetch(items, self.device)
 

@@ -1,4 +1,4 @@
-"""Tokens of an item, looked up in tables of vectors: learned ones, or given ones that stay or are tuned."""
+"""Source of token vectors, from tables that are learned, or given and then frozen or tuned."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class TableSource(nn.Module):
     """Item -> the table vectors of its tokens, field by field.
 
-    Vocabularies without given vectors share one learned table, drawn from N(0, 0.1): Legommenders draws from
-    N(0, 1), where scores start so large that training begins in the flat part of the softmax. A number is its
+    Vocabularies without given vectors share one learned table, drawn from N(0, 0.1). Legommenders draws from
+    N(0, 1), which makes scores so large that training starts in the flat part of the softmax. A number is its
     field's one learned vector times the standardised number (the embedding layer of AutoInt; Song et al.,
-    2019, where the number is taken as it is).
+    2019, which does not standardise).
 
     Args:
-        catalog: the items; it is referred to, not owned, and is no part of the state.
+        catalog: the items; it is referenced, not copied, and is not part of the state.
         embed_dim: width of the token vectors; given ones of another width are projected.
         vectors: given tables by vocabulary, see ``TokenVectors``.
         dropout: share of values set to zero in training (both papers: 0.2 of the word vectors).
@@ -81,7 +81,7 @@ class TableSource(nn.Module):
         return TokenStates(self.dropout(values_TE), tokens.lengths)
 
     def _from_several(self, ids_T: Tensor, lengths_NF: Tensor) -> Tensor:
-        """Look up field by field, as each may have a table of its own, and put the vectors back in order."""
+        """Look vectors up field by field, since each may have its own table, and restore their order."""
         lengths = lengths_NF.numpy()
         field_T = np.repeat(np.tile(np.arange(lengths.shape[1]), len(lengths)), lengths.reshape(-1))
         order = np.argsort(field_T, kind="stable")
@@ -111,7 +111,7 @@ def _given(name: str, vectors: TokenVectors, num_rows: int, dim: int) -> GivenTa
     if vectors.transform == "none" and shape[1] != dim:
         raise ValueError(
             f"the vectors of '{name}' must be `embed_dim` ({dim}) wide, got {shape[1]}; "
-            f"`transform: auto` puts a projection behind them"
+            f"`transform: auto` adds a projection"
         )
     projected = vectors.transform == "linear" or shape[1] != dim
     return GivenTable(vectors.weight, vectors.frozen, dim, projected)

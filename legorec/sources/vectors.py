@@ -1,4 +1,4 @@
-"""An item is a vector that was given."""
+"""Source of given vectors: an item is one row of a table."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class VectorsSource(nn.Module):
 
     Args:
         vectors: given tables by name; the one named ``items`` has a row per item. ``transform: linear`` puts
-            a projection behind it at any width.
-        embed_dim: width of the items; None: the table's. Another puts a projection behind the table.
+            a projection after it at any width.
+        embed_dim: width of the items; None: the table's. Where it differs, a projection follows the table.
     Raises:
         ValueError: no such table, or not one row per item.
     """
@@ -44,7 +44,7 @@ class VectorsSource(nn.Module):
         if given.transform == "none" and self.dim != shape[1]:
             raise ValueError(
                 f"the vectors of '{ITEMS}' must be `embed_dim` ({embed_dim}) wide, got {shape[1]}; "
-                f"`transform: auto` puts a projection behind them"
+                f"`transform: auto` adds a projection"
             )
         projected = given.transform == "linear" or self.dim != shape[1]
         self.field_kinds = ("vector",)

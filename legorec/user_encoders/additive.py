@@ -1,4 +1,4 @@
-"""User encoder with additive attention alone."""
+"""User encoder that uses only additive attention."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from legorec.nn.attention import AdditiveAttention
 
 
 class AdditiveUserEncoder(nn.Module):
-    """Weighted mean of clicked items, weights from a learned query; ``Ada`` of Legommenders.
+    """Weighted mean of clicked items, with weights from a learned query; ``Ada`` of Legommenders.
 
     Args:
         input_dim: width of the item vectors, and of the user vectors.
-        attention_dim: width of the query that weighs the clicks.
-    This is the computation of ``naml``, the user encoder of that paper, under the name of the part that it is
-    made of.
+        attention_dim: width of the query that weights the clicks.
+    It computes the same as ``naml``, the user encoder of that paper, and is named after the part used.
     """
 
     def __init__(self, input_dim: int, attention_dim: int = 200) -> None:
@@ -24,5 +23,5 @@ class AdditiveUserEncoder(nn.Module):
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
-        # A weight of zero, which is what masked places have on other devices, does not hide what is infinite.
+        # On other devices masked places get a weight of zero, which does not hide an infinite value.
         return self.pool(clicks_BHD, mask_BH)

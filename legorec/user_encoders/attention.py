@@ -16,13 +16,13 @@ class AttentionUserEncoder(nn.Module):
     Args:
         input_dim: width of the item vectors, and of the user vectors.
         heads: of the self-attention.
-        dropout: on the clicks between self-attention and dense layer.
-        attention_dim: width of the query that weighs the clicks.
+        dropout: on the clicks between the self-attention and the dense layer.
+        attention_dim: width of the query that weights the clicks.
     Raises:
         ValueError: ``heads`` does not divide ``input_dim``.
-    Unlike ``nrms``, a dense layer with a bias mixes the joined heads. It stands for the output projection of
-    ``nn.MultiheadAttention`` and the dense layer that Legommenders has behind it, two linear maps in a row;
-    biases of queries and keys are left out, and dropout is not on the attention weights.
+    Unlike in ``nrms``, a dense layer with a bias mixes the joined heads. It replaces two linear maps in a row
+    in Legommenders: the output projection of ``nn.MultiheadAttention`` and the dense layer after it. Biases
+    of queries and keys are left out, and dropout is not on the attention weights.
     """
 
     def __init__(
@@ -38,5 +38,5 @@ class AttentionUserEncoder(nn.Module):
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""
-        # A weight of zero, which is what masked places have on other devices, does not hide what is infinite.
+        # On other devices masked places get a weight of zero, which does not hide an infinite value.
         return self.pool(self.project(self.dropout(self.clicks(clicks_BHD, mask_BH))), mask_BH)

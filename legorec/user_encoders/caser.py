@@ -15,25 +15,25 @@ class CaserUserEncoder(nn.Module):
     """Convolutions over the latest clicks as an image, joined with a user's learned vector (Caser; Tang &
     Wang, 2018).
 
-    Horizontal filters of heights 1 to ``length`` see so many clicks in a row: ReLU, then the maximum over
-    time. Vertical filters weigh the clicks by their place. Both go through a dense layer with ReLU (``z``),
-    and ``W' [z; P_u]`` is the result.
+    Horizontal filters, of heights 1 to ``length``, see as many clicks in a row as they are high: ReLU, then
+    the maximum over time. Vertical filters weight the clicks by place. The outputs of both go through a dense
+    layer with ReLU (``z``), and the result is ``W' [z; P_u]``.
 
     Args:
         input_dim: width of the item vectors, and of the user vectors.
         num_users: rows of the user table.
-        length: clicks that are looked at. The latest one stands last; where there are fewer, zeros stand in
-            front.
+        length: how many of the latest clicks are read. The latest comes last; if there are fewer, zeros come
+            first.
         num_horizontal: filters of each height.
         num_vertical: vertical filters.
-        dropout: on what the filters give (paper: 0.5).
-        mask_rate: in training a user's whole vector is zero so often (paper: never), which teaches the model
-            users that it does not know, as in ``lstur``.
+        dropout: on the output of the filters (paper: 0.5).
+        mask_rate: how often a user's whole vector is set to zero in training (paper: never), which prepares
+            the model for unknown users, as in ``lstur``.
     Raises:
         ValueError: a rate that is not in [0, 1), no place, or no filter.
-    Unlike the paper, where ``W'`` has a row and a bias for each item id, it is a dense layer without a bias
-    whose result is scored against the item vectors; the user table starts at zero, which is the vector of a
-    user that training never saw; and ``z`` is zero where there is no click at all.
+    In the paper ``W'`` has a row and a bias for each item id; here it is a dense layer without a bias, whose
+    result is scored against the item vectors. Here, too, the user table starts at zero, which is the vector
+    of a user that training never saw, and ``z`` is zero where there is no click at all.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class CaserUserEncoder(nn.Module):
         self.join = nn.Linear(2 * input_dim, input_dim, bias=False)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
-        """(B, D). An empty history is what is known of the user: zero for one that is not known.
+        """(B, D). An empty history gives what is known of the user otherwise: zero for an unknown user.
 
         Args:
             clicks_BHD: item vectors, oldest first.
@@ -83,7 +83,7 @@ class CaserUserEncoder(nn.Module):
         return self.join(torch.cat([z_BD, user_BD], 1))
 
     def _latest(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
-        """(B, length, D) the latest clicks, the last one last, behind zeros where there are fewer."""
+        """(B, length, D) the latest clicks, the latest last, after zeros if there are fewer."""
         B, H, D = clicks_BHD.shape
         if H == 0:
             return clicks_BHD.new_zeros(B, self.length, D)

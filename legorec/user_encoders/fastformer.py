@@ -13,21 +13,21 @@ from legorec.nn.sizes import check_heads
 class FastformerUserEncoder(nn.Module):
     """Fastformer layers over clicked items, then their weighted mean (Wu et al., 2021, section 3).
 
-    A click gets a learned vector for its place, counted from the latest, so that neither padding nor clicks
-    that were cut off move it.
+    A click gets a learned vector for its place. Places are counted from the latest click, so that neither
+    padding nor clicks that were cut off shift them.
 
     Args:
         input_dim: width of the item vectors, of the layers and of the user vectors.
-        max_history: how many places there are; clicks before them share the last one.
-        layers: how many stand one behind the other.
+        max_history: how many places there are; older clicks share the last one.
+        layers: how many layers.
         heads: of the attention in each layer.
-        ffn_factor: width inside the dense half of a layer, by ``input_dim``.
-        dropout: on the clicks in front and on what each half of a layer adds.
-        attention_dim: width of the query that weighs the clicks.
+        ffn_factor: width inside the dense half of a layer, as a multiple of ``input_dim``.
+        dropout: on the clicks before the layers and on what each half of a layer adds.
+        attention_dim: width of the query that weights the clicks.
     Raises:
         ValueError: ``heads`` does not divide ``input_dim``, or a count is below 1.
-    Unlike ``transformer``, a click sees two summaries of the history and not each other click. What the
-    authors share between projections and layers is not shared here, see ``FastAttention``.
+    Unlike in ``transformer``, a click sees two summaries of the history instead of every other click. The
+    parameters that the authors share between projections and layers are separate here, see ``FastAttention``.
     """
 
     def __init__(

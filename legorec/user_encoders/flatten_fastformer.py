@@ -12,27 +12,27 @@ from legorec.nn.sequence import TokenHistory
 class FlattenFastformerUserEncoder(nn.Module):
     """Fastformer layers over the tokens of all clicked items as one sequence, then their weighted mean.
 
-    The flattened history of Legommenders. Behind each item stands a learned separator; tokens are told apart
-    by their place inside the item and by how many clicked items came later. Clicks without a token are left
-    out, as if they had not been made.
+    The flattened history of Legommenders. A learned separator follows each item. A token is marked by its
+    place inside the item and by how many clicked items came later. Clicks on items without a token are
+    ignored.
 
     Args:
         token_dim: width of the token states.
         input_dim: width of the item vectors, and of the user vectors.
-        max_history: how many clicks are told apart; those before share the last place.
-        hidden_dim: width of the layers; tokens are projected in front where it differs from theirs.
-        layers: how many stand one behind the other.
+        max_history: how many places clicks have; older clicks share the last one.
+        hidden_dim: width of the layers; tokens are projected first if theirs differs.
+        layers: how many layers.
         heads: of the attention in each layer.
-        ffn_factor: width inside the dense half of a layer, by ``hidden_dim``.
-        max_length: the tokens an item may have; a history may have any number.
-        dropout: on the sequence in front and on what each half of a layer adds.
-        attention_dim: width of the query that weighs tokens and separators.
+        ffn_factor: width inside the dense half of a layer, as a multiple of ``hidden_dim``.
+        max_length: how many tokens an item may have; a history may have any number.
+        dropout: on the sequence before the layers and on what each half of a layer adds.
+        attention_dim: width of the query that weights tokens and separators.
     Raises:
         ValueError: ``heads`` does not divide ``hidden_dim``, a count is below 1, or, when called, an item
             has more than ``max_length`` tokens.
-    Unlike ``flatten_transformer``, the cost grows with the number of tokens and not with its square.
-    Legommenders also puts a separator between fields and one vector in front of the history, and counts
-    places from the first token.
+    Unlike in ``flatten_transformer``, the cost grows with the number of tokens and not with its square.
+    Legommenders also puts a separator between fields and one vector before the history, and counts places
+    from the first token.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FlattenFastformerUserEncoder(nn.Module):
         )
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, states: TokenStates) -> Tensor:
-        """(B, D) of the clicks' token states, row b * H + h for click h of user b, empty where masked.
+        """(B, D) from the clicks' token states; row b * H + h is click h of user b, empty where masked.
 
         ``clicks_BHD`` is not used. An empty history is zero.
         """

@@ -9,19 +9,19 @@ from legorec.nn.recurrent import RaggedGRU
 
 
 class GRUUserEncoder(nn.Module):
-    """The state of a GRU behind the last click (GRU4Rec; Hidasi et al., 2016).
+    """The state of a GRU after the last click (GRU4Rec; Hidasi et al., 2016).
 
     Args:
         input_dim: width of the item vectors, and of the user vectors.
-        hidden_dim: width of the states; another than ``input_dim`` puts a projection behind, without a bias.
-            None: ``input_dim``.
-        num_layers: each runs over the states of the one below.
+        hidden_dim: width of the states. Where it differs from ``input_dim``, a projection without a bias
+            follows. None: ``input_dim``.
+        num_layers: each layer runs over the states of the one below.
         dropout: between two layers, and on the last state.
     Raises:
         ValueError: fewer than one layer.
-    Unlike the paper, which learns one input and one output vector for each item id, items come in and are
-    scored by the vectors of the item encoder; and the loss is the recommender's own, where the paper ranks
-    against the other items of a batch at every step.
+    The paper learns one input and one output vector for each item id; here the item encoder's vectors serve
+    as both. The paper's loss ranks against the other items of a batch at every step; here the loss is that of
+    the recommender.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class HistoryUserEncoder(nn.Module):
-    """The clicks themselves, for predictors that look at them with the candidate at hand, such as DIN."""
+    """The clicks themselves, for predictors that compare each with the candidate, such as DIN."""
 
     gives: ClassVar[str] = "clicks"
 

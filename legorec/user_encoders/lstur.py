@@ -14,21 +14,21 @@ from legorec.nn.user_table import known_users
 class LSTURUserEncoder(nn.Module):
     """A user's learned vector and a GRU over the clicks (LSTUR; An et al., 2019, section 3.2).
 
-    In training the whole vector of a user is masked with probability ``mask_rate``: zero, and nothing scaled
-    up. The table starts at zero. So zero is what training has made known of a user without a vector, and it
-    is what one that training never saw has, in the table or not.
+    In training the whole vector of a user is set to zero with probability ``mask_rate``, and the others are
+    not scaled up. So the model learns what to do with a zero vector. The table starts at zero, so a user that
+    training never saw has this vector, in the table or not.
 
     Args:
         input_dim: width of the item vectors, and of the user vectors.
         num_users: rows of the user table.
-        mode: ``ini``: the user's vector is the first state of the GRU, whose last state is the result.
-            ``con``: both are joined and projected.
-        mask_rate: the paper masks at random too (0.5).
+        mode: ``ini``: the user's vector is the initial state of the GRU, whose last state is the result.
+            ``con``: the user's vector and the last state are joined and projected.
+        mask_rate: probability of masking a user (paper: 0.5).
     Raises:
         ValueError: a rate that is not in [0, 1).
-    Unlike the paper, the table starts at zero; and with ``con``, where the paper joins the two and leaves
-    open how twice the width meets the item's, a dense layer without a bias brings them back to it.
-    Legommenders has the GRU alone.
+    Two differences from the paper: the table starts at zero; and with ``con`` a dense layer without a bias
+    brings the joined vectors back to the width of the items, a step that the paper leaves open. Legommenders
+    has only the GRU.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class LSTURUserEncoder(nn.Module):
         self.join = nn.Linear(2 * input_dim, input_dim, bias=False) if mode == "con" else None
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
-        """(B, D). An empty history is what is known of the user: zero for one that is not known.
+        """(B, D). An empty history gives what is known of the user otherwise: zero for an unknown user.
 
         Args:
             clicks_BHD: item vectors, oldest first.

@@ -12,19 +12,19 @@ from legorec.nn.sizes import check_positive
 
 
 class MINERUserEncoder(nn.Module):
-    """Several interests a user, each a weighted mean of the clicks (MINER's poly attention; Li et al., 2022).
+    """Several interests per user, each a weighted mean of clicks (MINER's poly attention; Li et al., 2022).
 
-    Interest m weighs click i by ``softmax_i(c_m . tanh(W h_i))`` with a learned code ``c_m``.
+    Interest m weights click i by ``softmax_i(c_m . tanh(W h_i))`` with a learned code ``c_m``.
 
     Args:
         input_dim: width of the item vectors, and of the interests.
-        num_interests: how many codes there are (paper: 32).
+        num_interests: number of codes (paper: 32).
         code_dim: width of the codes (paper: 200).
     Raises:
         ValueError: ``num_interests`` or ``code_dim`` is below 1.
-    Unlike NAML's one query, there are many; ``nn.disagreement`` keeps them apart. The candidate's category
-    comes in only in the predictor ``category_miner``. Legommenders sets the logits of masked places to 1e-30,
-    which is next to 0 and no mask: there padding weighs as much as a click with a logit of 0.
+    NAML has one query, this has many; ``nn.disagreement`` keeps them apart. The candidate's category matters
+    only in the predictor ``category_miner``. Legommenders sets the logits of masked places to 1e-30, which is
+    close to 0 and masks nothing: there padding counts as much as a click with a logit of 0.
     """
 
     gives: ClassVar[str] = "interests"

@@ -8,12 +8,12 @@ from legorec.nn.attention import AdditiveAttention
 
 
 class NAMLUserEncoder(nn.Module):
-    """Weighted mean of clicked items, weights from a learned query (NAML; Wu et al., 2019, section 3.2).
+    """Weighted mean of clicked items, with weights from a query (NAML; Wu et al., 2019, section 3.2).
 
     Args:
         input_dim: width of the item vectors, and of the user vectors.
-        attention_dim: width of the query that weighs the clicks (paper: 200).
-    Unlike NRMS, clicks do not see each other.
+        attention_dim: width of the learned query that weights the clicks (paper: 200).
+    Unlike in NRMS, clicks do not see each other.
     """
 
     def __init__(self, input_dim: int, attention_dim: int = 200) -> None:

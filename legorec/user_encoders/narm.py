@@ -10,7 +10,7 @@ from legorec.nn.recurrent import RaggedGRU
 
 
 class NARMUserEncoder(nn.Module):
-    """The last state of a GRU over the clicks joined with its attended states (NARM; Li et al., 2017).
+    """The last state of a GRU over the clicks, and a weighted sum of all states (NARM; Li et al., 2017).
 
     ``c_g = h_t``, ``c_l = sum_j a_j h_j`` with ``a_j = v . sigmoid(A_1 h_t + A_2 h_j)``, and the result is
     ``B [c_g; c_l]``, so that its dot product with an item is the score of the paper's bilinear decoder.
@@ -18,11 +18,11 @@ class NARMUserEncoder(nn.Module):
     Args:
         input_dim: width of the item vectors, and of the user vectors.
         hidden_dim: width of the states. None: ``input_dim``.
-        dropout: on the joined vector (paper: 0.5; it has 0.25 on the item vectors too, which is the source's
-            affair here).
-    The weights are any numbers, as the paper writes them, so that their sum grows with the length of a
-    history; the authors' code puts a softmax over them. The global and the local encoder share one GRU, as
-    there. Unlike with ``gru``, earlier clicks are not only what the last state has kept of them.
+        dropout: on the joined vector (paper: 0.5, and 0.25 on the item vectors, which is up to the source
+            here).
+    As in the paper's equations, the weights are not normalised, so their sum grows with the length of a
+    history; the authors' code applies a softmax. The global and the local encoder share one GRU, as in that
+    code. Unlike in ``gru``, earlier clicks contribute directly, not only through the last state.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int | None = None, dropout: float = 0.1) -> None:

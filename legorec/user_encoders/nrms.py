@@ -16,7 +16,7 @@ class NRMSUserEncoder(nn.Module):
         input_dim: width of the item vectors, and of the user vectors.
         heads: of the self-attention (paper: 16).
         dropout: on the clicks between the two attentions, as in the authors' code.
-        attention_dim: width of the query that weighs the clicks (paper: 200).
+        attention_dim: width of the query that weights the clicks (paper: 200).
     Raises:
         ValueError: ``heads`` does not divide ``input_dim``.
     """

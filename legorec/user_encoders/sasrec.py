@@ -13,21 +13,21 @@ from legorec.nn.transformer import attend
 
 
 class SASRecUserEncoder(nn.Module):
-    """State of the last click where clicks see themselves and those before (SASRec; Kang & McAuley, 2018).
+    """State of the last click after causal self-attention over the clicks (SASRec; Kang & McAuley, 2018).
 
     Each half of a block is ``x + dropout(half(norm(x)))`` (section III). Clicks get a learned vector for
-    their place, counted from the latest; the paper pads in front, which is the same table backwards.
+    their place, counted from the latest; the paper pads at the start, which gives the same table in reverse.
 
     Args:
         input_dim: width of the item vectors, of the blocks and of the user vectors.
-        max_history: how many places there are; clicks before them share the last one.
+        max_history: how many places there are; older clicks share the last one.
         layers: blocks (paper: 2).
-        heads: of the attention (paper: 1); as there, no projection stands behind them.
-        dropout: on the clicks in front and on what each half of a block adds (paper: 0.2 to 0.5).
+        heads: of the attention (paper: 1); as in the paper, no projection follows them.
+        dropout: on the clicks before the blocks and on what each half of a block adds (paper: 0.2 to 0.5).
     Raises:
         ValueError: ``heads`` does not divide ``input_dim``, or ``layers`` is below 1.
-    One more norm stands behind the last block, as in the authors' code. There only queries are normed in
-    front of the attention; here, as in the paper, all of its input is.
+    One more norm follows the last block, as in the authors' code. That code normalises only the queries
+    before the attention; here, as in the paper, the whole input is normalised.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class SASRecUserEncoder(nn.Module):
         return self._encode(*rows_of(clicks_BHD, mask_BH))
 
     def _encode(self, clicks: Tensor, rows: Rows) -> Tensor:
-        """(B, D) of packed or padded clicks."""
+        """(B, D) from packed or padded clicks."""
         states = self.dropout(clicks + self.positions(recency(rows, clicks.device)))
         for block in self.blocks:
             states = block(states, rows)
-        # A norm gives its bias for a row of zeros, so it comes in front of what makes zeros.
+        # A norm turns a row of zeros into its bias, so it comes before the step that makes zeros.
         return last(self.norm(states), rows)
 
 
 class Block(nn.Module):
-    """Causal self-attention and two dense layers of the same width, each with its norm in front."""
+    """Causal self-attention and two dense layers of the same width, each half after a norm."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -16,25 +16,25 @@ from legorec.nn.sizes import check_heads
 
 
 class SemanticUserEncoder(nn.Module):
-    """A user from the semantic codes of the clicks, at several resolutions; ``Semantic`` of Legommenders.
+    """A user vector from the clicks' semantic codes, at several resolutions; ``Semantic`` of Legommenders.
 
-    At level l a click is the sum of the learned vectors of its codes of the levels 0 to l. Each level has a
-    user encoder of its own over these, and the user is a weighted mean of the levels, weights from a learned
-    query.
+    At level l a click is the sum of the learned vectors of its codes at levels 0 to l. Each level has its own
+    encoder over these sums, and the user vector is a weighted mean over the levels, with weights from a
+    learned query.
 
     Args:
-        codes: of every item; they are no part of the state.
+        codes: of every item; they are not part of the state.
         input_dim: width of the code vectors, and of the user vectors.
         encoder: of one level: ``additive`` as in NAML, ``attention`` (self-attention, then additive) as in
-            NRMS, ``gru`` the state behind the last click.
+            NRMS, ``gru`` for the state after the last click.
         heads: of ``attention``.
-        attention_dim: width of the queries that weigh clicks and levels.
+        attention_dim: width of the queries that weight clicks and levels.
         dropout: on the vectors of the clicks, before the encoder of each level.
     Raises:
         ValueError: another ``encoder``, or ``heads`` does not divide ``input_dim``.
-    Codes are all that is read of the clicks: item vectors get no gradient from here and learn as candidates
-    alone. The code vectors, drawn from N(0, 0.1), are the encoder's own, also beside the source ``codes``.
-    With one level there are no levels to weigh.
+    Only the codes of the clicks are read: item vectors get no gradient from here and learn only as
+    candidates. The code vectors, drawn from N(0, 0.1), are the encoder's own and are not shared with the
+    source ``codes``. With one level there are no weights.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SemanticUserEncoder(nn.Module):
         """(B, D); an empty history is zero.
 
         Args:
-            clicks_BHD: not looked at.
+            clicks_BHD: not read.
             mask_BH: True where a click exists.
             click_items: (B, H) catalogue rows, oldest first; any row where masked.
         """

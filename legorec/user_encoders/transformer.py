@@ -13,20 +13,20 @@ from legorec.nn.transformer import Transformer
 class TransformerUserEncoder(nn.Module):
     """Transformer layers over clicked items, then their weighted mean (Vaswani et al., 2017, section 3).
 
-    A click gets a learned vector for its place, counted from the latest, so that neither padding nor clicks
-    that were cut off move it. Norms stand behind the sums, the dense layers have ReLU.
+    A click gets a learned vector for its place. Places are counted from the latest click, so that neither
+    padding nor clicks that were cut off shift them. Norms come after the sums; the dense layers have ReLU.
 
     Args:
         input_dim: width of the item vectors, of the layers and of the user vectors.
-        max_history: how many places there are; clicks before them share the last one.
-        layers: how many stand one behind the other (paper: 6).
+        max_history: how many places there are; older clicks share the last one.
+        layers: how many layers (paper: 6).
         heads: of the attention in each layer (paper: 8).
-        ffn_factor: width inside the dense half of a layer, by ``input_dim`` (paper: 4).
-        dropout: on the clicks in front and on what each half of a layer adds.
-        attention_dim: width of the query that weighs the clicks.
+        ffn_factor: width inside the dense half of a layer, as a multiple of ``input_dim`` (paper: 4).
+        dropout: on the clicks before the layers and on what each half of a layer adds.
+        attention_dim: width of the query that weights the clicks.
     Raises:
         ValueError: ``heads`` does not divide ``input_dim``, or a count is below 1.
-    Unlike SASRec, a click sees those after it too, and all of them make up the user.
+    Unlike in SASRec, a click also sees those after it, and the user vector is a mean of all of them.
     """
 
     def __init__(

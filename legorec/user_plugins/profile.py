@@ -1,4 +1,4 @@
-"""What is known of a user beside the clicks: topics, regions, age."""
+"""Facts about a user besides the clicks: topics, regions, age."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class ProfileUserPlugin(nn.Module):
     (the user profile of GENRE; Liu et al., 2024: topics and regions of interest).
 
     Args:
-        profiles: the fields of every user; they are copied and are no part of the state.
+        profiles: the fields of every user; they are copied and are not part of the state.
         input_dim: width of the user vectors, or of the interests, each of which gets the same profile.
         embed_dim: width of the attribute embeddings, which are learned from a random start.
         dropout: on the joined profile.
     A field that a user lacks, and every field of an unknown user, has a learned vector instead. A number is
-    its field's vector times the standardised number. An empty history has no zero vector behind this.
-    The part of the projection that reads the user vector starts as the identity: a predictor compares users
-    with items, and user encoders place both in one space, from which a random projection would turn the user
-    away. The part that reads the profile starts random and not zero, since embeddings behind zeros would not
-    learn. Legommenders draws both at random, and looks users up one by one.
+    its field's vector times the standardised number. After this an empty history is no longer zero.
+    The part of the projection that reads the user vector starts as the identity: user encoders place users in
+    the space of the items, where a predictor compares the two, and a random projection would take them out of
+    it. The part that reads the profile starts random and not zero, since embeddings would not learn through
+    zeros. Legommenders draws both at random, and looks users up one by one.
     """
 
     ids: Tensor
@@ -53,10 +53,10 @@ class ProfileUserPlugin(nn.Module):
         self.from_profile = nn.Linear(num_fields * embed_dim, input_dim)
 
     def _hold(self, profiles: Catalog) -> None:
-        """Hold the packed profiles where the model is, so that a batch is gathered without waiting for it."""
+        """Keep the packed profiles on the model's device, so that a batch is gathered without waiting."""
         lengths_UF = profiles.lengths.numpy()
         ends = lengths_UF.cumsum().reshape(lengths_UF.shape)
-        nobody = np.zeros((1, lengths_UF.shape[1]), dtype=np.int64)  # the last row: where user is -1
+        nobody = np.zeros((1, lengths_UF.shape[1]), dtype=np.int64)  # the last row, for user -1
         longest = lengths_UF.max(0, initial=0)
         slot_field = np.repeat(np.arange(len(longest)), longest)
         slot_place = np.arange(len(slot_field)) - (longest.cumsum() - longest)[slot_field]
@@ -65,11 +65,11 @@ class ProfileUserPlugin(nn.Module):
             "lengths": np.concatenate([lengths_UF, nobody]),
             "slot_field": slot_field,  # (S,) each field has as many slots as its longest row
             "slot_place": slot_place,
-            "slots": slot_field == np.arange(len(longest))[:, None],  # (F, S) which slots are a field's
+            "slots": slot_field == np.arange(len(longest))[:, None],  # (F, S) which slots belong to a field
         }
         for name, array in held.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
-        # One value more, so that there is one to gather where nobody has any.
+        # One more value, so that there is one to gather even if no user has any.
         for name, packed in (("ids", profiles.values), ("scale", profiles.scale)):
             padded = None if packed is None else torch.cat([packed, packed.new_zeros(1)])
             self.register_buffer(name, padded, persistent=False)
