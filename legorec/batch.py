@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from legorec.nn.fused import PermuteRows, gather_rows
+from legorec.nn.row_places import row_places
 from legorec.nn.segments import Segments
 
 
@@ -120,10 +121,9 @@ class TokenStates:
         lengths = self.lengths.numpy()
         ends = lengths.reshape(-1).cumsum().reshape(lengths.shape)
         starts, sizes = (ends - lengths).T.reshape(-1), lengths.T.reshape(-1)
-        places = np.arange(int(sizes.sum()))
-        order = places + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
+        order = row_places(starts, sizes)
         inverse = np.empty_like(order)
-        inverse[order] = places
+        inverse[order] = np.arange(len(order))
         device = self.values.device
         values = PermuteRows.apply(
             self.values,
@@ -143,8 +143,7 @@ class TokenStates:
         sizes = self.lengths.sum(1).numpy()
         starts = np.append(sizes.cumsum() - sizes, 0)[chosen]  # the added places are those of -1
         sizes = np.append(sizes, 0)[chosen]
-        places = np.arange(int(sizes.sum())) + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
-        index = torch.from_numpy(places).to(self.values.device, non_blocking=True)
+        index = torch.from_numpy(row_places(starts, sizes)).to(self.values.device, non_blocking=True)
         lengths = torch.cat([self.lengths, self.lengths.new_zeros(1, self.lengths.shape[1])])[items]
         return TokenStates(gather_rows(self.values, index), lengths)
 
