@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch, TokenStates
 from legorec.recommender import Recommender, extras_of, module_device
 from legorec.registry import EXTRAS
-from tests import small
+from tests.support import small
 
 NAMES = ["nrms", "naml"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

@@ -19,8 +19,8 @@ from legorec.recipes.assemble import Data
 from legorec.recipes.codes import read_codes
 from legorec.settings import FieldSettings
 from process.embed import main as embed
-from tests.data.small_store import write
-from tests.runs import arguments, differences, finish, refused, write_store
+from tests.support.runs import arguments, differences, finish, refused, write_store
+from tests.support.small_store import write
 
 MODEL = """
 name: codes

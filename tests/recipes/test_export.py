@@ -24,9 +24,9 @@ from legorec.recipes.trained import load_best
 from legorec.recommender import Recommender
 from legorec.scorers.clicks import rank
 from legorec.settings import read_command_line
-from tests.language_runs import language_arguments, write_language_model, write_language_store
-from tests.launching import shared
-from tests.runs import arguments, finish, only_run, refused, run_folders
+from tests.support.language_runs import language_arguments, write_language_model, write_language_store
+from tests.support.launching import shared
+from tests.support.runs import arguments, finish, only_run, refused, run_folders
 
 FILES = {"items.safetensors", "item_ids.parquet", "users.safetensors", "user_ids.parquet"}
 

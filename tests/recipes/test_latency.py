@@ -19,7 +19,7 @@ from legorec.recipes.latency import WARM_UP, answer, draw_requests
 from legorec.recipes.trained import load_best
 from legorec.scorers.clicks import rank
 from legorec.settings import Settings, read_command_line
-from tests.runs import arguments, finish, only_run, refused, write_store
+from tests.support.runs import arguments, finish, only_run, refused, write_store
 
 FIGURES = {"median_ms", "p95_ms", "p99_ms", "requests_per_second"}
 

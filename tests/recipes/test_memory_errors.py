@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 import legorec
 from legorec.halving import NoMemoryError
-from tests.launching import prepared
-from tests.runs import arguments, contents, finish, last_state, only_run, refused, write_store
-from tests.short_memory import CUDA, ERRORS, shorten
+from tests.support.launching import prepared
+from tests.support.runs import arguments, contents, finish, last_state, only_run, refused, write_store
+from tests.support.short_memory import CUDA, ERRORS, shorten
 
 SAID = re.compile(r"out of memory with (\S+) (\d+); going on with \1 (\d+), which gives the same result")
 BATCH, PAGE = "--exp.evaluation.batch_size", "--exp.evaluation.item_page_size"

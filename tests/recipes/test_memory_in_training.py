@@ -10,8 +10,8 @@ import torch
 
 import worker
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
-from tests.runs import arguments, differences, finish, last_state, only_run, refused
-from tests.short_memory import ERRORS
+from tests.support.runs import arguments, differences, finish, last_state, only_run, refused
+from tests.support.short_memory import ERRORS
 
 
 def fail_in_step(

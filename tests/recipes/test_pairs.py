@@ -12,7 +12,7 @@ import pytest
 
 from legorec.recipes.export import latest_spans
 from tests.recipes.test_predict import opened, predicted
-from tests.runs import arguments, finish, only_run, refused, run_folders
+from tests.support.runs import arguments, finish, only_run, refused, run_folders
 
 
 def write_pairs(file: Path, table: pl.DataFrame) -> Path:

@@ -24,8 +24,8 @@ from legorec.recipes.load import TrainedRecommender, load
 from legorec.recipes.top_items import best_of, last_histories
 from legorec.scorers.clicks import rank
 from legorec.settings import read_command_line
-from tests.launching import one_thread, shared
-from tests.runs import arguments, contents, finish, only_run, refused, run_folders, write_store
+from tests.support.launching import one_thread, shared
+from tests.support.runs import arguments, contents, finish, only_run, refused, run_folders, write_store
 
 
 def predicted(store: Path, folder: Path, loaded: Path, form: str = "parquet", **flags: Any) -> pl.DataFrame:

@@ -22,7 +22,7 @@ from legorec.recipes import submission
 from legorec.recipes.load import load
 from legorec.recipes.submission import candidate_ranks, lines, num_bytes, write_submission
 from legorec.scorers.clicks import rank
-from tests.runs import arguments, finish, refused, run_folders, write_store
+from tests.support.runs import arguments, finish, refused, run_folders, write_store
 
 NAMES = {"gauc": "auc", "mrr": "mrr", "ndcg@5": "ndcg5", "ndcg@10": "ndcg10"}  # ours, the leaderboard's
 

@@ -18,7 +18,7 @@ from legorec.data.vectors import ITEMS, NewTable, Rows
 from legorec.recipes.assemble import Data
 from legorec.recipes.tables import read_matrix, read_tables
 from legorec.settings import EmbedSettings, FieldSettings, TokenTableSettings
-from tests.data.small_store import write
+from tests.support.small_store import write
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
 from legorec.recommender import Recommender
 from legorec.scorers.clicks import rank
-from tests import small
+from tests.support import small
 
 NAMES = ["nrms", "naml"]
 PAGES = [(1, 1), (3, 7), (16, 64), (1000, 1000)]

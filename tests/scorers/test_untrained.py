@@ -5,7 +5,7 @@ import numpy as np
 from legorec.batch import Ranking
 from legorec.scorers.clicks import rank
 from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
-from tests import small
+from tests.support import small
 
 
 def test_popularity_counts_the_users_who_clicked():
