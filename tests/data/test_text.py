@@ -15,7 +15,7 @@ from legorec.data.text import TokenizerChoice, encode, load_tokenizer, vocab_siz
 from legorec.data.tokenizations import add_tokenization
 from legorec.data.writing.columns import Column, encode_categories
 from legorec.data.writing.writer import StoreWriter
-from tests.data.small_store import ITEMS, files, write
+from tests.support.small_store import ITEMS, files, write
 
 LINES = ["The cat's hat -- the CAT!", "", "  ", "naïve Ünïcode", "the end"]
 

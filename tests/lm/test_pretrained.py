@@ -16,7 +16,7 @@ from legorec.data import digest
 from legorec.lm import checkpoint_files
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.pretrained import Pretrained, PretrainedError
-from tests.lm.tiny import whole
+from tests.support.tiny import whole
 
 
 @pytest.fixture

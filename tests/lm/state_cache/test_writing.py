@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from legorec.lm.state_cache import CacheWriter, HiddenStateCache, free_space_check, plan_shards
-from tests.lm.state_cache.small import (
+from tests.support.state_caches import (
     LENGTHS,
     TYPES,
     build,
