@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from legorec.lm import pretrained
 from legorec.lm.lora import load_adapter, save_adapter
 from legorec.lm.pretrained import PretrainedError, find_pretrained
 from tests.lm.adapters import CHOSEN, IDS, LENGTHS, states, upper
-
-
-@pytest.fixture
-def folder(checkpoint, tmp_path):
-    """A LLaMA to do things to."""
-    shutil.copytree(checkpoint("llama").folder, tmp_path / "llama")
-    return tmp_path / "llama"
 
 
 class Response:
