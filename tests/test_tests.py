@@ -14,7 +14,6 @@ BRICKS = {"sources", "item_encoders", "user_encoders", "user_plugins", "predicto
 ELSEWHERE = {
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
     "compose/problems": "compose/test_compose",
-    "data/collate": "data/test_clicks and test_evaluation",
     "data/digest": "data/test_store, which refuses what was damaged",
     "data/files": "data/test_store and faults/test_full_disk",
     "data/item_text": "sources/test_states",
@@ -27,7 +26,6 @@ ELSEWHERE = {
     "data/raw/unitok_export": "process/test_unitok_export",
     "data/raw/unitok_fields": "process/test_unitok",
     "data/sealed": "data/test_store, which refuses what was damaged",
-    "data/strings": "data/test_store",
     "data/writing/columns": "data/writing/test_writer",
     "data/writing/missing": "data/writing/test_writer",
     "data/writing/progress": "process/test_synthetic",
@@ -46,12 +44,8 @@ ELSEWHERE = {
     "lm/item_states": "recipes/test_cache and faults/test_memory_in_caching",
     "lm/tuning": "lm/test_lora and sources/test_states",
     "nn/device": "test_recommender",
-    "nn/fused": "nn/test_transformer and test_cross",
-    "nn/interests": "user_encoders/test_miner",
     "nn/sizes": "contracts",
-    "nn/table": "sources/test_table",
     "nn/text_view": "contracts",
-    "nn/user_table": "contracts",
     "process/fetch_ml100k": "process/test_fetch_model",
     "recipes/inputs/build_model": "contracts/test_grid",
     "recipes/inputs/devices": "runs/test_launches",
@@ -80,8 +74,6 @@ ELSEWHERE = {
     "settings/reading": "settings/test_settings",
     "settings/resolved": "settings/test_settings",
     "settings/schema": "settings/test_settings",
-    "template": "process/test_embed",
-    "tie_blocks": "test_metrics",
 }
 
 
