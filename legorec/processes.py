@@ -84,8 +84,8 @@ class Processes:
         import torch
         import torch.distributed as dist
 
-        # Imported before the group of all processes exists. Later (an optimizer imports it) its functions would
-        # keep the group as a default, with its threads, to the interpreter's end, which then may abort.
+        # Imported before the group of all processes exists. Later (an optimizer imports it) its functions
+        # would keep the group as a default, with its threads, to the interpreter's end, which may then abort.
         import torch.distributed.nn.functional
 
         cuda = torch.cuda.is_available() and dist.is_nccl_available()
