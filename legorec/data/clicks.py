@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TrainingClicks:
-    """What training may know: the impressions of its split, their clicks and the items that they show."""
+    """The data that training may use: the impressions of its split, their clicks and the items they show."""
 
     def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
         self.interactions = interactions
@@ -40,14 +40,14 @@ class ClickStream:
     """Batches of ``batch_size`` training examples, numbered through the whole run.
 
     An example is a clicked candidate (``positives_only``) or any candidate with its label; ``num_negatives``
-    more items follow a clicked one. One pass over the data is ``num_batches`` batches, the last perhaps
-    short, in an order of its own.
+    more items follow a clicked one. One pass over the data is ``num_batches`` batches, in an order of its
+    own; the last batch may be short.
 
     Args:
         epoch_batch: 0: an epoch is a pass. n > 0: an epoch is n batches. -n: an epoch is one n-th of a pass,
             one batch at least, so that n epochs see every example once.
-        processes: of several, each gets its share of the examples of every batch, perhaps none. They are
-            drawn for the whole batch everywhere, so the shares make up the batch of one process.
+        processes: each of several gets its share of the examples of every batch, which may be empty. Every
+            process draws for the whole batch, so the shares make up the batch of a single process.
 
     Raises:
         ValueError: there is no click to learn from, or ``batch_size`` is below 1.
@@ -88,14 +88,14 @@ class ClickStream:
     def _order_of(self, turn: int) -> np.ndarray:
         """The examples in the order of one pass."""
         if self._order is None or self._order[0] != turn:
-            self._order = None  # so that two of them are never in memory
+            self._order = None  # so that there are never two in memory
             order = self._examples()
             generator(self.seed, Purpose.SHUFFLE, turn).shuffle(order)
             self._order = (turn, order)
         return self._order[1]
 
     def _examples(self) -> np.ndarray:
-        """The examples as places among all candidates; in pointwise training the largest array there is."""
+        """The examples as places among all candidates; in pointwise training this is the largest array."""
         labels = self.interactions.labels
         dtype = np.int32 if len(labels) < 2**31 else np.int64
         if not self.positives_only:
@@ -108,7 +108,7 @@ class ClickStream:
         example's own first.
 
         Raises:
-            ValueError: a user has clicked too much for that many negatives.
+            ValueError: a user has clicked too many items for that many negatives.
         """
         turn, place = divmod(number, self.num_batches)
         chosen = slice(place * self.batch_size, (place + 1) * self.batch_size)
