@@ -56,7 +56,7 @@ def residual_kmeans(
         sum(residuals.rows(chunk).square().sum(dtype=torch.float64) for chunk in residuals.chunks())
     )
     if total <= EXACT * len(vectors) * float(residuals.mean.square().sum()):
-        raise ValueError("the vectors are all the same; there is nothing to tell them apart by")
+        raise ValueError("the vectors are all the same, so they cannot be clustered")
     floor, left = EXACT * total / len(vectors), []
     for level in range(levels):
         progress.say(f"clusters of level {level + 1} of {levels}")

@@ -256,7 +256,7 @@ class Store:
             if key not in there:
                 problems.append(f"it was not made with a setting `{key}`; {nearest(key, there)}")
             elif there[key] != value:
-                problems.append(f"it was made with `{key}` = {there[key]!r}, asked for is {value!r}")
+                problems.append(f"it was made with `{key}` = {there[key]!r}, requested is {value!r}")
         if problems:
             raise StoreError(f"{self.path / MANIFEST}: " + "; ".join(problems))
 

@@ -100,7 +100,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such tokenizer folder")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise StoreError(f"{folder}: no tokenizer is there, that is none of {', '.join(TOKENIZER_FILES)}")
+        raise StoreError(f"{folder}: it holds no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

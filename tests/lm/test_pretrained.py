@@ -139,7 +139,7 @@ def test_the_digest_is_remembered(folder, tmp_path, monkeypatch):
 def test_a_missing_weight(folder):
     edit_weights(folder, lambda weights: weights.pop("layers.2.mlp.up_proj.weight"))
     with pytest.raises(
-        PretrainedError, match="does not hold 'layers.2.mlp.up_proj.weight'; it is not a whole"
+        PretrainedError, match="does not hold 'layers.2.mlp.up_proj.weight'; the checkpoint is incomplete"
     ):
         UpperLayers(Pretrained(folder), 1)
     LowerLayers(Pretrained(folder), [2])
@@ -150,7 +150,7 @@ def test_a_missing_weight(folder):
 
 def test_a_weight_of_another_shape(folder):
     edit_weights(folder, lambda weights: weights.update({"norm.weight": torch.ones(31)}))
-    with pytest.raises(PretrainedError, match=r"'norm.weight' is \(31,\), its config asks for \(32,\)"):
+    with pytest.raises(PretrainedError, match=r"'norm.weight' is \(31,\), its config requires \(32,\)"):
         UpperLayers(Pretrained(folder), 1)
 
 
@@ -169,9 +169,7 @@ def test_r11_pickled_weights_are_not_read(folder):
     ):
         UpperLayers(Pretrained(folder), 1)
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(
-        PretrainedError, match="no model.safetensors: weights are taken from safetensors alone"
-    ):
+    with pytest.raises(PretrainedError, match="no model.safetensors: weights are read only from safetensors"):
         Pretrained(folder).digest()
 
 
@@ -179,7 +177,7 @@ def test_r12_an_index_that_leads_astray(sharded):
     index = sharded / checkpoint_files.INDEX
     facts = json.loads(index.read_text())
     Pretrained(sharded).weight_files[1].unlink()
-    with pytest.raises(PretrainedError, match=r"is not whole: model-00002-of-.* is missing; fetch it again"):
+    with pytest.raises(PretrainedError, match=r"is incomplete: model-00002-of-.* is missing; fetch it again"):
         UpperLayers(Pretrained(sharded), 1)
     for outside in ("../llama/model.safetensors", "/model.safetensors"):
         index.write_text(json.dumps({"weight_map": {"norm.weight": outside}}))
@@ -192,7 +190,9 @@ def test_r12_an_index_that_leads_astray(sharded):
 
 
 def test_no_config(tmp_path):
-    with pytest.raises(PretrainedError, match="is no checkpoint of a language model: it has no config.json"):
+    with pytest.raises(
+        PretrainedError, match="is not a checkpoint of a language model: it has no config.json"
+    ):
         Pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{'model_type'")
     with pytest.raises(PretrainedError, match="config.json is not JSON: "):

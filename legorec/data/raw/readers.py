@@ -123,7 +123,7 @@ def read_table(path: Path, header: bool = True, separator: str | None = None) ->
 
 def _header(file: RawFile, cells: list[str]) -> list[str]:
     if len(set(cells)) != len(cells):
-        raise InputError(f"{file.label}: a column name stands twice in the first line")
+        raise InputError(f"{file.label}: a column name occurs twice in the first line")
     return cells
 
 
@@ -173,7 +173,7 @@ def _read_jsonl(path: Path) -> pl.DataFrame:
                 if not right:
                     bad.add(pl.Series([number]), "it must be a JSON object")
         bad.raise_any()
-        raise InputError(f"{path}: the lines do not agree in the types of their values") from None
+        raise InputError(f"{path}: the lines differ in the types of their values") from None
 
 
 def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:

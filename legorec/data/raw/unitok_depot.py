@@ -78,7 +78,7 @@ class Depot:
         files = (_file(path, name) for name in ("meta.json", "meta.data.json"))
         file = next((file for file in files if file.is_file()), None)
         if file is None:
-            raise InputError(f"{path}: there is no depot of UniTok, that is no meta.json or meta.data.json")
+            raise InputError(f"{path}: there is no UniTok depot here: no meta.json or meta.data.json")
         try:
             meta = json.loads(file.read_bytes())
             version = str(meta["version"])
@@ -107,7 +107,7 @@ class Depot:
         column, values = self.column(name), self._data[name]
         if column.padded:
             raise InputError(
-                f"{self.path}: the column '{name}' is padded, and padding cannot be told from the token 0; "
+                f"{self.path}: the column '{name}' is padded, and padding looks like the token 0; "
                 "write the depot again without padding"
             )
         lengths = np.ones(len(values), dtype=np.int64)
@@ -120,7 +120,7 @@ class Depot:
             ids = np.empty((0, 0))
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             kind = "lists of ids" if column.holds_lists else "ids"
-            raise InputError(f"{self.path}: the column '{name}' must hold {kind} alone")
+            raise InputError(f"{self.path}: the column '{name}' must hold only {kind}")
         size = len(self.words(column.vocabulary))
         least, most = (int(ids.min()), int(ids.max())) if len(ids) else (0, -1)
         if least < 0 or most >= size:
@@ -139,7 +139,7 @@ class Depot:
             if size is not None and len(words) != size:
                 raise InputError(
                     f"{self.path}: the vocabulary '{vocabulary}' must have {size:,} tokens, as the meta file "
-                    f"says, got {len(words):,}; all ids behind the difference would mean something else"
+                    f"says, got {len(words):,}; all ids after the difference would mean something else"
                 )
             self._words[vocabulary] = pl.Series(vocabulary, words, dtype=pl.String)
         return self._words[vocabulary]

@@ -35,7 +35,7 @@ class Column:
 
     def __post_init__(self) -> None:
         if "@" in check_name(self.name, "field"):
-            raise StoreError(f"field '{self.name}' may not hold '@': it stands before the tokenization")
+            raise StoreError(f"field '{self.name}' may not hold '@', which comes before the tokenization")
         check_name(self.vocabulary or self.name, "vocabulary")
         if (plain := self.name.casefold()) in ("ids", "visible") or plain.endswith(".text"):
             raise StoreError(f"field '{self.name}': the name is taken by a file of the store")

@@ -68,7 +68,7 @@ class TableWriter:
         repeated = self.ids.filter(self.ids.is_duplicated())
         if len(repeated):
             raise StoreError(
-                f"{name}: every id must stand there once; {repeated.n_unique():,} stand there several times, "
+                f"{name}: every id must occur once; {repeated.n_unique():,} occur several times, "
                 f"e.g. '{repeated[0]}'"
             )
         self.enum = pl.Enum(self.ids)
