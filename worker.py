@@ -63,7 +63,7 @@ def _main(argv: list[str], processes: Processes) -> int:
 
 
 def _run(settings: Settings, processes: Processes) -> int:
-    from legorec.engine.signals import Interrupted
+    from legorec.engine.stopping import Interrupted
     from legorec.processes import PeerError
     from legorec.recipes.run import run
 
@@ -91,8 +91,10 @@ def _run(settings: Settings, processes: Processes) -> int:
 
 
 def _to_resume(settings: Settings) -> str:
-    """What to add to the command of a run that was stopped; a cache run goes on by itself."""
-    if settings.exp.mode == "cache":
+    """What to add to the command of a run that was stopped; one without a run folder goes on by itself."""
+    from legorec.settings.modes import MODES
+
+    if not MODES[settings.exp.mode].keeps_folder:
         return ""
     return " and --resume true" + (" in place of --overwrite true" if settings.overwrite else "")
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from legorec.recipes.run import run, run_path
+from legorec.recipes.outputs.session import run_path
+from legorec.recipes.run import run
 from legorec.settings import SettingsError, read_command_line
 
 

@@ -23,9 +23,10 @@ from legorec.data.evaluation import Impressions
 from legorec.data.store import Store
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
+from legorec.engine.rank import rank
 from legorec.lm.cut import Precision
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
-from legorec.scorers.clicks import rank
+from legorec.scorers.clicks import ClickScorer
 
 STEPS = 200
 LM_ROUNDS, LM_STEPS = 5, 10
@@ -64,7 +65,7 @@ def measure(name: str, store: Store, bf16: bool) -> str:
     peak = torch.cuda.max_memory_allocated() / 2**20
     data = Impressions(store.interactions("test"), subject.histories(store), len(store.items))
     begin = time.perf_counter()
-    rank(model, data, bf16=bf16)
+    rank(ClickScorer(model, data), bf16=bf16)
     ranked = len(data) / (time.perf_counter() - begin)
     precision = "bf16" if bf16 else "fp32"
     return (

@@ -19,7 +19,8 @@ from legorec.build import build
 from legorec.data.store import Store
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
-from legorec.recipes.assemble import Data, build_model
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import Data
 from legorec.recommender import Recommender
 from legorec.registry import extras, find
 from legorec.settings import Settings, read_command_line
@@ -111,7 +112,7 @@ def _measured(
         plain_speed.append(examples / (time.perf_counter() - begin))
         begin = time.perf_counter()
         progress = next(ours)
-        our_speed.append(progress.loss_count / (time.perf_counter() - begin))
+        our_speed.append(progress.counts["examples"] / (time.perf_counter() - begin))
     clock = subject.Clock()
     with ExitStack() as stack:
         for part, method in zip(PARTS, ("item_encoder", "user_encoder", "predictor"), strict=True):

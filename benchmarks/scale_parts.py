@@ -18,11 +18,16 @@ import torch
 from legorec.data.evaluation import Impressions
 from legorec.data.ragged import Ragged
 from legorec.engine.fit import Progress, fit
+from legorec.engine.rank import rank
+from legorec.engine.training import Training
 from legorec.metrics import evaluate
-from legorec.recipes.assemble import build_model, open_data
-from legorec.recipes.evaluate import check_split, dev_metrics
-from legorec.recipes.train import Training
-from legorec.scorers.clicks import rank
+from legorec.processes import ALONE
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.outputs.measure import check_measurable
+from legorec.recipes.tower import click_task
+from legorec.recipes.train import begin_training, dev_metrics
+from legorec.scorers.clicks import ClickScorer
 from legorec.settings import Settings, read_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,20 +46,26 @@ def train(store: str, steps: str) -> dict[str, Any]:
     settings = settings_of(store, int(steps))
     data = open_data(settings)
     opened = time.perf_counter()
-    check_split(data, "dev", dev_metrics(settings))
-    training = Training(settings, data, build_model(settings, data, torch.device("cpu")))
-    training.stream.batch(0)
+    training = training_of(settings, data)
+    check_measurable(training.task.scorer("dev"), dev_metrics(settings))
+    training.learning.stream.batch(0)
     ready = time.perf_counter()
     next(steps_of(training))
     return {"opening": opened - begin, "first batch": ready - opened}
+
+
+def training_of(settings: Settings, data: Data) -> Training:
+    """What a run trains, before its first step."""
+    model = build_model(settings, data, torch.device("cpu"))
+    return begin_training(settings, click_task(settings, data, model), ALONE)
 
 
 def steps_of(training: Training) -> Iterator[Progress]:
     """An epoch at every ``next``."""
     return fit(
         training.model,
-        training.stream,
-        training.objective,
+        training.learning.stream,
+        training.learning.objective,
         training.optimizer,
         training.options,
         training.state.progress,
@@ -75,22 +86,22 @@ class Side:
         """Ready to go."""
         settings = settings_of(store, steps)
         data = open_data(settings)
-        training = Training(settings, data, build_model(settings, data, torch.device("cpu")))
+        training = training_of(settings, data)
         return cls(training, steps_of(training), steps)
 
     def train(self) -> int:
         """Some steps; the number of examples."""
-        return next(self.rounds).loss_count
+        return next(self.rounds).counts["examples"]
 
     def make_batches(self) -> int:
         """As many batches, without training on them; the number of examples."""
         numbers = range(self.next_batch, self.next_batch + self.steps)
         self.next_batch = numbers.stop
-        return sum(len(self.training.stream.batch(number).labels) for number in numbers)
+        return sum(len(self.training.learning.stream.batch(number).labels) for number in numbers)
 
     def distinct_items(self) -> float:
         """Per batch."""
-        return sum(len(self.training.stream.batch(n).items) for n in range(self.steps)) / self.steps
+        return sum(len(self.training.learning.stream.batch(n).items) for n in range(self.steps)) / self.steps
 
 
 def compare(one: str, other: str, steps: str, rounds: str) -> dict[str, Any]:
@@ -122,7 +133,10 @@ def rank_part(store: str, count: str) -> dict[str, Any]:
     part = first_impressions(whole, int(count))
     evaluation = settings.exp.evaluation
     begin = time.perf_counter()
-    ranking = rank(model, part, batch_size=evaluation.batch_size, item_page_size=evaluation.item_page_size)
+    scorer = ClickScorer(
+        model, part, batch_size=evaluation.batch_size, item_page_size=evaluation.item_page_size
+    )
+    ranking = rank(scorer)
     ranked = time.perf_counter()
     evaluate(ranking)
     return {"impressions": len(part), "ranking": ranked - begin, "metrics": time.perf_counter() - ranked}

@@ -17,9 +17,11 @@ from benchmarks.plain import PaddedItems, PlainModel
 from legorec.batch import Ranking
 from legorec.data.evaluation import Impressions
 from legorec.data.store import Store
+from legorec.engine.rank import rank
 from legorec.metrics import evaluate
 from legorec.recommender import Recommender
-from legorec.scorers import clicks as scorer
+from legorec.scorers import by_history
+from legorec.scorers.clicks import ClickScorer
 
 PARTS = ("data path", "encoding", "scoring", "metrics")
 
@@ -49,7 +51,7 @@ def whole_test(folder: Path, name: str) -> tuple[Ranking, Recommender]:
     store = Store.open(folder)
     data = Impressions(store.interactions("test"), subject.histories(store), len(store.items))
     model = subject.recommender(name, subject.open_catalog(store))
-    ranking = scorer.rank(model, data)
+    ranking = rank(ClickScorer(model, data))
     evaluate(ranking)
     return ranking, model
 
@@ -61,13 +63,13 @@ def timed_parts(folder: Path, name: str) -> dict[str, float]:
         stack.enter_context(clock.on(Recommender, "encode_items", "encoding"))
         stack.enter_context(clock.on(Recommender, "encode_users", "encoding"))
         stack.enter_context(clock.on(Recommender, "score", "scoring"))
-        stack.enter_context(clock.on(scorer, "gather_rows", "scoring"))
+        stack.enter_context(clock.on(by_history, "gather_rows", "scoring"))
         stack.enter_context(clock.on(subject.Catalog, "tokens", "data path"))
         begin = time.perf_counter()
         store = Store.open(folder)
         data = Impressions(store.interactions("test"), subject.histories(store), len(store.items))
         model = subject.recommender(name, subject.open_catalog(store))
-        ranking = scorer.rank(model, data)
+        ranking = rank(ClickScorer(model, data))
         clock.wrap("metrics", evaluate)(ranking)
         total = time.perf_counter() - begin
     parts = {name: clock.seconds[name] for name in PARTS[1:]}

@@ -90,7 +90,7 @@ def measure(
         begin = time.perf_counter()
         progress = next(ours.rounds)
         taken = time.perf_counter() - begin
-        our_speed.append(progress.loss_count / taken)
+        our_speed.append(progress.counts["examples"] / taken)
         spent += taken
     return TrainingFigures(
         model=name,

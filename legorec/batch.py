@@ -1,4 +1,4 @@
-"""What the parts of a recommender hand to each other.
+"""The objects that the parts of a recommender hand to each other.
 
 Dimensions, in code as suffixes: ``B`` examples, ``H`` history, ``K`` candidates, ``N`` distinct items of a
 batch, ``F`` fields, ``L`` tokens, ``T`` tokens packed end to end, ``E`` token width, ``D`` item and user
@@ -7,17 +7,33 @@ width, ``M`` interests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from legorec.nn.fused import PermuteRows, gather_rows
+from legorec.nn.row_places import row_places
 from legorec.nn.segments import Segments
+
+
+class Batch(Protocol):
+    """What the training loop needs of a batch, whatever it holds."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the run, for messages."""
+
+    @property
+    def group(self) -> Tensor:
+        """(B,) the impression, user or row that each example belongs to, for messages."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on a device."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +121,9 @@ class TokenStates:
         lengths = self.lengths.numpy()
         ends = lengths.reshape(-1).cumsum().reshape(lengths.shape)
         starts, sizes = (ends - lengths).T.reshape(-1), lengths.T.reshape(-1)
-        places = np.arange(int(sizes.sum()))
-        order = places + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
+        order = row_places(starts, sizes)
         inverse = np.empty_like(order)
-        inverse[order] = places
+        inverse[order] = np.arange(len(order))
         device = self.values.device
         values = PermuteRows.apply(
             self.values,
@@ -128,8 +143,7 @@ class TokenStates:
         sizes = self.lengths.sum(1).numpy()
         starts = np.append(sizes.cumsum() - sizes, 0)[chosen]  # the added places are those of -1
         sizes = np.append(sizes, 0)[chosen]
-        places = np.arange(int(sizes.sum())) + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
-        index = torch.from_numpy(places).to(self.values.device, non_blocking=True)
+        index = torch.from_numpy(row_places(starts, sizes)).to(self.values.device, non_blocking=True)
         lengths = torch.cat([self.lengths, self.lengths.new_zeros(1, self.lengths.shape[1])])[items]
         return TokenStates(gather_rows(self.values, index), lengths)
 
@@ -152,7 +166,7 @@ def check_field_kinds(kinds: Sequence[str]) -> None:
 class TokenVectors:
     """A given table of vectors: one row per token of a vocabulary, or per item.
 
-    ``frozen`` keeps it as it is. ``transform`` puts a learned projection behind it: ``linear`` always,
+    ``frozen`` keeps it as it is. ``transform`` adds a learned projection after it: ``linear`` always,
     ``auto`` where its width is not the wanted one, ``none`` never, so that another width is an error.
     """
 
@@ -186,10 +200,48 @@ class Ranking:
             )
 
 
+class Turn(NamedTuple):
+    """What one turn of a ranking pass has scored in this process."""
+
+    pages: list[tuple[np.ndarray, Tensor]]  # places among the rows of the split, and their scores
+    done: int  # impressions that all processes have finished in this turn
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss: a sum over a batch, what it is a sum of, and its weight in the whole."""
+
+    total: Tensor  # scalar, not divided and not weighted
+    per: str = "examples"  # the divisor, a key of the objective's ``counts``
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class Loss:
-    """A sum and what to divide it by, so that accumulated and parallel batches are weighed exactly."""
+    """Terms by name. The loss of a step is the sum over them of ``weight * total / count``.
 
-    total: Tensor  # scalar, a sum over examples
-    count: int
-    parts: dict[str, Tensor] = field(default_factory=dict)  # detached sums, by name
+    Totals and counts are added over all batches and processes of the step before they are divided, so that
+    accumulated and parallel batches weigh exactly what they hold.
+    """
+
+    terms: Mapping[str, Term]
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum of all terms, where all have one divisor.
+
+        Raises:
+            ValueError: they have several.
+        """
+        found = self.totals()
+        if len(found) != 1:
+            raise ValueError(f"the terms are divided by {', '.join(found)}; there is no one sum of them")
+        return next(iter(found.values()))
+
+    def totals(self) -> dict[str, Tensor]:
+        """The weighted sums by divisor; terms with one divisor are added before anything is divided."""
+        found: dict[str, Tensor] = {}
+        for term in self.terms.values():
+            weighted = term.total if term.weight == 1 else term.weight * term.total
+            found[term.per] = found[term.per] + weighted if term.per in found else weighted
+        return found

@@ -1,4 +1,4 @@
-"""Settings of bricks -> bricks: what YAML sets and what only the program knows meet in the constructor."""
+"""Build bricks from their settings and from what only the program knows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any
 
 
 def build_arguments(kind: str, settings: BrickSettings) -> dict[str, Any]:
-    """What a brick would be called with, defaults filled in, without what the program offers."""
+    """The arguments of a brick with defaults filled in, without those that the program offers."""
     brick = registry.find(kind, settings.name)
     defaults = {part.name: part.default for part in brick.settable if not part.required}
     return defaults | dict(settings.arguments)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from legorec.abilities import Prefetches
 from legorec.batch import ClickBatch, Clicks, TokenStates
 from legorec.nn.fused import gather_rows
 from legorec.registry import EXTRAS, NUM_TENSORS
 
 
 def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
-    """Names of the offered values that a brick's forward asks for behind its tensors, see ``EXTRAS``.
+    """Names of the offered values that a brick's forward asks for after its tensors, see ``EXTRAS``.
 
     Raises:
         ValueError: it asks for something that is not offered.
@@ -34,7 +35,7 @@ def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch behind its encoders."""
+    """A batch after its encoders."""
 
     user: Tensor  # (B, D), (B, M, D) or (B, H, D), what the predictor gets
     clicked: Tensor  # the same before a user plugin, of the clicks alone
@@ -121,10 +122,9 @@ class Recommender(nn.Module):
         return self.item_encoder(self.source(items))
 
     def prefetch(self, items: Tensor) -> None:
-        """Let the source begin to fetch what it needs of ``items``, which are asked for soon."""
-        fetch = getattr(self.source, "prefetch", None)
-        if fetch is not None:
-            fetch(items[: self.item_page_size] if self.item_page_size else items)
+        """Let the source begin to fetch what it needs of ``items``, which will be asked for next."""
+        if isinstance(self.source, Prefetches):
+            self.source.prefetch(items[: self.item_page_size] if self.item_page_size else items)
 
     def states_of(self, items: Tensor, mask: Tensor) -> TokenStates | None:
         """Token states of clicks, where the user encoder reads them: each distinct item's once, then copied.
@@ -138,6 +138,28 @@ class Recommender(nn.Module):
         positions = torch.full(items.shape, -1, dtype=torch.int64)
         positions[mask] = place
         return self.source(distinct).take(positions.flatten())
+
+    def clicks_of(self, history: Tensor, mask: Tensor, user: Tensor, vectors: Tensor) -> Clicks:
+        """The clicks of some users, from their histories.
+
+        Args:
+            history: (B, H) catalogue rows on the host, oldest first, and their ``mask``, there too.
+            user: (B,) rows of the user table, -1 for a user that is not in it.
+            vectors: (B, H, D) of the clicked items, where the model is.
+        """
+        device = vectors.device
+        return Clicks(
+            vectors=vectors,
+            mask=mask.to(device),
+            items=history.to(device),
+            user=user.to(device),
+            states=self.states_of(history, mask),
+        )
+
+    def beside_candidate(self, user: Tensor, clicks: Clicks) -> int:
+        """How many vectors a predictor holds beside each candidate: clicks if it reads them, or interests."""
+        length = clicks.mask.shape[1] if self.reads_history else 1
+        return max(length, user.shape[1] if user.dim() > 2 else 1)
 
     def encode_users(self, clicks: Clicks) -> Tensor:
         """User vectors (B, D), interests (B, M, D) or clicks (B, H, D), as the user encoder gives them."""
@@ -219,8 +241,3 @@ class Recommender(nn.Module):
     def forward(self, batch: ClickBatch, item_table: Tensor | None = None) -> Tensor:
         """Scores (B, K) of a batch's candidates; ``item_table`` as in ``encode``."""
         return self.score_encoded(self.encode(batch, item_table), batch)
-
-
-def module_device(module: nn.Module) -> torch.device:
-    """Where a module's parameters are; the CPU when it has none."""
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

@@ -18,19 +18,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from legorec.batch import ClickBatch, Loss
+from legorec.batch import ClickBatch, Loss, Term
 from legorec.data.clicks import ClickStream
 from legorec.engine import reduce
 from legorec.engine.fit import FitOptions, NonFiniteError, Progress, fit
 from legorec.engine.optim import make_optimizer
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.objectives.pointwise import PointwiseObjective
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
 from legorec.processes import PeerError, Processes
-from legorec.scorers.clicks import rank
 from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
 from tests import small
 from tests.scorers.test_clicks import uneven
+from tests.support.ranking import rank
 
 PAGES = [(3, 7), (16, 16), (1000, 1000)]  # of the last there are fewer than processes
 Found = dict[str, Tensor]
@@ -73,7 +73,7 @@ def train(processes: Processes) -> Found:
             case = f"{name} {str(dtype).removeprefix('torch.')}"
             found |= {f"{case}/{key}": value.clone() for key, value in model.state_dict().items()}
             found[f"{case}/loss"] = torch.tensor(progress.loss, dtype=torch.float64)
-            found[f"{case}/count"] = torch.tensor(progress.loss_count)
+            found[f"{case}/count"] = torch.tensor(progress.counts["examples"])
     return found
 
 
@@ -140,7 +140,7 @@ class Poisoned(SampledSoftmaxObjective):
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
         loss = super().__call__(model, batch)
         spoilt = batch.number == 2 and self.processes.rank == self.processes.world - 1
-        return Loss(loss.total * (torch.nan if spoilt else 1.0), loss.count)
+        return Loss({"all": Term(loss.total * (torch.nan if spoilt else 1.0))})
 
 
 def complaint(processes: Processes) -> str:

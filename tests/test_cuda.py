@@ -7,8 +7,8 @@ import torch
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
-from legorec.scorers.clicks import rank
 from tests import small
+from tests.support.ranking import rank
 
 pytestmark = [
     pytest.mark.cuda,

@@ -19,7 +19,7 @@ from legorec.data.sealed import SEAL, load_sealed, save_sealed
 from legorec.data.store import Store
 from legorec.data.vectors import NewTable, Rows
 from legorec.engine import checkpoint
-from legorec.recipes.session import settings_file
+from legorec.recipes.outputs.session import settings_file
 from tests.language_runs import language_arguments, write_language_model, write_language_store
 from tests.runs import arguments, contents, differences, finish, only_run, refused
 

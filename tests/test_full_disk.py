@@ -25,9 +25,10 @@ from legorec.data.tokenizations import add_tokenization
 from legorec.data.vectors import NewTable, Rows
 from legorec.engine import checkpoint
 from legorec.engine.log import RunLog
-from legorec.engine.run import RunFolder
+from legorec.engine.run_folder import RunFolder
 from legorec.lm.adapter_files import read_weights, write_adapter
-from legorec.recipes import evaluate, export, predict
+from legorec.recipes import export, predict
+from legorec.recipes.outputs import measure
 from process import unitok
 from tests.data.small_store import files, write
 from tests.disks import files_up_to, left_overs, limit, no_space
@@ -108,7 +109,7 @@ def test_r3_the_log_of_a_run(store, straight, tmp_path, monkeypatch, capsys):
 def test_r3_the_values_of_each_group(store, straight, tmp_path, monkeypatch, capsys):
     argv = arguments(store, tmp_path, save_every=3, save_ranking=True)
     with monkeypatch.context() as patch:
-        limit(patch, evaluate, "save_per_group", 100, lambda *_: True)
+        limit(patch, measure, "save_per_group", 100, lambda *_: True)
         refused(argv, capsys, "/test_per_group.parquet: could not be written, it needs about ", FULL)
     run, name = only_run(tmp_path), "test_per_group.parquet"
     assert not left_overs(run) and not (run / name).exists() and not (run / "metrics.json").exists()

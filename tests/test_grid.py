@@ -24,10 +24,10 @@ from legorec.data.store import Interactions
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer, trainable
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import rank
 from legorec.settings import SettingsError, read_command_line
 from tests.bricks import LANGUAGE_MODELS, NUM_ITEMS, construct, language_model
 from tests.config_files import DATA, arguments, write_files
+from tests.support.ranking import rank
 
 ITEM_KINDS, USER_KINDS = ("source", "item_encoder"), ("user_encoder", "predictor")
 JOINTS = (ITEM_KINDS, USER_KINDS, ("user_encoder", "user_plugin"))
@@ -149,7 +149,7 @@ def take_a_step(model: Recommender, objective_name: str) -> None:
     }
     stream = one_batch(objective.positives_only, objective.num_negatives)
     progress = next(fit(model, stream, objective, make_optimizer(model, lr=0.01), FitOptions(), Progress()))
-    assert progress.step == 1 and progress.loss_count > 0 and np.isfinite(progress.loss)
+    assert progress.step == 1 and progress.counts["examples"] > 0 and np.isfinite(progress.loss)
     for kind, learned in bricks.items():
         now = learned.values()
         assert all(value.isfinite().all() for value in now), f"the {kind} is not finite"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ORDER: list[set[str]] = [
     {"nn"},
     {"batch", "registry", "template", "processes", "halving", "signals"},
-    {"tie_blocks"},
+    {"abilities", "tie_blocks"},
     {"metrics"},
     {"significance"},
     {"data"},
@@ -124,6 +125,54 @@ def test_heavy_libraries_are_imported_where_they_are_used(path):
 )
 def test_an_arrow_to_the_right_is_found(file, line):
     assert len(wrong_imports(ROOT / file, line)) == 1
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of every module of the library."""
+    found = {}
+    for path in (ROOT / "legorec").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(name: str, text: str, known: Mapping[str, Path]) -> set[str]:
+    """The modules of the library that one of them imports, also in a function or for types alone."""
+    is_package = known[name].name == "__init__.py"
+    package = tuple(name.split(".") if is_package else name.split(".")[:-1])
+    found = set()
+    for _, target in imported(ast.parse(text), package):
+        parts = target.split(".")
+        within = [".".join(parts[:length]) for length in range(len(parts), 1, -1)]
+        found.update([module for module in within if module in known][:1])
+    return found - {name}
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """The modules of one circle, if there is any."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_through_others():
+    known = modules()
+    graph = {name: imports_of(name, path.read_text(encoding="utf-8"), known) for name, path in known.items()}
+    assert len(graph) > 100 and sum(map(len, graph.values())) > 300
+    assert circle(graph) == []
+
+
+def test_a_circle_is_found():
+    known = {name: ROOT / f"{name}.py" for name in ("legorec.a", "legorec.b", "legorec.c")}
+    lines = {
+        "legorec.a": "from legorec.b import B",
+        "legorec.b": "def f():\n    from legorec import c",
+        "legorec.c": "if TYPE_CHECKING:\n    from legorec.a import A",
+    }
+    graph = {name: imports_of(name, text, known) for name, text in lines.items()}
+    assert set(circle(graph)) == set(known)
 
 
 def test_a_heavy_import_is_found():

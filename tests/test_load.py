@@ -16,9 +16,9 @@ from legorec.data.evaluation import Impressions
 from legorec.data.item_text import ItemText
 from legorec.data.text import TokenizerChoice
 from legorec.recipes.load import TrainedRecommender
-from legorec.scorers.clicks import rank
 from tests.profiles import profile_arguments, write_profile_store
 from tests.runs import arguments, finish, write_store
+from tests.support.ranking import rank
 
 MODELS = ("lego_nrms", "lego_naml", "lego_nrms_id")
 

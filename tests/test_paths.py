@@ -17,7 +17,7 @@ from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 from legorec.engine import checkpoint
 from legorec.engine.checkpoint import Checkpoint, CheckpointError
-from legorec.engine.run import best_checkpoint
+from legorec.engine.run_folder import best_checkpoint
 from process import unitok
 from tests.data.small_store import ITEMS, write
 from tests.process.raw_files import refusal

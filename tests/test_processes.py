@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import worker
 from legorec.data.clicks import ClickStream
 from legorec.processes import ALONE, Processes
-from legorec.recipes.session import choose_device
+from legorec.recipes.inputs.devices import choose_device
 from tests import shared_program, small
 from tests.launching import TORCHRUN, launched, one_thread
 from tests.runs import ROOT, arguments, refused

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import ClickBatch, TokenStates
-from legorec.recommender import Recommender, extras_of, module_device
+from legorec.nn.device import module_device
+from legorec.recommender import Recommender, extras_of
 from legorec.registry import EXTRAS
 from tests import small
 

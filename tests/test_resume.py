@@ -13,7 +13,7 @@ import torch
 import worker
 from legorec.engine import checkpoint
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
-from legorec.recipes import evaluate
+from legorec.recipes.outputs import measure
 from tests.runs import arguments, differences, finish, last_state, only_run, start, write_store
 
 STEPS = 16  # of a run with the settings of ``tests.runs``: 2 epochs of 8 batches
@@ -95,7 +95,7 @@ def test_r4_a_signal_in_training_leaves_a_checkpoint(
 @pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
 def test_r4_a_signal_in_evaluation_leaves_a_checkpoint(store, straight, tmp_path, monkeypatch, capfd, call):
     """Calls: dev after each epoch, test, then the two baselines."""
-    argv, calls, rank = arguments(store, tmp_path, save_every=3), [], evaluate.rank
+    argv, calls, rank = arguments(store, tmp_path, save_every=3), [], measure.rank
 
     def signalled(*given, **named):
         calls.append(1)
@@ -104,7 +104,7 @@ def test_r4_a_signal_in_evaluation_leaves_a_checkpoint(store, straight, tmp_path
         return rank(*given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "rank", signalled)
+        patch.setattr(measure, "rank", signalled)
         assert worker.main(argv) == 128 + signal.SIGTERM
     run = only_run(tmp_path)
     assert not (run / "metrics.json").exists()

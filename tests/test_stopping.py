@@ -16,9 +16,10 @@ import pytest
 import torch
 
 import worker
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
-from legorec.recipes import evaluate, export, predict, submission
+from legorec.recipes import export, predict
+from legorec.recipes.outputs import measure, submission
 from legorec.signals import STOPPED
 from tests.language_runs import language_arguments, write_language_model, write_language_store
 from tests.launching import one_thread, prepared, shared
@@ -33,18 +34,18 @@ WRITING = {
     "measured": (
         "test",
         {"exp__baselines": "[]"},
-        evaluate,
+        measure,
         "evaluate",
         2,
     ),  # the first one checks that it can be
     "measured by group": (
         "test",
         {"save_ranking": True, "exp__baselines": "[]"},
-        evaluate,
+        measure,
         "save_per_group",
         1,
     ),
-    "a baseline": ("test", {}, evaluate, "evaluate", 4),
+    "a baseline": ("test", {}, measure, "evaluate", 4),
     "Parquet": ("predict", {}, pl.LazyFrame, "sink_parquet", 1),
     "CSV": ("predict", {"format": "csv"}, pl.LazyFrame, "sink_csv", 1),
     "best items": ("predict", {"top_k": 3}, predict, "_write_table", 1),

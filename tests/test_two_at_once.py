@@ -37,7 +37,7 @@ def test_a_run_beside_another_is_refused(store, done, tmp_path, capsys, exp):
     code = """
 import time
 from pathlib import Path
-from legorec.engine.run import RunFolder
+from legorec.engine.run_folder import RunFolder
 real = RunFolder.write_metrics
 def slowly(*given):
     print("here", flush=True)

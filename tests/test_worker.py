@@ -15,7 +15,7 @@ import pytest
 
 import worker
 from legorec.engine import checkpoint
-from legorec.engine.run import RunFolder
+from legorec.engine.run_folder import RunFolder
 from tests.runs import ROOT, arguments, contents, differences, finish, refused, run_folders
 
 METRICS = ["gauc", "mrr", "ndcg@5", "ndcg@10"]
@@ -145,7 +145,7 @@ def test_ctrl_c_before_the_run_has_begun(store, tmp_path, capsys, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("legorec.recipes.experiment.open_data", interrupted)
+    monkeypatch.setattr("legorec.recipes.tower.open_data", interrupted)
     assert worker.main(arguments(store, tmp_path / "runs")) == 130
     assert capsys.readouterr().err == "stopped; nothing is half-written\n"
     assert not (tmp_path / "runs").exists()

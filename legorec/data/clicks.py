@@ -11,6 +11,7 @@ from legorec.data.collate import collate
 from legorec.data.draws import Purpose, generator
 from legorec.data.histories import Histories
 from legorec.data.negatives import KnownClicks, NegativeSampler
+from legorec.data.passes import Passes
 from legorec.data.ragged import blocks
 from legorec.processes import ALONE, Processes
 
@@ -40,12 +41,10 @@ class ClickStream:
     """Batches of ``batch_size`` training examples, numbered through the whole run.
 
     An example is a clicked candidate (``positives_only``) or any candidate with its label; ``num_negatives``
-    more items follow a clicked one. One pass over the data is ``num_batches`` batches, in an order of its
-    own; the last batch may be short.
+    more items follow a clicked one. Order and epochs are those of ``Passes``.
 
     Args:
-        epoch_batch: 0: an epoch is a pass. n > 0: an epoch is n batches. -n: an epoch is one n-th of a pass,
-            one batch at least, so that n epochs see every example once.
+        epoch_batch: see ``Passes``.
         processes: each of several gets its share of the examples of every batch, which may be empty. Every
             process draws for the whole batch, so the shares make up the batch of a single process.
 
@@ -65,34 +64,26 @@ class ClickStream:
         processes: Processes = ALONE,
     ) -> None:
         self.interactions, self.histories = clicks.interactions, clicks.histories
-        self.batch_size, self.epoch_batch, self.seed = batch_size, epoch_batch, seed
+        self.batch_size, self.seed = batch_size, seed
         self.positives_only, self.processes = positives_only, processes
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}")
         labels = self.interactions.labels
         num_clicks = int(np.count_nonzero(labels))
         if not num_clicks:
             raise ValueError("the training split holds no click; nothing can be learned from it")
-        self.num_examples = num_clicks if positives_only else len(labels)
-        self.num_batches = -(-self.num_examples // batch_size)
+        self.passes = Passes(
+            num_clicks if positives_only else len(labels),
+            batch_size=batch_size,
+            epoch_batch=epoch_batch,
+            seed=seed,
+            processes=processes,
+            examples=self._examples,
+        )
+        self.num_examples, self.num_batches = self.passes.num_examples, self.passes.num_batches
         self._sampler = NegativeSampler(self.interactions, clicks.known, clicks.eligible, num_negatives)
-        self._order: tuple[int, np.ndarray] | None = None
 
     def epoch(self, number: int) -> range:
         """The batches of epoch ``number``, counted from 0."""
-        if self.epoch_batch > 0:
-            return range(number * self.epoch_batch, (number + 1) * self.epoch_batch)
-        parts = min(max(1, -self.epoch_batch), self.num_batches)
-        return range(number * self.num_batches // parts, (number + 1) * self.num_batches // parts)
-
-    def _order_of(self, turn: int) -> np.ndarray:
-        """The examples in the order of one pass."""
-        if self._order is None or self._order[0] != turn:
-            self._order = None  # so that there are never two in memory
-            order = self._examples()
-            generator(self.seed, Purpose.SHUFFLE, turn).shuffle(order)
-            self._order = (turn, order)
-        return self._order[1]
+        return self.passes.epoch(number)
 
     def _examples(self) -> np.ndarray:
         """The examples as places among all candidates; in pointwise training this is the largest array."""
@@ -110,9 +101,7 @@ class ClickStream:
         Raises:
             ValueError: a user has clicked too many items for that many negatives.
         """
-        turn, place = divmod(number, self.num_batches)
-        chosen = slice(place * self.batch_size, (place + 1) * self.batch_size)
-        flat = self._order_of(turn)[chosen].astype(np.int64)
+        flat = self.passes.whole(number).astype(np.int64)
         candidates = self.interactions.candidates
         impression = np.searchsorted(candidates.offsets, flat, side="right") - 1
         user, span = self.interactions.user[impression], self.interactions.span[impression]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from legorec.nn.row_places import row_places
+
 BLOCK = 1 << 22  # values
 
 
@@ -112,9 +114,7 @@ class Ragged:
         whole = len(rows) == len(self) and offsets[-1] == len(self.values)
         if whole and np.array_equal(rows, np.arange(len(self))):
             return Ragged(self.values, offsets)  # nothing was cut
-        index = np.repeat(starts - offsets[:-1], lengths)
-        index += np.arange(int(offsets[-1]))
-        return Ragged(self.values[index], offsets)
+        return Ragged(self.values[row_places(starts, lengths)], offsets)
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
@@ -135,8 +135,8 @@ def joined(parts: Sequence[Ragged]) -> Ragged:
     starts = offsets_of(lengths.reshape(-1))
     values = np.empty(int(starts[-1]), dtype=parts[0].values.dtype)
     for column, part in enumerate(parts):
-        place = starts[:-1].reshape(lengths.shape)[:, column] - part.offsets[:-1]
-        values[np.repeat(place, part.lengths) + np.arange(len(part.values))] = part.values
+        place = starts[:-1].reshape(lengths.shape)[:, column]
+        values[row_places(place, part.lengths)] = part.values
     return Ragged(values, starts[:: len(parts)])
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, described last, renamed into place."""
+"""Checkpoints appear whole or not at all: written to a temporary folder, then renamed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Checkpoint:
 def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
     """Write ``folder/name``; until the last rename nothing of it can be taken for a checkpoint.
 
-    A complete checkpoint of that name is left as it is: names say how far training is, and that says it all.
+    A complete checkpoint of that name is left as it is: a name says how far training has come, so equal names
+    mean equal content.
 
     Raises:
         WriteError: the disk is full, or may not be written.
@@ -60,7 +61,7 @@ def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    """The files, what describes them last."""
+    """Write the files, the manifest last."""
     for group, tensors in checkpoint.tensors.items():
         file = folder / f"{group}.safetensors"
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, file)
@@ -88,7 +89,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def read_state(path: Path) -> Mapping[str, Any]:
-    """The state alone, without the tensors.
+    """Read the state alone, without the tensors.
 
     Raises:
         CheckpointError: its file is missing or was altered.
@@ -132,7 +133,7 @@ def _refuse_link(file: Path) -> None:
 
 
 def named(folder: Path, name: str) -> Path:
-    """What a manifest or a state has a name for.
+    """The file or folder that a manifest or a state names.
 
     Raises:
         CheckpointError: the name leads out of the folder.
@@ -165,13 +166,13 @@ def newest(folder: Path) -> Path | None:
 
 
 def way_out(path: Path) -> str:
-    """What can be done where the newest checkpoint is damaged."""
+    """Advice for a damaged checkpoint."""
     older = [each.name for each in complete(path.parent) if each.name < path.name]
     return f"remove {path.name} to " + (f"go on from {older[-1]}" if older else "start anew")
 
 
 def prune(folder: Path, keep: set[str]) -> None:
-    """Remove what is not named, and what crashed writers left behind."""
+    """Remove checkpoints that are not in ``keep``, and what crashed writers left."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name not in keep and path.is_dir() and not path.is_symlink():
             # First, so that one whose removal is cut short does not pass for complete.

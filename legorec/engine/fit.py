@@ -1,21 +1,24 @@
-"""The training loop: a generator that hands control back after every epoch, and to save or to stop."""
+"""The training loop: a generator that yields after every epoch, and whenever it is time to save or stop."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import ClickBatch, Loss
+from legorec.batch import Batch, Loss
 from legorec.data.draws import torch_seed
-from legorec.engine.optim import gradients, set_learning_rate, trainable
-from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_loss
+from legorec.engine.losses import EpochLoss, Progress, StepLoss, TermSums, divided
+from legorec.engine.optim import Schedule, gradients, set_learning_rate, trainable
+from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_sums
+from legorec.nn.device import module_device
 from legorec.processes import ALONE, Processes
-from legorec.recommender import Recommender, module_device
+
+__all__ = ["FitOptions", "NonFiniteError", "Objective", "Progress", "Stream", "fit"]
 
 
 class Stream(Protocol):
@@ -28,36 +31,24 @@ class Stream(Protocol):
 
     def epoch(self, number: int) -> range: ...
 
-    def batch(self, number: int) -> ClickBatch: ...
+    def batch(self, number: int) -> Any: ...
 
 
 class Objective(Protocol):
-    """(model, batch) -> Loss; ``count`` tells the divisor without running the model, 0 of an empty batch."""
+    """(model, batch) -> Loss."""
 
-    def count(self, batch: ClickBatch) -> int: ...
+    def counts(self, batch: Any) -> Mapping[str, int]:
+        """The divisors of the loss by name, known without running the model.
 
-    def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss: ...
+        Every batch has the same names. A count of 0 says that the batch holds nothing to divide by it; an
+        empty share of a batch has no other counts, and the model is not run on it.
+        """
+
+    def __call__(self, model: nn.Module, batch: Any) -> Loss: ...
 
 
 class NonFiniteError(ValueError):
     """A loss or gradient that is not finite: training stops before anything that holds it can be saved."""
-
-
-@dataclass
-class Progress:
-    """Where training is. ``next_batch`` and ``step`` say it all: a batch is a function of its number."""
-
-    epoch: int = 0
-    next_batch: int = 0
-    step: int = 0  # optimizer steps done
-    loss_sum: float = 0.0  # of the epoch so far
-    loss_count: int = 0
-    epoch_done: bool = False
-
-    @property
-    def loss(self) -> float:
-        """Mean loss of the epoch so far."""
-        return self.loss_sum / max(1, self.loss_count)
 
 
 @dataclass
@@ -66,6 +57,8 @@ class FitOptions:
 
     accumulate: int = 1
     warmup: int = 0
+    schedule: Schedule = "constant"
+    num_steps: int | None = None  # optimizer steps of the whole training, which a schedule needs
     clip_norm: float | None = None
     bf16: bool = False
     save_every: int = 0  # optimizer steps between hand-backs inside an epoch, 0: none
@@ -74,17 +67,19 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.accumulate < 1:
             raise ValueError(f"`acc_batch` must be at least 1, got {self.accumulate}")
+        if self.schedule != "constant" and self.num_steps is None:
+            raise ValueError(f"`num_steps` must be given with schedule '{self.schedule}'")
 
 
 @dataclass
 class _Watch:
-    """Losses and gradient norms that were not looked at yet. Looking costs a wait for the device."""
+    """Losses and gradient norms not yet checked. A check waits for the device."""
 
     every: int
     processes: Processes
-    steps: list[tuple[Sequence[ClickBatch], Tensor, Tensor]] = field(default_factory=list)
+    steps: list[tuple[Sequence[Batch], Tensor, Tensor]] = field(default_factory=list)
 
-    def add(self, batches: Sequence[ClickBatch], loss: Tensor, norm: Tensor) -> None:
+    def add(self, batches: Sequence[Batch], loss: Tensor, norm: Tensor) -> None:
         self.steps.append((batches, loss, norm))
         if len(self.steps) >= self.every:
             self.check()
@@ -100,13 +95,13 @@ class _Watch:
             raise NonFiniteError(self._describe(what, values[first], self.steps[first][0]))
         self.steps.clear()
 
-    def _describe(self, what: str, values: Tensor, batches: Sequence[ClickBatch]) -> str:
+    def _describe(self, what: str, values: Tensor, batches: Sequence[Batch]) -> str:
         # Losses and gradients are sums over all processes, so that all of them come here together.
         parts = self.processes.collect([int(group) for batch in batches for group in batch.group.tolist()])
         return _message(what, values, batches, sorted({group for part in parts for group in part}))
 
 
-def _message(what: str, values: Tensor, batches: Sequence[ClickBatch], groups: Sequence[int]) -> str:
+def _message(what: str, values: Tensor, batches: Sequence[Batch], groups: Sequence[int]) -> str:
     numbers = ", ".join(str(batch.number) for batch in batches)
     shown = ", ".join(map(str, groups[:10])) + (f" and {len(groups) - 10} more" if len(groups) > 10 else "")
     return (
@@ -124,18 +119,20 @@ def fit(
     options: FitOptions,
     progress: Progress,
     *,
+    ahead: Callable[[Any], None] = lambda batch: None,
     stop: Callable[[], bool] = lambda: False,
     advanced: Callable[[int, int], None] = lambda done, total: None,
     processes: Processes = ALONE,
 ) -> Iterator[Progress]:
-    """Train from where ``progress`` stands, for as long as the caller asks for more.
+    """Train from where ``progress`` stands; each ``next`` goes on.
 
     Yields ``progress`` (the same object, updated) at the end of every epoch (``epoch_done``), after every
-    ``save_every`` optimizer steps, and after every step while ``stop()`` is true. Gradients are those of the
-    mean loss over all examples of a step, however many batches, and shares of processes, it is cut into; the
-    last step of an epoch may have fewer.
+    ``save_every`` optimizer steps, and after every step while ``stop()`` is true. Each term of the loss is
+    divided by its count over the whole step, however many batches, and shares of processes, the step is cut
+    into; the last step of an epoch may have fewer batches.
 
     Args:
+        ahead: called with the batch that follows, before the model runs on the one at hand.
         stop: with several processes, it must answer the same in all of them.
         advanced: called after each step with the batches done and the batches of the epoch.
 
@@ -144,42 +141,37 @@ def fit(
             ahead is asked every ``check_every`` steps and before control is handed back.
     """
     device = module_device(model)
-    step = _Step(model, objective, optimizer, options, stream.seed, device, processes)
+    step = _Step(model, objective, optimizer, options, stream.seed, device, ahead, processes)
     for epoch in itertools.count(progress.epoch + int(progress.epoch_done)):
         batches = stream.epoch(epoch)
         if progress.epoch_done:
-            progress.epoch, progress.loss_sum, progress.loss_count, progress.epoch_done = epoch, 0.0, 0, False
+            progress.begin(epoch)
         progress.next_batch = max(progress.next_batch, batches.start)
-        # Added one by one, in place: the sum does not depend on where the epoch was cut, and a small tensor
-        # kept from every step would hold the heap apart (a third more memory after 60 steps).
-        losses = torch.tensor(progress.loss_sum, dtype=_widest(device), device=device)
+        losses = EpochLoss(progress, device)
         model.train()
         left = range(progress.next_batch, batches.stop)
         for reached, group, following in _groups(stream, left, options.accumulate):
-            total, count = step(group, following, progress.step)
-            losses += total
+            losses.add(step(group, following, progress.step))
             progress.next_batch, progress.step = reached, progress.step + 1
-            progress.loss_count += count
             advanced(progress.next_batch - batches.start, len(batches))
             save = options.save_every > 0 and progress.step % options.save_every == 0
             if (save or stop()) and progress.next_batch < batches.stop:
                 step.watch.check()
-                progress.loss_sum = float(losses)
+                losses.note()
                 average_buffers(model, processes)
                 yield progress
                 model.train()
         step.watch.check()
-        progress.loss_sum, progress.epoch_done = float(losses), True
+        losses.note()
+        progress.epoch_done = True
         average_buffers(model, processes)
         yield progress
 
 
-def _groups(
-    stream: Stream, numbers: range, size: int
-) -> Iterator[tuple[int, list[ClickBatch], list[ClickBatch]]]:
-    """The number behind each group of batches, the group, and the next group, which is made by then."""
+def _groups(stream: Stream, numbers: range, size: int) -> Iterator[tuple[int, list[Batch], list[Batch]]]:
+    """The number after each group of batches, the group, and the next group, which is made by then."""
 
-    def made(start: int) -> list[ClickBatch]:
+    def made(start: int) -> list[Batch]:
         return [stream.batch(number) for number in range(start, min(start + size, numbers.stop))]
 
     following = made(numbers.start)
@@ -187,10 +179,6 @@ def _groups(
         reached = min(start + size, numbers.stop)
         group, following = following, made(reached)
         yield reached, group, following
-
-
-def _widest(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class _Step:
@@ -204,36 +192,51 @@ class _Step:
         options: FitOptions,
         seed: int,
         device: torch.device,
+        ahead: Callable[[Any], None],
         processes: Processes,
     ) -> None:
-        self.model, self.objective, self.optimizer = model, objective, optimizer
-        self.options, self.seed, self.device, self.processes = options, seed, device, processes
+        self.model, self.objective, self.optimizer, self.options = model, objective, optimizer, options
+        self.seed, self.device, self.ahead, self.processes = seed, device, ahead, processes
         self.parameters = list(trainable(model).values())
         self.watch = _Watch(1 if device.type == "cpu" else options.check_every, processes)
+        self.terms = TermSums(processes)
 
-    def __call__(
-        self, group: Sequence[ClickBatch], following: Sequence[ClickBatch], number: int
-    ) -> tuple[Tensor, int]:
-        """The sum of the group's losses, still on the device, and its count, both over all processes."""
-        count = int(self.processes.sum(sum(self.objective.count(batch) for batch in group)))
-        set_learning_rate(self.optimizer, number, self.options.warmup)
+    def __call__(self, group: Sequence[Batch], following: Sequence[Batch], number: int) -> StepLoss:
+        counts = self._counts(group)
+        options = self.options
+        set_learning_rate(self.optimizer, number, options.warmup, options.schedule, options.num_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
+        totals = {name: torch.zeros((), device=self.device) for name in counts}
+        terms: dict[str, Tensor] = {}
         # Of a short batch a process may have no share; it then takes part in the sums alone.
-        own, later = ([batch for batch in each if self.objective.count(batch)] for each in (group, following))
-        for batch, ahead in zip(own, [*own[1:], *later[:1], None], strict=False):
-            if ahead is not None and isinstance(self.model, Recommender):
-                self.model.prefetch(ahead.items)
+        own, later = ([each for each in batches if self._holds_some(each)] for batches in (group, following))
+        for batch, after in zip(own, [*own[1:], *later[:1], None], strict=False):
+            if after is not None:
+                self.ahead(after)
             torch.manual_seed(torch_seed(self.seed, batch.number) + self.processes.rank)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bf16):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16):
                 loss = self.objective(self.model, batch.to(self.device))
-            (loss.total / count).backward()
-            total = total + loss.total.detach()
-        total = reduce_loss(total, self.processes)
+            given = loss.totals()
+            share = divided(given, counts)
+            if share is not None:
+                share.backward()
+            for name, total in given.items():
+                totals[name] = totals[name] + total.detach()
+            self.terms.add(terms, loss)
+        totals = reduce_sums(totals, self.processes)
+        of_terms = self.terms.reduced(terms, self.device)
         reduce_gradients(self.parameters, self.processes)
         norm = torch.nn.utils.get_total_norm(gradients(self.parameters))
-        self.watch.add(group, total, norm)
-        if self.options.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.options.clip_norm, norm)
+        self.watch.add(group, torch.stack([*totals.values()]).sum(), norm)
+        if options.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, options.clip_norm, norm)
         self.optimizer.step()
-        return total, count
+        return StepLoss(totals, counts, of_terms)
+
+    def _counts(self, group: Sequence[Batch]) -> dict[str, int]:
+        """The divisors of the step: over its batches and all processes."""
+        own = [self.objective.counts(batch) for batch in group]
+        return {name: int(self.processes.sum(sum(each[name] for each in own))) for name in own[0]}
+
+    def _holds_some(self, batch: Batch) -> bool:
+        return any(self.objective.counts(batch).values())

@@ -1,4 +1,4 @@
-"""The one place that calls Pigmento: it inspects every global of the calling module at each line."""
+"""The run's log. Pigmento inspects every global of the calling module, so only this small module calls it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class RunLog:
             self._append(" ".join(map(str, parts)))
 
     def note(self, text: str) -> None:
-        """A line for the file alone, where the terminal is told in another way, if the disk takes it."""
-        with suppress(OSError):  # what is told may be that the disk is full
+        """Add a line to the file alone; a full disk is ignored."""
+        with suppress(OSError):  # the line may report that the disk is full
             self._append(text)
 
     def _append(self, text: str) -> None:

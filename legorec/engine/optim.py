@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -14,7 +18,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def learned_state(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds: trainable parameters, and the buffers that are part of a module's state."""
+    """The tensors of a checkpoint: trainable parameters, and buffers that are part of a module's state."""
     kept = model.state_dict().keys()
     buffers = {name: value for name, value in model.named_buffers() if name in kept}
     return dict(trainable(model)) | buffers
@@ -25,7 +29,7 @@ def pretrained(model: nn.Module) -> set[int]:
     return {
         id(parameter)
         for module in model.modules()
-        if getattr(module, "pretrained", False)
+        if getattr(module, "pretrained", False) is True
         for parameter in module.parameters()
     }
 
@@ -61,9 +65,23 @@ def make_optimizer(
     return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=fused)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, warmup: int) -> None:
-    """Linear warm-up over the first ``warmup`` optimizer steps, then constant; ``step`` counts from 0."""
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    warmup: int = 0,
+    schedule: Schedule = "constant",
+    num_steps: int | None = None,
+) -> None:
+    """The rate of optimizer step ``step``, counted from 0: a linear warm-up, then the schedule.
+
+    ``linear`` and ``cosine`` fall from the full rate after the warm-up to 0 after ``num_steps`` steps.
+    """
     share = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
+    if num_steps is not None and step >= warmup:
+        done = min(1.0, (step - warmup) / max(1, num_steps - warmup))
+        share *= {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 + 0.5 * math.cos(math.pi * done)}[
+            schedule
+        ]
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
 
@@ -106,5 +124,5 @@ def load_state_tensors(
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """The gradients there are."""
+    """Gradients of the parameters that have one."""
     return [value.grad for value in parameters if value.grad is not None]

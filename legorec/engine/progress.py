@@ -1,4 +1,4 @@
-"""Progress bars that vanish without a terminal."""
+"""Progress bars, shown on a terminal only."""
 
 from __future__ import annotations
 

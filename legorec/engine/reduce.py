@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,18 +34,18 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -
             gradient.copy_(part.view_as(gradient))
 
 
-def reduce_loss(total: Tensor, processes: Processes) -> Tensor:
-    """The sum of a scalar over all processes, still on its device."""
-    if processes.world == 1:
-        return total
+def reduce_sums(sums: Mapping[str, Tensor], processes: Processes) -> dict[str, Tensor]:
+    """Scalars of the same names in all processes, each as its sum over them, still on the device."""
+    if processes.world == 1 or not sums:
+        return dict(sums)
     # A process without an example does not know the dtype of the others' losses.
-    whole = total.to(torch.float64)
+    whole = torch.stack([each.to(torch.float64) for each in sums.values()])
     processes.add(whole)
-    return whole
+    return dict(zip(sums, whole.unbind(), strict=True))
 
 
 def average_buffers(model: nn.Module, processes: Processes) -> None:
-    """Give every process the mean of what each has measured, as Dice does of its share of the batches."""
+    """Average the buffers over all processes, such as the statistics that Dice measures."""
     if processes.world == 1:
         return
     kept = model.state_dict().keys()

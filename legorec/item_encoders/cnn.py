@@ -13,6 +13,7 @@ from legorec.nn.attention import AdditiveAttention
 from legorec.nn.conv import PackedConv1d
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows
+from legorec.nn.row_places import row_places
 
 
 class CNNItemEncoder(nn.Module):
@@ -76,10 +77,9 @@ def item_by_item(values_TD: Tensor, lengths_NF: Tensor) -> Tensor:
     by_field = lengths.T.reshape(-1)
     starts = (by_field.cumsum() - by_field).reshape(lengths.T.shape).T.reshape(-1)
     sizes = lengths.reshape(-1)
-    places = np.arange(int(sizes.sum()))
-    order = places + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
+    order = row_places(starts, sizes)
     inverse = np.empty_like(order)
-    inverse[order] = places
+    inverse[order] = np.arange(len(order))
     device = values_TD.device
     return PermuteRows.apply(
         values_TD,

@@ -16,6 +16,7 @@ from legorec.halving import Halving
 from legorec.lm.cut import LowerLayers
 from legorec.lm.pretrained import DTYPES
 from legorec.lm.state_cache import CacheWriter
+from legorec.nn.row_places import row_places
 
 WAIT = 0.5  # seconds before asking again for shards that another process is writing
 
@@ -181,8 +182,7 @@ def _in_batches(
 
     def run_rows(rows: np.ndarray) -> int:
         sizes = lengths[rows]
-        places = np.repeat(starts[rows] - (sizes.cumsum() - sizes), sizes) + np.arange(int(sizes.sum()))
-        index = torch.from_numpy(places)
+        index = torch.from_numpy(row_places(starts[rows], sizes))
         run(rows, index, ids_T.index_select(0, index.to(ids_T.device, non_blocking=True)))
         return len(rows)
 

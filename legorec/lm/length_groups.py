@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from legorec.nn.fused import PermuteRows
+from legorec.nn.row_places import row_places
 
 # The cost of one more group, in tokens: a few kernel launches per layer, which are expensive on a GPU.
 OVERHEAD = {"cpu": 32}
@@ -29,7 +30,7 @@ class LengthGroups:
         self.lengths = [sizes[order[start:stop]] for start, stop in zip(bounds, bounds[1:], strict=False)]
         starts = sizes.cumsum() - sizes
         kept = sizes[order]
-        places = np.repeat(starts[order] - (kept.cumsum() - kept), kept) + np.arange(int(kept.sum()))
+        places = row_places(starts[order], kept)
         inverse = np.empty_like(places)
         inverse[places] = np.arange(len(places))
         self.places = torch.from_numpy(places).to(device, non_blocking=True)

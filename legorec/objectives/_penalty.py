@@ -1,17 +1,17 @@
-"""Scores of a batch, and what a user's interests cost for being alike."""
+"""Scores of a batch, and MINER's penalty on interests that are alike."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import ClickBatch
+from legorec.batch import ClickBatch, Loss, Term
 from legorec.nn.disagreement import disagreement
 from legorec.recommender import Recommender
 
 
 def check_weight(weight: float) -> float:
-    """The weight, where it is one.
+    """Check the weight of the penalty; returns it.
 
     Raises:
         ValueError: it is negative.
@@ -21,16 +21,16 @@ def check_weight(weight: float) -> float:
     return weight
 
 
-def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, Tensor]:
-    """Scores (B, K), float32 at least, and ``weight`` times the likeness of each user's interests, added up.
+def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, Tensor | None]:
+    """Scores (B, K), float32 at least, and the penalty summed over the users.
 
+    Returns: no likeness where ``weight`` is 0.
     Raises:
         ValueError: there is a weight, and the model's users are not several interests each.
     """
     if not weight:
         scores = model(batch)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        return scores.to(wide), scores.new_zeros((), dtype=wide)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32)), None
     assert isinstance(model, Recommender)
     encoded = model.encode(batch)
     given = getattr(model.user_encoder, "gives", "vector")
@@ -39,5 +39,12 @@ def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, 
             f"`disagreement` must be 0 with {type(model.user_encoder).__name__}, which gives {given} and not "
             f"interests, got {weight}"
         )
-    scores = model.score_encoded(encoded, batch)
-    return scores, weight * disagreement(encoded.clicked).sum()
+    return model.score_encoded(encoded, batch), disagreement(encoded.clicked).sum()
+
+
+def click_loss(name: str, total: Tensor, penalty: Tensor | None, weight: float) -> Loss:
+    """The loss of clicks under its name, with MINER's penalty beside it where there is one."""
+    terms = {name: Term(total)}
+    if penalty is not None:
+        terms["disagreement"] = Term(penalty, weight=weight)
+    return Loss(terms)

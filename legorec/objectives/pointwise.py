@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from legorec.batch import ClickBatch, Loss
-from legorec.objectives._penalty import check_weight, scored
+from legorec.objectives._penalty import check_weight, click_loss, scored
 
 
 class PointwiseObjective:
@@ -32,9 +32,9 @@ class PointwiseObjective:
         self.num_negatives = num_negatives
         self.disagreement = check_weight(disagreement)
 
-    def count(self, batch: ClickBatch) -> int:
-        """Examples in the batch, what the sum is divided by."""
-        return len(batch.labels)
+    def counts(self, batch: ClickBatch) -> dict[str, int]:
+        """Examples in the batch, what its sums are divided by."""
+        return {"examples": len(batch.labels)}
 
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
         scores, penalty = scored(model, batch, self.disagreement)
@@ -42,4 +42,4 @@ class PointwiseObjective:
             scores, batch.labels.to(scores.dtype), reduction="none"
         )
         total = losses.masked_fill(~batch.candidate_mask, 0.0).sum()
-        return Loss(total=total + penalty, count=self.count(batch), parts={"disagreement": penalty.detach()})
+        return click_loss("pointwise", total, penalty, self.disagreement)

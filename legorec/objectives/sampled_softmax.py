@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from legorec.batch import ClickBatch, Loss
-from legorec.objectives._penalty import check_weight, scored
+from legorec.objectives._penalty import check_weight, click_loss, scored
 
 
 class SampledSoftmaxObjective:
@@ -33,12 +33,12 @@ class SampledSoftmaxObjective:
         self.num_negatives = num_negatives
         self.disagreement = check_weight(disagreement)
 
-    def count(self, batch: ClickBatch) -> int:
-        """Examples in the batch, what the sum is divided by."""
-        return len(batch.labels)
+    def counts(self, batch: ClickBatch) -> dict[str, int]:
+        """Examples in the batch, what its sums are divided by."""
+        return {"examples": len(batch.labels)}
 
     def __call__(self, model: nn.Module, batch: ClickBatch) -> Loss:
         scores, penalty = scored(model, batch, self.disagreement)
         scores = scores.masked_fill(~batch.candidate_mask, -torch.inf)
         total = -nn.functional.log_softmax(scores, dim=1)[:, 0].sum()
-        return Loss(total=total + penalty, count=self.count(batch), parts={"disagreement": penalty.detach()})
+        return click_loss("sampled_softmax", total, penalty, self.disagreement)

@@ -1,4 +1,4 @@
-"""The vectors of a trained run as files, for a vector index or a service of its own."""
+"""Write the vectors of a trained run to files, for a vector index or another service."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from legorec.batch import Clicks
 from legorec.data.disk import all_or_none, writing
 from legorec.engine.progress import bar
-from legorec.engine.signals import StopRequest
+from legorec.engine.rank import evaluating
+from legorec.engine.stopping import StopRequest
 from legorec.halving import Halving
+from legorec.nn.device import module_device
 from legorec.processes import ALONE, Processes
-from legorec.recipes.assemble import Data, build_model, open_data
-from legorec.recipes.item_vectors import inference, item_pages
-from legorec.recipes.session import Session, choose_device, open_session
-from legorec.recipes.trained import load_best
-from legorec.recommender import Recommender, module_device
-from legorec.scorers.clicks import BATCH_SIZE
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.outputs.item_table import item_table
+from legorec.recipes.outputs.session import Session, open_session
+from legorec.recommender import Recommender
+from legorec.scorers.paging import BATCH_SIZE
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -36,8 +39,8 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
 
     ``items.safetensors`` (N, D) with the raw ids of its rows in ``item_ids.parquet``, and
     ``users.safetensors`` (U, D) or (U, M, D) with ``user_ids.parquet``. A user is encoded from one history,
-    the latest (``latest_spans``). The files appear when all are written, and ``metrics.json`` behind them.
-    With several processes the first one works and the others wait.
+    the latest (``Data.latest_spans``). The files appear when all are written, ``metrics.json`` last.
+    Several processes share the items; the first one does the users and writes.
 
     Raises:
         ValueError: something the user can mend.
@@ -48,11 +51,11 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         device = choose_device(settings.device, processes)
         data = open_data(settings)
         model = build_model(settings, data, device).eval()
-        loaded = load_best(Path(settings.exp.load or ""), model, settings, data)
-        spans = latest_spans(data)
+        loaded = load_trained(Path(settings.exp.load or ""), model, settings, data)
+        spans = data.latest_spans()
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
-        items = _joined(page.cpu() for page in item_pages(model, data.num_items, settings, session))
+        items = item_table(model, data.num_items, settings, session, torch.device("cpu"))
         users = _joined(user_pages(model, data, items, spans, settings, session))
         shapes = processes.from_first({"items": [*items.shape], "users": [*users.shape]})
         metrics = {"export": shapes | {"users_without_history": int((spans < 0).sum())}}
@@ -68,29 +71,6 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         if model.reads_history:
             session.log(f"the predictor {settings.model.predictor.name} also reads the clicks of a user")
         return metrics
-
-
-def latest_spans(data: Data) -> np.ndarray:
-    """(U,) the stored history before the last impression of each user; -1 where a user has no impression.
-
-    The last one is that of the latest time where all splits know times, otherwise one of the last split that
-    the user is in (train, dev, test); among equals the one with the longest history.
-    """
-    store, parts = data.store, data.settings.splits
-    names = [name for name in dict.fromkeys((parts.train, parts.dev, parts.test)) if name in store.splits]
-    tables = [store.interactions(name) for name in names]
-    latest = np.full(len(store.users), -1, dtype=np.int64)
-    if not tables:
-        return latest
-    times = [table.time for table in tables if table.time is not None]
-    if len(times) < len(tables):
-        times = [np.full(len(table), place) for place, table in enumerate(tables)]
-    user = np.concatenate([table.user for table in tables])
-    span = np.concatenate([table.span for table in tables])
-    order = np.lexsort((data.histories.whole().lengths[span], np.concatenate(times), user))
-    last = np.append(user[order][1:] != user[order][:-1], True) if len(order) else np.zeros(0, dtype=bool)
-    latest[user[order][last]] = span[order][last]
-    return latest
 
 
 def user_pages(
@@ -118,14 +98,9 @@ def user_pages(
     def encode(page: np.ndarray) -> Tensor:
         history, mask = _histories(data, spans[page])
         rows_BH, mask_BH = torch.from_numpy(history), torch.from_numpy(mask)
-        with inference(model, settings):
-            clicks = Clicks(
-                vectors=items[rows_BH].to(device),
-                mask=mask_BH.to(device),
-                items=rows_BH.to(device),
-                user=torch.from_numpy(page).to(device),
-                states=model.states_of(rows_BH, mask_BH),
-            )
+        with evaluating(model, bf16=settings.exp.policy.precision == "bf16"):
+            vectors = items[rows_BH].to(device)
+            clicks = model.clicks_of(rows_BH, mask_BH, torch.from_numpy(page), vectors)
             return model.encode_users(clicks).float().cpu()
 
     with bar("users", len(spans), shown=session.processes.is_first) as show:
@@ -165,6 +140,6 @@ def write(folder: Path, vectors: dict[str, Tensor], data: Data, stop: StopReques
 
 
 def _joined(pages: Iterable[Tensor]) -> Tensor:
-    """All pages; nothing where there are none, as in a process that is not the first."""
+    """All pages joined; empty in a process other than the first."""
     whole = list(pages)
     return torch.cat(whole) if whole else torch.zeros(0)

@@ -15,13 +15,17 @@ from torch import Tensor
 from legorec.batch import ClickBatch
 from legorec.data.collate import collate
 from legorec.engine.progress import bar
+from legorec.engine.rank import evaluating
+from legorec.nn.device import module_device
 from legorec.processes import ALONE, Processes
-from legorec.recipes.assemble import Data, build_model, open_data
-from legorec.recipes.figures import print_figures
-from legorec.recipes.item_vectors import inference, item_pages
-from legorec.recipes.session import Session, choose_device, open_session
-from legorec.recipes.trained import load_best
-from legorec.recommender import Recommender, module_device
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.outputs.figures import print_figures
+from legorec.recipes.outputs.item_table import item_table
+from legorec.recipes.outputs.session import Session, open_session
+from legorec.recommender import Recommender
 from legorec.settings.schema import LatencySettings
 
 if TYPE_CHECKING:
@@ -49,18 +53,17 @@ def latency(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         data = open_data(settings, ["test"])
         requests = draw_requests(data, asked.requests, asked.candidates, settings.seed)
         model = build_model(settings, data, device).eval()
-        loaded = load_best(Path(settings.exp.load), model, settings, data) if settings.exp.load else None
+        loaded = load_trained(Path(settings.exp.load), model, settings, data) if settings.exp.load else None
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, {torch.get_num_threads()} threads")
         session.log(f"weights of {loaded}" if loaded else "untrained weights: no --load was given")
         start = time.perf_counter()
-        pages = list(item_pages(model, data.num_items, settings, session))
+        table = item_table(model, data.num_items, settings, session)
         _wait_for(device)
         seconds = time.perf_counter() - start
-        table = torch.cat(pages) if pages else torch.zeros(0)
 
         def answered(title: str, item_table: Tensor | None) -> dict[str, float]:
-            with inference(model, settings):
+            with evaluating(model, bf16=settings.exp.policy.precision == "bf16"):
                 reply = partial(answer, model, item_table=item_table)
                 return _timed(title, reply, requests, device, session)
 
@@ -159,7 +162,7 @@ def _timed(
 
 
 def _wait_for(device: torch.device) -> None:
-    """Until an accelerator has done all that it was given."""
+    """Wait until an accelerator has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.batch import Clicks
+from legorec.abilities import EmbedsNewItems
 from legorec.data.catalog import CatalogField
 from legorec.data.item_text import stored_field
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
 from legorec.halving import Halving
-from legorec.recipes.assemble import Data, build_model, open_data
-from legorec.recipes.session import choose_device, settings_file
-from legorec.recipes.trained import load_best
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
+from legorec.scorers.paging import rows_at_once, score_rows
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
 
@@ -53,7 +56,7 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     settings = read_command_line(["--settings", str(settings_file(folder))])
     data = open_data(settings)
     model = build_model(settings, data, choose_device(device))
-    load_best(Path(settings.exp.load or folder), model, settings, data)
+    load_trained(Path(settings.exp.load or folder), model, settings, data)
     return TrainedRecommender(model.eval(), data)
 
 
@@ -124,34 +127,25 @@ class TrainedRecommender:
 
     def _scores(self, clicked: _Items, shown: _Items, user: str | None) -> Tensor:
         with torch.inference_mode():
-            device = shown.vectors.device
             vectors, rows = clicked.vectors, clicked.rows[None]
             mask = torch.ones(1, max(1, len(vectors)), dtype=torch.bool)
             if not len(vectors):  # one place that is masked, as a batch of empty histories has it
                 vectors, rows, mask = vectors.new_zeros(1, shown.vectors.shape[1]), mask.long(), ~mask
             row = -1 if user is None else int(self.data.store.users.index([user])[0])
-            clicks = Clicks(
-                vectors=vectors[None],
-                mask=mask.to(device),
-                items=rows.to(device),
-                user=torch.tensor([row], device=device),
-                states=self.model.states_of(rows, mask),
-            )
-            encoded = self.model.encode_users(clicks)
+            clicks = self.model.clicks_of(rows, mask, torch.tensor([row]), vectors[None])
+            users = self.model.encode_users(clicks)
 
             def score(places: Tensor) -> Tensor:
                 part = slice(int(places[0]), int(places[-1]) + 1)
-                vectors, rows = shown.vectors[part], shown.rows[part].to(device)
-                there = torch.ones(1, len(rows), dtype=torch.bool, device=device)
-                return self.model.score(encoded, vectors[None], clicks, rows[None], there)[0]
+                return score_rows(self.model, users, clicks, shown.vectors[part], shown.rows[part])[0]
+
+            def fitting(_: Tensor, cells: int) -> int:
+                return rows_at_once(self.model, users, clicks, cells)
 
             if not len(shown.rows):
                 return shown.vectors.new_zeros(0)
-            # What reads the clicks holds all of them beside each item.
-            beside = mask.shape[1] if self.model.reads_history else 1
             places, name = torch.arange(len(shown.rows)), "candidate {}".format
-            scores = self._cells.pages(places, score, name, lambda _, cells: max(1, cells // beside))
-            return torch.cat(list(scores))
+            return torch.cat(list(self._cells.pages(places, score, name, fitting)))
 
     def _known_or_new(self, items: Sequence[Item]) -> _Items:
         """Vectors and rows: known items by gather, new ones encoded from their fields."""
@@ -185,11 +179,9 @@ class TrainedRecommender:
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         catalog = self.data.catalog
-        embed = getattr(self.model.source, "embed", None)
-        if embed is None:
-            raise ValueError(
-                f"{type(self.model.source).__name__} reads item ids alone; it cannot encode a new item"
-            )
+        source = self.model.source
+        if not isinstance(source, EmbedsNewItems):
+            raise ValueError(f"{type(source).__name__} reads item ids alone; it cannot encode a new item")
         text = catalog.text
         names = [part.name.partition("@")[0] for part in catalog.fields]
         names = list(text.field_names) if text is not None else names
@@ -210,7 +202,7 @@ class TrainedRecommender:
         fresh = catalog.with_items(rows).to(catalog.values.device)
 
         def encode(rows: Tensor) -> Tensor:
-            return self.model.item_encoder(embed(fresh.tokens(rows)))
+            return self.model.item_encoder(source.embed(fresh.tokens(rows)))
 
         return torch.cat(list(self._items.pages(torch.arange(len(items)), encode, "new item {}".format)))
 

@@ -1,4 +1,4 @@
-"""What a trained run says of impressions, of pairs, or of the whole store for each user, as files."""
+"""Write the scores of a trained run: of impressions, of pairs, or the best items for each user."""
 
 from __future__ import annotations
 
@@ -12,17 +12,28 @@ import polars as pl
 
 from legorec.data.disk import all_or_none, writing
 from legorec.data.evaluation import Impressions
-from legorec.engine.signals import StopRequest
+from legorec.engine.progress import bar
+from legorec.engine.rank import evaluating
+from legorec.engine.stopping import StopRequest
 from legorec.processes import ALONE, Processes
-from legorec.recipes.assemble import Data, build_model, open_data
-from legorec.recipes.evaluate import watched
-from legorec.recipes.pairs import Pairs, read_pairs
-from legorec.recipes.session import Session, choose_device, open_session
-from legorec.recipes.submission import ARCHIVE, TEXT, candidate_ranks, check_submission, write_submission
-from legorec.recipes.top_items import last_histories, top_items
-from legorec.recipes.trained import load_best
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.pairs import Pairs, read_pairs
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.outputs.item_table import item_table
+from legorec.recipes.outputs.measure import ranked
+from legorec.recipes.outputs.session import Session, open_session
+from legorec.recipes.outputs.submission import (
+    ARCHIVE,
+    TEXT,
+    candidate_ranks,
+    check_submission,
+    write_submission,
+)
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import rank
+from legorec.scorers.clicks import ClickScorer
+from legorec.scorers.top_items import top_items
 from legorec.settings.schema import PredictSettings
 
 if TYPE_CHECKING:
@@ -62,7 +73,7 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
 
     The candidates of a split (``predictions.parquet`` or ``.csv``, or ``prediction.txt`` and ``.zip`` in
     MIND's format), the ``top_k`` best items of the store for each user of a split, or the pairs of a file.
-    The files appear when all are written, and ``metrics.json`` behind them. Several processes share the work,
+    The files appear when all are written, ``metrics.json`` last. Several processes share the work,
     and the first one writes.
 
     Raises:
@@ -82,7 +93,7 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         if asked.format == "mind":
             check_submission(data.store, stored)
         model = build_model(settings, data, device).eval()
-        loaded = load_best(Path(settings.exp.load or ""), model, settings, data)
+        loaded = load_trained(Path(settings.exp.load or ""), model, settings, data)
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
         if pairs is not None:
@@ -143,8 +154,28 @@ def of_users(
     model: Recommender, data: Data, split: str, k: int, settings: Settings, session: Session
 ) -> Predictions:
     """The ``k`` best items of the store for each user of a split, best first; clicked ones are left out."""
-    users, spans = last_histories(data, data.impressions(split).interactions)
-    top = top_items(model, data, users, spans, k, settings, session)
+    latest = data.latest_spans([split])
+    users = np.flatnonzero(latest >= 0)
+    vectors = item_table(model, data.num_items, settings, session)
+    bf16, processes = settings.exp.policy.precision == "bf16", session.processes
+    with bar("users", len(users), shown=processes.is_first) as show, evaluating(model, bf16):
+
+        def advanced(done: int, total: int) -> None:
+            show(done, total)
+            session.stop.check()
+
+        top = top_items(
+            model,
+            data.histories,
+            vectors,
+            users,
+            latest[users],
+            k,
+            batch_size=settings.exp.evaluation.batch_size,
+            advanced=advanced,
+            processes=processes,
+            say=session.tell,
+        )
     _check(top.score)
     left = np.isfinite(top.score) | (top.score > 0)  # all but -inf: an item that was clicked
     place = np.broadcast_to(np.arange(1, top.score.shape[1] + 1, dtype=np.uint32), left.shape)
@@ -164,18 +195,15 @@ def _ranked(
 ) -> np.ndarray:
     """(R,) the scores of all candidates, as in evaluation."""
     evaluation = settings.exp.evaluation
-    with watched(title, impressions, session) as advance:
-        ranking = rank(
-            model,
-            impressions,
-            fast=evaluation.fast,
-            batch_size=evaluation.batch_size,
-            item_page_size=evaluation.item_page_size,
-            bf16=settings.exp.policy.precision == "bf16",
-            progress=advance,
-            processes=session.processes,
-            say=session.tell,
-        )
+    scorer = ClickScorer(
+        model,
+        impressions,
+        title,
+        fast=evaluation.fast,
+        batch_size=evaluation.batch_size,
+        item_page_size=evaluation.item_page_size,
+    )
+    ranking = ranked(title, scorer, settings, session)
     _check(ranking.score)
     return ranking.score
 

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from legorec.processes import ALONE, Processes
-from legorec.recipes.cache import cache
-from legorec.recipes.experiment import experiment
-from legorec.recipes.export import export
-from legorec.recipes.latency import latency
-from legorec.recipes.predict import predict
-from legorec.recipes.session import choose_device, run_path
-from legorec.recipes.size import size
+from legorec.settings.modes import MODES
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
-
-__all__ = ["RECIPES", "choose_device", "run", "run_path"]
-
-Recipe = Callable[["Settings", Processes], dict[str, Any]]
-RECIPES: Mapping[str, Recipe] = {
-    "train": experiment,
-    "dev": experiment,
-    "test": experiment,
-    "train_test": experiment,
-    "cache": cache,
-    "size": size,
-    "latency": latency,
-    "export": export,
-    "predict": predict,
-}
 
 
 def run(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
@@ -44,4 +23,10 @@ def run(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         Interrupted: the process was asked to stop; the folder holds a checkpoint to resume from.
         PeerError: another of the processes failed.
     """
-    return RECIPES[settings.exp.mode](settings, processes)
+    return function_at(MODES[settings.exp.mode].recipe)(settings, processes)
+
+
+def function_at(path: str) -> Any:
+    """The function that a table names as ``module:function``, below ``legorec.recipes``."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"legorec.recipes.{module}"), name)

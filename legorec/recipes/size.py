@@ -1,4 +1,4 @@
-"""How large a model is and what training it takes, from the settings, a config and a store alone."""
+"""The size of a model and the memory that training takes, from settings, a config and a store alone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from legorec.build import build, build_arguments
-from legorec.data.clicks import ClickStream
+from legorec.abilities import LanguageSource
+from legorec.build import build
 from legorec.engine.optim import trainable
+from legorec.lm.cache_plan import cached_depths
 from legorec.lm.cut import LowerLayers
-from legorec.lm.item_states import mean_rows
-from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.processes import ALONE, Processes
-from legorec.recipes.assemble import Data, build_model, checkpoint_of, open_data
-from legorec.recipes.cache import cached_depths
-from legorec.recipes.figures import in_bytes, print_figures
-from legorec.recipes.memory import (
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.outputs.figures import in_bytes, print_figures
+from legorec.recipes.outputs.step_memory import (
     BATCHES,
     StepSize,
     activation_bytes,
@@ -26,8 +25,9 @@ from legorec.recipes.memory import (
     optimizer_bytes,
     weight_bytes,
 )
+from legorec.recipes.tower import click_stream
 from legorec.recommender import Recommender
-from legorec.registry import NUM_TENSORS
+from legorec.registry import find
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -59,12 +59,13 @@ def figures(settings: Settings) -> dict[str, Any]:
         ``loaded`` and ``not_loaded``; None without one.
         ``memory``: bytes of ``weights``, ``gradients``, ``optimizer`` and ``states`` (cached ones that an
         accelerator keeps) as they are, and of ``activations`` as ``activation_bytes`` estimates them.
-        ``step``: the batch that these are of. ``cache``: tokens and bytes on disk of each depth.
+        ``step``: the batch that these are of. ``pooled``: whether an item is one row for each of several
+        layers. ``cache``: tokens, or those rows, and bytes on disk of each depth.
     """
     data = open_data(settings, ["train"])
     with torch.device("meta"):
         model = build_model(settings, data, torch.device("meta"))
-        lm = language_model(model.source) if checkpoint_of(settings) is not None else None
+        lm = language_model(model.source) if isinstance(model.source, LanguageSource) else None
     step = training_step(settings, data, model)
     bf16 = settings.exp.policy.precision == "bf16"
     memory = {
@@ -72,14 +73,15 @@ def figures(settings: Settings) -> dict[str, Any]:
         "gradients": gradient_bytes(model),
         "optimizer": optimizer_bytes(model),
         "activations": activation_bytes(model, step, bf16=bf16) + further_rows(model.source, step, bf16),
-        "states": resident_bytes(settings, data, model.source),
+        "states": resident_bytes(data, model.source),
     }
-    bricks = {name: getattr(model, name) for name in NUM_TENSORS if getattr(model, name) is not None}
+    bricks = dict(model.named_children())
     return {
         "parameters": {name: count(brick) for name, brick in (bricks | {"total": model}).items()},
         "language_model": lm,
         "memory": memory | {"total": sum(memory.values())},
         "step": vars(step),
+        "pooled": pooled(model.source),
         "cache": cache_sizes(settings, data, model.source),
     }
 
@@ -92,18 +94,18 @@ def count(module: nn.Module) -> dict[str, int]:
     }
 
 
-def language_model(source: Any) -> dict[str, Any]:
+def language_model(source: LanguageSource) -> dict[str, Any]:
     """How much of the checkpoint is loaded; called under ``torch.device("meta")``."""
-    pretrained: Pretrained = source.pretrained
+    pretrained = source.pretrained
     whole = count(pretrained.skeleton())["all"]
-    if gives_means(source):  # there are no upper layers
+    if source.pooled:  # there are no upper layers
         left_out = whole - (0 if source.lower is None else count(source.lower)["all"])
     else:
-        left_out = count(LowerLayers(pretrained, [source.depth]))["all"] if reads_cache(source) else 0
+        left_out = 0 if source.lower is not None else count(LowerLayers(pretrained, [source.depth]))["all"]
     return {
         "name": pretrained.name,
         "layers": pretrained.num_layers,
-        "depth": deepest(source),
+        "depth": source.deepest,
         "whole": whole,
         "loaded": whole - left_out,
         "not_loaded": left_out,
@@ -113,28 +115,25 @@ def language_model(source: Any) -> dict[str, Any]:
 def training_step(settings: Settings, data: Data, model: Recommender) -> StepSize:
     """The largest of the first batches of this training."""
     objective: Any = build("objective", settings.model.objective, {})
-    stream = ClickStream(
-        data.training,
-        batch_size=settings.exp.policy.batch_size,
-        num_negatives=objective.num_negatives,
-        positives_only=objective.positives_only,
-        seed=settings.seed,
-    )
+    stream = click_stream(settings, data.training, objective=objective)
     lengths = data.catalog.lengths.sum(1)
-    if not hasattr(model.source, "catalog") or gives_means(model.source):  # see ``further_rows``
-        lengths = torch.ones_like(lengths)
+    if pooled(model.source) or "catalog" not in find("source", settings.model.source.name).offered:
+        lengths = torch.ones_like(lengths)  # see ``further_rows``
     return largest_step(stream, lengths, settings.exp.policy.item_page_size)
 
 
 def further_rows(source: Any, step: StepSize, bf16: bool) -> int:
-    """Bytes of the rows of an item behind its first one, where it has one a layer.
+    """Bytes of the rows of an item after its first one, where it has one a layer.
 
     ``activation_bytes`` takes each row through every matrix of the item encoder. Of an item's layers, each
     goes through its own, so they count as one row there, and here for what they are.
     """
-    if not gives_means(source):
-        return 0
-    return int(step.tokens * (source.depth - 1) * source.dim * (2 if bf16 else 4))
+    return int(step.tokens * (source.depth - 1) * source.dim * (2 if bf16 else 4)) if pooled(source) else 0
+
+
+def pooled(source: Any) -> bool:
+    """Whether an item is one row for each of several layers."""
+    return isinstance(source, LanguageSource) and source.pooled
 
 
 def cache_sizes(settings: Settings, data: Data, source: Any) -> list[dict[str, int]]:
@@ -142,51 +141,40 @@ def cache_sizes(settings: Settings, data: Data, source: Any) -> list[dict[str, i
 
     A cache of means goes by the deepest one.
     """
-    depths = [deepest(source)] if reads_cache(source) else []
+    depths = [source.deepest] if reads_cache(source) else []
     if settings.exp.cache is not None:
-        if checkpoint_of(settings) is None:
+        if not isinstance(source, LanguageSource):
             raise ValueError(
                 f"`exp.cache` needs a language model, and model.source is '{settings.model.source.name}'"
             )
-        depths = [deepest(source)] if gives_means(source) else cached_depths(settings, source.pretrained)
+        asked = settings.exp.cache.layers
+        depths = [source.deepest] if source.pooled else cached_depths(asked, source.pretrained)
     return [
-        {"depth": depth, "tokens": cached_rows(data, source), "bytes": cache_bytes(settings, data, source)}
+        {"depth": depth, "tokens": cached_rows(data, source), "bytes": cache_bytes(data, source)}
         for depth in depths
     ]
 
 
-def cached_rows(data: Data, source: Any) -> int:
+def cached_rows(data: Data, source: LanguageSource) -> int:
     """Rows of a cache: the tokens, or one a layer of each item that has a token."""
-    lengths = data.catalog.lengths.sum(1)
-    return int((mean_rows(lengths, source.depths) if gives_means(source) else lengths).sum())
+    return int(source.cached_rows(data.catalog.lengths.sum(1)).sum())
 
 
-def cache_bytes(settings: Settings, data: Data, source: Any) -> int:
+def cache_bytes(data: Data, source: LanguageSource) -> int:
     """Of one cache: rows times width times the bytes of a value, and an offset of 8 bytes for each item."""
-    stored = DTYPES[build_arguments("source", settings.model.source)["cache_dtype"]]
     values = cached_rows(data, source) * source.pretrained.width
-    return values * stored.itemsize + 8 * (data.num_items + 1)
+    return values * source.bytes_cached + 8 * (data.num_items + 1)
 
 
-def resident_bytes(settings: Settings, data: Data, source: Any) -> int:
+def resident_bytes(data: Data, source: Any) -> int:
     """Of the cached states that an accelerator keeps; 0 where they are read from disk batch by batch."""
-    found = cache_bytes(settings, data, source) if reads_cache(source) else 0
-    return found if found <= getattr(source, "memory", 0) else 0
+    found = cache_bytes(data, source) if reads_cache(source) else 0
+    return found if found and found <= source.memory else 0
 
 
 def reads_cache(source: Any) -> bool:
     """Whether the layers below are not loaded, as their states come from a cache."""
-    return hasattr(source, "lower") and source.lower is None
-
-
-def gives_means(source: Any) -> bool:
-    """Whether an item is the mean of its tokens in several layers, each as one row."""
-    return hasattr(source, "depths")
-
-
-def deepest(source: Any) -> int:
-    """How many layers the states have been through."""
-    return int(source.depths[-1] if gives_means(source) else source.depth)
+    return isinstance(source, LanguageSource) and source.lower is None
 
 
 def show(settings: Settings, found: dict[str, Any]) -> None:
@@ -220,7 +208,7 @@ def show(settings: Settings, found: dict[str, Any]) -> None:
         "total": "total (estimate)",
     }
     page = "a page of them" if settings.exp.policy.item_page_size else "all of them"
-    means = settings.model.source.name == "layers"
+    means = found["pooled"]
     tokens = "" if means else f", {step['tokens']:,} tokens in {page}"
     print_figures(
         f"{settings.model.name}: memory in training",

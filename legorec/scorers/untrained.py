@@ -1,4 +1,4 @@
-"""What a model must beat: scores that need no training. They rank through the same scorer."""
+"""Untrained baselines, which every model must beat. They rank through the same scorer."""
 
 from __future__ import annotations
 

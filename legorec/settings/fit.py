@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from legorec.compose import Composition, Problem
 from legorec.registry import EXTRAS, KINDS, RegistryError, extras, find, gives, misfits, unknown_extras
 from legorec.registry import names as registry_names
+from legorec.settings.modes import MODES
 from legorec.settings.schema import BrickSettings, DataSettings, EmbedSettings, ExpSettings, ModelSettings
 
 
@@ -67,9 +68,11 @@ def judge_paging(model: ModelSettings, exp: ExpSettings, composition: Compositio
 
 def judge_export(model: ModelSettings, exp: ExpSettings, composition: Composition) -> None:
     """Note a user encoder whose users are no vectors that could be exported."""
-    name = model.user_encoder.name
-    if exp.mode == "export" and name != "?" and gives(find("user_encoder", name)) == "clicks":
-        message = f"must not be 'export' with the user encoder {name!r}: its users are no vectors but clicks"
+    name, wanted = model.user_encoder.name, MODES[exp.mode].users
+    if wanted and name != "?" and gives(find("user_encoder", name)) not in wanted:
+        message = (
+            f"must not be {exp.mode!r} with the user encoder {name!r}: its users are no vectors but clicks"
+        )
         place = "exp.mode"
         _note_at(place, message, composition)
 

@@ -17,9 +17,11 @@ from legorec.compose import (
     is_secret,
 )
 from legorec.compose.files import missing_file
-from legorec.registry import KINDS
+from legorec.registry import KINDS, did_you_mean
 from legorec.settings.checks import checked, checked_brick
+from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
 from legorec.settings.fit import judge_export, judge_fit, judge_offers, judge_paging
+from legorec.settings.modes import MODES
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
@@ -59,9 +61,11 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_predict(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
         _judge_repeats(exp.baselines, "exp.baselines", composition)
-    if data and embed and model:
+    if data and embed and model and FAMILIES[model.family].bricks:
         judge_offers(data, embed, model, composition)
     if model and exp:
+        _judge_family(model, exp, composition)
+    if exp and model and FAMILIES[model.family].bricks:
         judge_paging(model, exp, composition)
         judge_export(model, exp, composition)
     if worker is None or data is None or embed is None or model is None or exp is None:
@@ -77,13 +81,40 @@ def _checked_settings(composition: Composition) -> Settings | None:
     )
 
 
-def _checked_model(tree: Any, composition: Composition) -> ModelSettings | None:
+def _checked_model(tree: Any, composition: Composition) -> Any:
+    """The model layer by the schema of its family, or None after its problems were noted."""
     if not isinstance(tree, dict):
-        return checked(ModelSettings, tree, "model", composition)
+        return checked(FAMILIES[DEFAULT_FAMILY].settings, tree, "model", composition)
+    family = _family_of(tree, composition)
+    if family is None:
+        return None
+    for key in [key for key in tree if key not in family.settings.model_fields]:
+        owners = [each for each in FAMILIES.values() if key in each.settings.model_fields]
+        if owners:
+            tree = {name: value for name, value in tree.items() if name != key}
+            message = (
+                f"is a setting of the family {owners[0].name!r} ({owners[0].about}), and this model is of "
+                f"the family {family.name!r} ({family.about}); change `model.family`, or take it out"
+            )
+            where = f"model.{key}"
+            composition.problems.append(Problem(composition.where(where), where, message))
+    if not family.bricks:
+        return checked(family.settings, tree, "model", composition)
     present = [kind for kind in KINDS if kind in tree and not (kind in OPTIONAL and tree[kind] is None)]
     bricks = {kind: checked_brick(kind, tree[kind], composition) for kind in present}
     judge_fit(bricks, composition)
-    return checked(ModelSettings, {**tree, **bricks}, "model", composition)
+    return checked(family.settings, {**tree, **bricks}, "model", composition)
+
+
+def _family_of(tree: dict[str, Any], composition: Composition) -> Family | None:
+    name, place = tree.get("family", DEFAULT_FAMILY), "model.family"
+    if isinstance(name, str) and name in FAMILIES:
+        return FAMILIES[name]
+    if not composition.is_unresolved(place):
+        known = " or ".join(map(repr, FAMILIES))
+        message = f"must be {known}, got {name!r}{did_you_mean(str(name), FAMILIES)}"
+        composition.problems.append(Problem(composition.where(place), place, message))
+    return None
 
 
 def _refuse_masked(composition: Composition) -> None:
@@ -101,35 +132,52 @@ def _judge_plain(tree: dict[str, Any], place: str, composition: Composition) -> 
             )
 
 
+def _judge_family(model: ModelSettings, exp: ExpSettings, composition: Composition) -> None:
+    """A mode that cannot work on models of this family."""
+    mode, place = MODES[exp.mode], "exp.mode"
+    if model.family not in mode.families and not composition.is_unresolved(place):
+        fitting = [name for name, each in MODES.items() if model.family in each.families]
+        message = (
+            f"must not be {exp.mode!r} with a model of the family {model.family!r}; modes that can: "
+            f"{', '.join(fitting) or 'none'}"
+        )
+        composition.problems.append(Problem(composition.where(place), place, message))
+
+
 def _judge_load(exp: ExpSettings, composition: Composition) -> None:
     place, message = "exp.load", ""
-    if exp.mode in ("dev", "test", "predict", "export", "latency"):
-        if exp.load is None and exp.mode != "latency":
+    loads = MODES[exp.mode].loads
+    if loads == "no":
+        if exp.load is not None:
+            modes = _listed([name for name, mode in MODES.items() if mode.loads != "no"])
+            message = f"is read in the modes {modes} only, got {exp.load!r} where exp.mode is {exp.mode!r}"
+    elif exp.load is None:
+        if loads == "must":
             message = f"is needed where exp.mode is {exp.mode!r}: the folder of a trained run"
-        elif exp.load is not None and not os.path.isdir(exp.load):
-            message = f"no folder {exp.load}; it is the folder of a trained run"
-    elif exp.load is not None:
-        message = (
-            "is read in the modes dev, test, predict, export and latency only, "
-            f"got {exp.load!r} where exp.mode is {exp.mode!r}"
-        )
+    elif not os.path.isdir(exp.load):
+        message = f"no folder {exp.load}; it is the folder of a trained run"
     if message and not composition.is_unresolved(place):
         composition.problems.append(Problem(composition.where(place), place, message))
 
 
 def _judge_mode(exp: ExpSettings, composition: Composition) -> None:
-    """Blocks that belong to one mode."""
-    problems = []
-    if exp.mode == "cache" and exp.cache is None:
-        problems.append(("cache", "is needed where exp.mode is 'cache', as in {layers: [-1, -2]}"))
-    owners = {"cache": ("cache", "size"), "latency": ("latency",), "predict": ("predict",)}
-    for block, modes in owners.items():
-        if exp.mode not in modes and getattr(exp, block) is not None:
-            problems.append((block, f"is read in mode {' and '.join(modes)} only, exp.mode is {exp.mode!r}"))
+    """Blocks that belong to some modes."""
+    mode, problems = MODES[exp.mode], []
+    if mode.needs is not None and getattr(exp, str(mode.block)) is None:
+        problems.append((mode.block, f"is needed where exp.mode is {exp.mode!r}, as in {mode.needs}"))
+    for owned in {each.block: None for each in MODES.values() if each.block is not None}:
+        owners = [name for name, each in MODES.items() if each.block == owned]
+        if exp.mode not in owners and getattr(exp, owned) is not None:
+            message = f"is read in mode {' and '.join(owners)} only, exp.mode is {exp.mode!r}"
+            problems.append((owned, message))
     for block, message in problems:
         place = f"exp.{block}"
         if not composition.is_unresolved(place):
             composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
 def _judge_predict(exp: ExpSettings, composition: Composition) -> None:
@@ -193,6 +241,9 @@ def help_text(argv: list[str]) -> str:
         "worker",
         *(f"  --{name:<18} {text} ({_default(value)})" for name, (value, text) in WORKER_FLAGS.items()),
         f"  --{'help':<18} this text; with layers named, also the keys that they read",
+        "",
+        "modes, as exp.mode names them",
+        *(f"  {name:<20} {mode.about}" for name, mode in MODES.items()),
         "",
         "single values",
         f"  --{'exp.policy.lr 1e-4':<18} any setting by its dotted place",

@@ -1,17 +1,22 @@
-"""Everything a run is decided by, with the origin of each value."""
+"""All settings that decide a run, with the origin of each value."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import reduce
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from legorec.compose import MASK, is_secret, to_yaml
+from legorec.settings.families import DEFAULT_FAMILY
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings
 
 LAYERS = ("data", "embed", "model", "exp")
+# Settings that came after the first runs. At their default they stay out of the digest, so that a command of
+# before still finds its run.
+LATER = {"model.family": DEFAULT_FAMILY, "exp.policy.schedule": "constant"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Settings:
         """Twelve hex digits of all that can change the result: not the device, nor where the run is kept."""
         tree = self.dump()
         del tree["exp"]["accepts"]
+        for place, default in LATER.items():
+            *blocks, name = place.split(".")
+            block = reduce(lambda inner, key: inner[key], blocks, tree)
+            if block.get(name) == default:
+                del block[name]
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
 

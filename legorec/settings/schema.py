@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from legorec.settings.modes import MODES
 from legorec.template import parse_template
 
 
@@ -27,12 +28,12 @@ class Strict(BaseModel):
 
 
 def _flag(value: Any) -> Any:
-    """The published commands write 0 and 1."""
+    """Read 0 and 1, as the published commands write them."""
     return bool(value) if type(value) is int and value in (0, 1) else value
 
 
 def _safe_name(value: str) -> str:
-    """A name becomes part of a folder's name."""
+    """Check a name that becomes part of a folder's name."""
     if not re.fullmatch(r"[\w@+=.,-]+", value) or value.startswith("."):
         raise ValueError("must be letters, digits and -_.@+=, and not begin with a dot: it names a folder")
     if len(value.encode()) > 100:  # two of them, the seed and a digest make one name; file systems end at 255
@@ -163,9 +164,10 @@ class BrickSettings(Strict):
     arguments: dict[str, Any] = {}
 
 
-class ModelSettings(Strict):
-    """The ``model`` layer."""
+class TowerSettings(Strict):
+    """The ``model`` layer of a recommender of two towers."""
 
+    family: Literal["tower"] = "tower"
     name: SafeName
     source: BrickSettings
     item_encoder: BrickSettings
@@ -179,6 +181,9 @@ class ModelSettings(Strict):
         return None if brick is None else {"name": brick.name, **brick.arguments}
 
 
+ModelSettings = TowerSettings  # of any family
+
+
 class PolicySettings(Strict):
     """How the model is trained."""
 
@@ -189,6 +194,7 @@ class PolicySettings(Strict):
     acc_batch: Positive = 1
     epoch_batch: int = 0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
     warmup: Count = 0  # optimizer steps
+    schedule: Literal["constant", "linear", "cosine"] = "constant"  # of the rates, after the warm-up
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -209,7 +215,7 @@ class EvaluationSettings(Strict):
 
 
 class CacheSettings(Strict):
-    """What a cache run writes: the states in front of ``layers``, counted from the top where negative."""
+    """The depths that a cache run writes: the inputs of ``layers``, counted from the top if negative."""
 
     layers: list[int] = Field(min_length=1)
     token_budget: Positive = 8192  # tokens, with padding, that go through the model at once
@@ -241,7 +247,7 @@ class ExpSettings(Strict):
     """The ``exp`` layer."""
 
     name: SafeName
-    mode: Literal["train", "dev", "test", "train_test", "predict", "cache", "size", "latency", "export"]
+    mode: Literal[*MODES]  # type: ignore[valid-type]
     accepts: list[Text] = []
     load: Text | None = None
     policy: PolicySettings = PolicySettings()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates
 from legorec.halving import Halving
 from legorec.lm.build_cache import mean_states
+from legorec.lm.cache_plan import CachePlan
 from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text, mean_depths, mean_rows, means_folder
-from legorec.lm.pretrained import DTYPES, find_pretrained
+from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
 
 if TYPE_CHECKING:
@@ -49,6 +51,29 @@ class LayersSource(nn.Module):
     """
 
     gives: ClassVar[str] = "layers"
+    pooled: ClassVar[bool] = True
+    places: ClassVar[tuple[str, ...]] = ("checkpoint", "cache", "memory_gb")
+
+    @classmethod
+    def language_model(cls, arguments: Mapping[str, Any]) -> Pretrained:
+        """The model whose layers they are."""
+        return find_pretrained(arguments["checkpoint"])
+
+    @classmethod
+    def cache_plan(
+        cls, catalog: Catalog, pretrained: Pretrained, layers: Sequence[int], arguments: Mapping[str, Any]
+    ) -> CachePlan:
+        """One cache of the means at the depths that ``step`` chooses; ``layers`` are not read.
+
+        Raises:
+            ValueError: there is no ``cache`` folder, or ``step`` is beyond the model's layers.
+        """
+        root, depths = arguments["cache"], mean_depths(pretrained, arguments["step"])
+        if root is None:
+            raise ValueError("a cache run needs a `cache` folder to write to")
+        check_text(catalog, pretrained)
+        stored, computed = arguments["cache_dtype"], arguments["dtype"]
+        return CachePlan(catalog, pretrained, root, depths, True, stored, computed, arguments["attention"])
 
     def __init__(
         self,
@@ -66,11 +91,11 @@ class LayersSource(nn.Module):
         self.pretrained = find_pretrained(checkpoint)
         check_text(catalog, self.pretrained)
         self.depths = mean_depths(self.pretrained, step)
-        self.depth = len(self.depths)
+        self.depth, self.deepest = len(self.depths), self.depths[-1]
         self.dim = self.pretrained.width
         self.field_kinds = ("layer",)
         self.dtype, self.attention = dtype, attention
-        self.memory = int(memory_gb * 2**30)
+        self.memory, self.bytes_cached = int(memory_gb * 2**30), DTYPES[cache_dtype].itemsize
         self._batches = Halving(TOKEN_BUDGET, "batches of tokens of")
         self.lower: LowerLayers | None = None
         self.cached: ServedStates | None = None
@@ -114,6 +139,10 @@ class LayersSource(nn.Module):
         lengths_N = tokens.lengths.sum(1)
         values_TE = mean_states(lower, tokens.ids.to(device), lengths_N, self._batches, DTYPES[self.dtype])
         return self._states(values_TE, mean_rows(lengths_N, self.depths))
+
+    def cached_rows(self, lengths_N: Tensor) -> Tensor:
+        """(N,) rows of each item in a cache: one a depth, none where it has no token."""
+        return mean_rows(lengths_N, self.depths)
 
     def prefetch(self, items: Tensor) -> None:
         """Start reading the means of ``items``, which the next call will need, from disk."""

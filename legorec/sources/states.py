@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.lm.cache_plan import CachePlan, cached_depths
 from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text
-from legorec.lm.pretrained import DTYPES, find_pretrained
+from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
 
 if TYPE_CHECKING:
@@ -41,6 +43,38 @@ class StatesSource(nn.Module):
     """
 
     gives: ClassVar[str] = "states"
+    pooled: ClassVar[bool] = False
+    places: ClassVar[tuple[str, ...]] = ("checkpoint", "cache", "memory_gb")
+
+    @classmethod
+    def language_model(cls, arguments: Mapping[str, Any]) -> Pretrained:
+        """The model whose states they are."""
+        return find_pretrained(arguments["checkpoint"])
+
+    @classmethod
+    def cache_plan(
+        cls, catalog: Catalog, pretrained: Pretrained, layers: Sequence[int], arguments: Mapping[str, Any]
+    ) -> CachePlan:
+        """One cache of all token states for each of ``layers``.
+
+        Raises:
+            ValueError: there is no ``cache`` folder, ``layers`` name depth 0 or one that the model does not
+                have, or ``layer`` or ``embed_dim`` are set, which a run from the whole model does not read.
+        """
+        root, layer, width = arguments["cache"], arguments["layer"], arguments["embed_dim"]
+        if root is None:
+            raise ValueError("a cache run needs a `cache` folder to write to")
+        if layer != 0:
+            raise ValueError(f"`layer` is 0 while caching, got {layer}; exp.cache.layers says how deep")
+        if width not in (None, pretrained.width):
+            raise ValueError(
+                f"`embed_dim` (--embed_hidden_size) is the width of {pretrained.name} ({pretrained.width}) "
+                f"while caching, got {width}"
+            )
+        check_text(catalog, pretrained)
+        depths = cached_depths(layers, pretrained)
+        stored, computed = arguments["cache_dtype"], arguments["dtype"]
+        return CachePlan(catalog, pretrained, root, depths, False, stored, computed, arguments["attention"])
 
     def __init__(
         self,
@@ -58,10 +92,10 @@ class StatesSource(nn.Module):
         self.catalog = catalog
         self.pretrained = find_pretrained(checkpoint)
         check_text(catalog, self.pretrained)
-        self.depth = self.pretrained.depth(layer)
+        self.depth = self.deepest = self.pretrained.depth(layer)
         self.field_kinds = ("text",)
         self.dtype, self.attention = dtype, attention
-        self.memory = int(memory_gb * 2**30)
+        self.memory, self.bytes_cached = int(memory_gb * 2**30), DTYPES[cache_dtype].itemsize
         self.lower: LowerLayers | None = None
         self.cached: ServedStates | None = None
         if self.depth and cache is not None:
@@ -106,6 +140,10 @@ class StatesSource(nn.Module):
             lower = self._for_new[0].to(device)
         states = lower(tokens.ids.to(device), tokens.lengths.sum(1))[self.depth]
         return self._states(states, tokens.lengths)
+
+    def cached_rows(self, lengths_N: Tensor) -> Tensor:
+        """(N,) rows of each item in a cache: one a token."""
+        return lengths_N
 
     def prefetch(self, items: Tensor) -> None:
         """Start reading the states of ``items``, which the next call will need, from disk."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from legorec.batch import ClickBatch, Loss
+from legorec.batch import ClickBatch, Loss, Term
 from legorec.engine.fit import FitOptions, NonFiniteError, Progress, fit
 from legorec.engine.optim import make_optimizer
 from legorec.engine.reduce import average_buffers
@@ -146,9 +146,9 @@ class Poisoned(SampledSoftmaxObjective):
             return loss
         factors = {"nan loss": torch.nan, "infinite loss": torch.inf}
         if self.what in factors:
-            return Loss(loss.total * factors[self.what], loss.count)
+            return Loss({"all": Term(loss.total * factors[self.what])})
         # The root of zero is zero, its slope is not finite.
-        return Loss(loss.total + (0 * next(model.parameters()).sum()).sqrt(), loss.count)
+        return Loss({"all": Term(loss.total + (0 * next(model.parameters()).sum()).sqrt())})
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
@@ -237,7 +237,7 @@ def test_the_loss_is_the_mean_over_the_epochs_examples(save_every):
     model, _, progress = trained(stream, epochs=hand_backs, lr=0.0, save_every=save_every)
     with torch.no_grad():
         total = sum(objective(model, batch).total.item() for batch in stream.batches)
-    assert progress[-1].epoch_done and progress[-1].loss_count == 12
+    assert progress[-1].epoch_done and progress[-1].counts == {"examples": 12}
     assert progress[-1].loss == pytest.approx(total / 12, rel=1e-6)
 
 
@@ -262,7 +262,7 @@ def test_r1_resumed_training_equals_the_straight_one_bit_by_bit(positives_only, 
 
     straight, optimizer = made(0)
     epochs = fit(straight, small.stream(**arguments), objective, optimizer, options, Progress())
-    wanted = [(each.loss_sum, each.loss_count) for _, each in zip(range(3), epochs, strict=False)]
+    wanted = [(dict(each.sums), dict(each.counts)) for _, each in zip(range(3), epochs, strict=False)]
 
     model, again = made(0)
     progress, found, stops = Progress(), [], list(stops)
@@ -278,7 +278,7 @@ def test_r1_resumed_training_equals_the_straight_one_bit_by_bit(positives_only, 
         )
         progress = Progress(**asdict(next(steps)))
         if progress.epoch_done:
-            found.append((progress.loss_sum, progress.loss_count))
+            found.append((dict(progress.sums), dict(progress.counts)))
         while stops and progress.step >= stops[0]:
             stops.pop(0)
         saved = (model.state_dict(), again.state_dict())

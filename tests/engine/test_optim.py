@@ -1,9 +1,12 @@
 """Groups and rates of the optimizer, and its state out and back."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from legorec.engine.fit import FitOptions
 from legorec.engine.optim import (
     gradients,
     load_state_tensors,
@@ -157,3 +160,26 @@ def test_gradients_are_those_there_are():
     model = Model()
     model.head(torch.ones(1, 3)).sum().backward()
     assert [part.shape for part in gradients(model.parameters())] == [(1, 3), (1,)]
+
+
+@pytest.mark.parametrize("warmup", [0, 4])
+@pytest.mark.parametrize(
+    ("schedule", "shape"),
+    [("linear", lambda done: 1 - done), ("cosine", lambda done: (1 + math.cos(math.pi * done)) / 2)],
+)
+def test_a_schedule_falls_from_the_full_rate_after_the_warmup_to_nothing(warmup, schedule, shape):
+    optimizer = make_optimizer(Model(), lr=0.1, item_lr=0.02)
+    found = []
+    for step in range(21):
+        set_learning_rate(optimizer, step, warmup, schedule, 20)
+        found.append([group["lr"] / group["base_lr"] for group in optimizer.param_groups])
+    assert all(one == pytest.approx(other) for one, other in found)
+    shares = [one for one, _ in found]
+    assert shares[:warmup] == pytest.approx([(step + 1) / 4 for step in range(warmup)])
+    assert shares[warmup:] == pytest.approx([shape(step / (20 - warmup)) for step in range(21 - warmup)])
+    assert shares[warmup] == 1 and shares[20] == pytest.approx(0) and shares[19] > 0
+
+
+def test_a_schedule_needs_the_number_of_steps():
+    with pytest.raises(ValueError, match="`num_steps` must be given with schedule 'linear'"):
+        FitOptions(schedule="linear")

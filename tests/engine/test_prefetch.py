@@ -15,7 +15,15 @@ def test_the_next_batch_is_fetched_before_a_batch_is_run(accumulate, monkeypatch
     monkeypatch.setattr(model, "prefetch", lambda items: calls.append(("fetch", items.tolist())))
     model.source.register_forward_pre_hook(lambda source, given: calls.append(("run", given[0].tolist())))
     options = FitOptions(accumulate=accumulate)
-    steps = fit(model, stream, SampledSoftmaxObjective(), make_optimizer(model, lr=1e-3), options, Progress())
+    steps = fit(
+        model,
+        stream,
+        SampledSoftmaxObjective(),
+        make_optimizer(model, lr=1e-3),
+        options,
+        Progress(),
+        ahead=lambda batch: model.prefetch(batch.items),
+    )
     next(steps), next(steps)
     items = [stream.batch(number).items.tolist() for number in range(11)]
     wanted = []

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import legorec
 import worker
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
 from tests.language_runs import language_arguments, write_language_model, write_language_store
 from tests.launching import one_thread, prepared, shared
@@ -135,7 +135,7 @@ def test_what_a_cache_run_refuses(models, store, tmp_path, capsys, monkeypatch):
         split(store, llama, root, tmp_path, exp__cache__layers="[9]"), capsys, "`depth` must be between -3"
     )
     no_cache = split(store, llama, "null", tmp_path)
-    refused(no_cache, capsys, "needs the source `states` with a `cache` folder")
+    refused(no_cache, capsys, "a cache run needs a `cache` folder to write to")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(1, 1, 10))
     refused(split(store, llama, root, tmp_path), capsys, "the cache needs", "are free")

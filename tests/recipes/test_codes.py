@@ -15,8 +15,8 @@ import worker
 from legorec.data.catalog import Catalog
 from legorec.data.histories import Histories
 from legorec.data.vectors import NewTable, Rows
-from legorec.recipes.assemble import Data
-from legorec.recipes.codes import read_codes
+from legorec.recipes.inputs.item_codes import read_codes
+from legorec.recipes.inputs.store_data import Data
 from legorec.settings import FieldSettings
 from process.embed import main as embed
 from tests.data.small_store import write

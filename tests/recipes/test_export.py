@@ -16,17 +16,17 @@ from safetensors.torch import load_file
 import worker
 from legorec.batch import Ranking
 from legorec.data.store import Store
-from legorec.engine.signals import StopRequest
-from legorec.recipes import export
-from legorec.recipes.assemble import build_model, open_data
-from legorec.recipes.export import KEY, latest_spans
-from legorec.recipes.trained import load_best
+from legorec.engine.stopping import StopRequest
+from legorec.recipes.export import KEY
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import rank
 from legorec.settings import read_command_line
 from tests.language_runs import language_arguments, write_language_model, write_language_store
 from tests.launching import shared
 from tests.runs import arguments, finish, only_run, refused, run_folders
+from tests.support.ranking import rank
 
 FILES = {"items.safetensors", "item_ids.parquet", "users.safetensors", "user_ids.parquet"}
 
@@ -44,7 +44,7 @@ def check(run: Path, argv: list[str], trained: Path) -> None:
     settings = read_command_line(argv)
     data = open_data(settings)
     model: Recommender = build_model(settings, data, torch.device("cpu")).eval()
-    load_best(trained, model, settings, data)
+    load_trained(trained, model, settings, data)
     items, users = vectors(run, "items"), vectors(run, "users")
     assert items.dtype == users.dtype == torch.float32
     assert ids(run, "item") == list(data.store.items.ids) and ids(run, "user") == list(data.store.users.ids)
@@ -53,7 +53,7 @@ def check(run: Path, argv: list[str], trained: Path) -> None:
         assert torch.allclose(items, model.encode_items(torch.arange(len(items))), atol=1e-6)
         impressions = data.impressions("test")
         ranked: Ranking = rank(model, impressions)
-        shown, latest, checked = impressions.interactions, latest_spans(data), 0
+        shown, latest, checked = impressions.interactions, data.latest_spans(), 0
         for row in range(len(impressions)):
             user = int(shown.user[row])
             if shown.span[row] != latest[user]:
@@ -104,7 +104,7 @@ def test_the_size_of_pages_changes_nothing(store: Path, done: Path, tmp_path: Pa
 
 def test_the_latest_history_is_that_before_the_last_impression(store: Path, tmp_path: Path) -> None:
     data = open_data(read_command_line(arguments(store, tmp_path, exp="latency")))
-    latest, lengths = latest_spans(data), data.histories.whole().lengths
+    latest, lengths = data.latest_spans(), data.histories.whole().lengths
     for user in range(len(data.store.users)):
         spans: list[int] = []
         for split in ("test", "dev", "train"):
@@ -125,16 +125,16 @@ def test_times_decide_where_there_are_any(
         object.__setattr__(table, "time", np.arange(len(table))[::-1] - 1000 * number)
     train = tables["train"]
     users, first = np.unique(train.user, return_index=True)
-    assert np.array_equal(latest_spans(data)[users], train.span[first])
+    assert np.array_equal(data.latest_spans()[users], train.span[first])
     object.__setattr__(tables["dev"], "time", None)
-    assert not np.array_equal(latest_spans(data)[users], train.span[first])
+    assert not np.array_equal(data.latest_spans()[users], train.span[first])
 
 
 def test_a_user_without_an_impression_has_an_empty_history(
     store: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spans = np.full(len(Store.open(store).users), -1)
-    monkeypatch.setattr(export, "latest_spans", lambda data: spans)
+    monkeypatch.setattr(Data, "latest_spans", lambda data: spans)
     run = finish(arguments(store, tmp_path, exp="export", load=done))
     assert torch.equal(vectors(run, "users"), torch.zeros(20, 16))  # what NRMS gives for it
     found = json.loads((run / "metrics.json").read_text())["export"]

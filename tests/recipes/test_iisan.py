@@ -12,9 +12,10 @@ import torch
 
 import legorec
 import worker
-from legorec.engine.signals import Interrupted
+from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
-from legorec.recipes.assemble import build_model, open_data
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import open_data
 from legorec.recipes.size import count, figures
 from legorec.registry import find, gives, misfits
 from legorec.settings import read_command_line
@@ -143,7 +144,7 @@ def test_a_missing_or_stale_cache_is_refused(models, store, caches, tmp_path, ca
     refused(train(*base, cache_dtype="fp16"), capsys, "`dtype` is 'bf16' in the cache")
     refused(train(*base, layer_step=4), capsys, "`step` must be between 1 and 3")
     refused(split(*base, layer_step=4), capsys, "`step` must be between 1 and 3")
-    refused(split(store, llama, "null", tmp_path), capsys, "or the source `layers` with one")
+    refused(split(store, llama, "null", tmp_path), capsys, "a cache run needs a `cache` folder to write to")
     altered = shutil.copytree(caches["llama"], tmp_path / "altered")
     (shard,) = altered.rglob("shard-*.safetensors")
     content = bytearray(shard.read_bytes())

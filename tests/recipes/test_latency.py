@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import worker
-from legorec.engine.run import best_checkpoint
+from legorec.engine.run_folder import best_checkpoint
 from legorec.recipes import latency
-from legorec.recipes.assemble import Data, build_model, open_data
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.latency import WARM_UP, answer, draw_requests
-from legorec.recipes.trained import load_best
-from legorec.scorers.clicks import rank
 from legorec.settings import Settings, read_command_line
 from tests.runs import arguments, finish, only_run, refused, write_store
+from tests.support.ranking import rank
 
 FIGURES = {"median_ms", "p95_ms", "p99_ms", "requests_per_second"}
 
@@ -55,7 +56,7 @@ def test_requests_depend_on_the_seed_alone_and_repeat_where_too_few(store: Path,
 def test_answers_are_the_scores_of_rank(store: Path, done: Path, tmp_path: Path) -> None:
     settings, data = opened(arguments(store, tmp_path, exp="latency", load=done))
     model = build_model(settings, data, torch.device("cpu")).eval()
-    load_best(done, model, settings, data)
+    load_trained(done, model, settings, data)
     impressions = data.impressions("test")
     ranked = rank(model, impressions)
     shown = impressions.interactions

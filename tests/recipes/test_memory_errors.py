@@ -67,7 +67,7 @@ def test_r21_fewer_items_of_one_user_are_scored_at_once(store, done, tmp_path, m
     """Where not even all items fit beside one user."""
     flags = {"exp": "predict", "top_k": 3, "load": done}
     whole = finish(arguments(store, tmp_path / "whole", **flags))
-    monkeypatch.setattr("legorec.recipes.top_items.CELLS", 240)
+    monkeypatch.setattr("legorec.scorers.top_items.CELLS", 240)
     asked = shorten(monkeypatch, "pairs", 40)
     assert_close(finish(arguments(store, tmp_path / "short", **flags)), whole)
     assert min(asked) < 40 < 60 < max(asked)
@@ -194,8 +194,8 @@ short("encode", lambda batch, table=None: len(batch.labels), {{users}})
         ({"exp": "test"}, "(1,)", set(), {ITEMS, USERS}),
         ({"exp": "test"}, "(0, 1)", {ITEMS, USERS}, {ITEMS, USERS}),
         ({"exp": "test", "fast_eval": False}, "(1,)", set(), {USERS}),
-        ({"exp": "predict", "top_k": 3}, "(1,)", set(), {USERS}),  # the first process encodes all items
-        ({"exp": "export"}, "(0, 1)", {ITEMS, USERS}, set()),  # and the users here, too
+        ({"exp": "predict", "top_k": 3}, "(1,)", set(), {ITEMS, USERS}),
+        ({"exp": "export"}, "(0, 1)", {ITEMS, USERS}, {ITEMS}),  # the first process encodes all users
     ],
     ids=["fast", "fast, all", "slow", "top_k", "export"],
 )

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from legorec.recipes.export import latest_spans
 from tests.recipes.test_predict import opened, predicted
 from tests.runs import arguments, finish, only_run, refused, run_folders
 
@@ -35,7 +34,7 @@ def test_pairs_keep_their_order_and_take_the_latest_history(
     table = predicted(store, tmp_path / "runs", done, pairs=file)
     assert table.columns == ["user", "item", "score", "rank"]
     assert table["user"].to_list() == users and table["item"].to_list() == items
-    latest, whole = latest_spans(data), data.histories.whole()
+    latest, whole = data.latest_spans(), data.histories.whole()
     for user, item, score, _ in table.iter_rows():
         history, mask = whole.padded(latest[data.store.users.index([user])])
         clicked = data.store.items.ids.take(history[mask])

@@ -14,18 +14,19 @@ import torch
 
 import worker
 from legorec.batch import Ranking
-from legorec.data.store import Store
+from legorec.data.latest import latest_spans
+from legorec.data.store import Interactions, Store
 from legorec.data.strings import Strings
 from legorec.data.writing.writer import StoreWriter
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 from legorec.recipes import predict
-from legorec.recipes.assemble import Data, open_data
+from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.load import TrainedRecommender, load
-from legorec.recipes.top_items import best_of, last_histories
-from legorec.scorers.clicks import rank
+from legorec.scorers.top_items import best_of
 from legorec.settings import read_command_line
 from tests.launching import one_thread, shared
 from tests.runs import arguments, contents, finish, only_run, refused, run_folders, write_store
+from tests.support.ranking import rank
 
 
 def predicted(store: Path, folder: Path, loaded: Path, form: str = "parquet", **flags: Any) -> pl.DataFrame:
@@ -40,6 +41,13 @@ def predicted(store: Path, folder: Path, loaded: Path, form: str = "parquet", **
     table: pl.DataFrame = read(file)
     assert found["files"] == [file.name] and found["rows"] == len(table)
     return table
+
+
+def last_histories(data: Data, shown: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """The users of a split and the span of each."""
+    spans = latest_spans([shown], data.histories, len(data.store.users))
+    users = np.flatnonzero(spans >= 0)
+    return users, spans[users]
 
 
 def opened(run: Path) -> tuple[TrainedRecommender, Data]:

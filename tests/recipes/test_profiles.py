@@ -13,9 +13,9 @@ import legorec
 import worker
 from legorec.data.evaluation import Impressions
 from legorec.data.store import Store
-from legorec.scorers.clicks import rank
 from tests.profiles import profile_arguments, write_profile_store
 from tests.runs import finish, refused
+from tests.support.ranking import rank
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from legorec.data.clicks import ClickStream
 from legorec.engine.optim import make_optimizer
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.families import FAMILIES
-from legorec.recipes.assemble import build_model, open_data
-from legorec.recipes.figures import in_bytes
-from legorec.recipes.memory import BATCHES
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import open_data
+from legorec.recipes.outputs.figures import in_bytes
+from legorec.recipes.outputs.step_memory import BATCHES
 from legorec.recipes.size import count, figures, language_model
 from legorec.recommender import Recommender
 from legorec.settings import Settings, read_command_line

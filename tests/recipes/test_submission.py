@@ -18,11 +18,11 @@ from legorec.data.store import Interactions, Store
 from legorec.data.strings import Strings
 from legorec.data.writing.writer import StoreWriter
 from legorec.metrics import evaluate
-from legorec.recipes import submission
 from legorec.recipes.load import load
-from legorec.recipes.submission import candidate_ranks, lines, num_bytes, write_submission
-from legorec.scorers.clicks import rank
+from legorec.recipes.outputs import submission
+from legorec.recipes.outputs.submission import candidate_ranks, lines, num_bytes, write_submission
 from tests.runs import arguments, finish, refused, run_folders, write_store
+from tests.support.ranking import rank
 
 NAMES = {"gauc": "auc", "mrr": "mrr", "ndcg@5": "ndcg5", "ndcg@10": "ndcg10"}  # ours, the leaderboard's
 

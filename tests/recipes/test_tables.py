@@ -15,8 +15,8 @@ from legorec.data.catalog import Catalog
 from legorec.data.histories import Histories
 from legorec.data.store import Store
 from legorec.data.vectors import ITEMS, NewTable, Rows
-from legorec.recipes.assemble import Data
-from legorec.recipes.tables import read_matrix, read_tables
+from legorec.recipes.inputs.given_vectors import read_matrix, read_tables
+from legorec.recipes.inputs.store_data import Data
 from legorec.settings import EmbedSettings, FieldSettings, TokenTableSettings
 from tests.data.small_store import write
 

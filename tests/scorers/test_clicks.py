@@ -11,8 +11,8 @@ from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import rank
 from tests import small
+from tests.support.ranking import rank
 
 NAMES = ["nrms", "naml"]
 PAGES = [(1, 1), (3, 7), (16, 64), (1000, 1000)]

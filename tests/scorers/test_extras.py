@@ -16,8 +16,8 @@ from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import rank
 from tests.bricks import NUM_ITEMS, NUM_USERS, construct
+from tests.support.ranking import rank
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 LENGTHS = [0, 1, 2, 5, 7, 30, 3, 0, 12]  # clicks that each user made in all

@@ -14,13 +14,13 @@ from legorec.batch import Ranking
 from legorec.data.evaluation import Impressions
 from legorec.halving import NoMemoryError
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import rank
 from legorec.scorers.untrained import RandomBaseline
 from tests import small
 from tests.runs import ROOT
 from tests.scorers.test_clicks import uneven
 from tests.scorers.test_extras import EveryPredictor, EveryUser, model_of, several
 from tests.short_memory import CPU, ERRORS, shorten
+from tests.support.ranking import rank
 
 SIZES = {"batch_size": 16, "item_page_size": 16}
 BATCH, PAGE = "--exp.evaluation.batch_size", "--exp.evaluation.item_page_size"
@@ -170,7 +170,7 @@ REAL = """
 import resource
 from pathlib import Path
 import numpy as np
-from legorec.scorers.clicks import rank
+from tests.support.ranking import rank
 from legorec.sources.table import TableSource
 from tests import small
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from legorec.batch import Ranking
-from legorec.scorers.clicks import rank
 from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
 from tests import small
+from tests.support.ranking import rank
 
 
 def test_popularity_counts_the_users_who_clicked():

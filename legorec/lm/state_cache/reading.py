@@ -14,8 +14,9 @@ from legorec.data.digest import digest_files
 from legorec.data.files import MANIFEST, Verify
 from legorec.data.ragged import offsets_of
 from legorec.lm.state_cache.finding import find
-from legorec.lm.state_cache.identity import CacheError, CacheIdentity, StoredType
+from legorec.lm.state_cache.identity import CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import AGAIN, TORCH_TYPES, Shard, shards_of
+from legorec.nn.row_places import row_places
 
 
 class HiddenStateCache:
@@ -71,11 +72,6 @@ class HiddenStateCache:
         return self.identity.width
 
     @property
-    def stored_type(self) -> StoredType:
-        """How the states are stored."""
-        return self.identity.dtype
-
-    @property
     def dtype(self) -> torch.dtype:
         """Of what ``gather`` gives."""
         return TORCH_TYPES[self.identity.dtype]
@@ -115,15 +111,17 @@ class HiddenStateCache:
         elif (shard_of[1:] >= shard_of[:-1]).all():
             for shard, part in _runs(shard_of):
                 start, stop = offsets[part.start], offsets[part.stop]
-                places = _places(self._starts[rows[part]], self._lengths[rows[part]])
+                places = torch.from_numpy(row_places(self._starts[rows[part]], self._lengths[rows[part]]))
                 torch.index_select(self._shards[shard], 0, places, out=values_TE[start:stop])
         else:
             order = np.argsort(shard_of, kind="stable")
             for shard, part in _runs(shard_of[order]):
                 chosen = order[part]
                 lengths = self._lengths[rows[chosen]]
-                found_TE = self._shards[shard].index_select(0, _places(self._starts[rows[chosen]], lengths))
-                values_TE.index_copy_(0, _places(offsets[chosen], lengths), found_TE)
+                found_TE = self._shards[shard].index_select(
+                    0, torch.from_numpy(row_places(self._starts[rows[chosen]], lengths))
+                )
+                values_TE.index_copy_(0, torch.from_numpy(row_places(offsets[chosen], lengths)), found_TE)
         return values_TE
 
     def resident(self, device: torch.device | str) -> ResidentStates:
@@ -170,7 +168,7 @@ class ResidentStates:
         The index is built on the host, so nothing waits for the device.
         """
         rows = _checked(items, len(self._lengths))
-        places = _places(self._starts[rows], self._lengths[rows])
+        places = torch.from_numpy(row_places(self._starts[rows], self._lengths[rows]))
         return self.values.index_select(0, places.to(self.values.device, non_blocking=True))
 
 
@@ -214,14 +212,6 @@ def _checked(items: Tensor, num_items: int) -> np.ndarray:
         wrong = int(rows.min()) if rows.min() < 0 else int(rows.max())
         raise ValueError(f"`items` must be rows of the cached catalogue, 0 to {num_items - 1}, got {wrong}")
     return rows
-
-
-def _places(starts: np.ndarray, lengths: np.ndarray) -> Tensor:
-    """The places of every state of some items, whose first ones are at ``starts``."""
-    offsets = offsets_of(lengths)
-    places = np.repeat(starts - offsets[:-1], lengths)
-    places += np.arange(int(offsets[-1]))
-    return torch.from_numpy(places)
 
 
 def _runs(values: np.ndarray) -> Iterator[tuple[int, slice]]:

@@ -80,7 +80,7 @@ def test_however_it_is_split(tmp_path_factory, lengths, shard_bytes, data):
 def test_what_a_cache_says_of_itself(root):
     cache = HiddenStateCache.open(root, identity())
     assert (cache.num_items, cache.num_tokens, cache.width, cache.depth) == (17, 38, WIDTH, 3)
-    assert cache.dtype == torch.bfloat16 and cache.stored_type == "bf16" and cache.nbytes == 38 * WIDTH * 2
+    assert cache.dtype == torch.bfloat16 and cache.nbytes == 38 * WIDTH * 2
     assert cache.lengths.dtype == torch.int64 and cache.lengths.tolist() == LENGTHS.tolist()
     assert len(list((root / identity().folder_name).glob("*.safetensors"))) > 3
 

@@ -1,4 +1,4 @@
-"""Whether a token table of the ``embed`` layer is the one inside a language model's checkpoint."""
+"""Check that the token table of the ``embed`` layer is the one inside the language model's checkpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from legorec.lm.pretrained import Pretrained
-from legorec.recipes.tables import read_matrix
+from legorec.abilities import LanguageModel
+from legorec.recipes.inputs.given_vectors import read_matrix
 
 if TYPE_CHECKING:
     from legorec.settings import EmbedSettings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SAMPLED = 64  # rows that are compared, spread over the table
 
 
-def check_token_table(settings: EmbedSettings, pretrained: Pretrained) -> None:
+def check_token_table(settings: EmbedSettings, pretrained: LanguageModel) -> None:
     """With a language model, ``embed`` only names the table that its checkpoint holds anyway.
 
     Some rows are compared, so that neither table is read in full.

@@ -1,4 +1,4 @@
-"""Pairs of user and item from a file, as impressions to rank."""
+"""Read pairs of user and item from a file, as impressions to rank."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from legorec.data.raw.readers import LINE, need_columns, read_table
 from legorec.data.store import Interactions
 from legorec.data.writing.columns import list_parts
 from legorec.data.writing.missing import MissingIds
-from legorec.recipes.assemble import Data
-from legorec.recipes.export import latest_spans
+from legorec.recipes.inputs.store_data import Data
 
 COLUMNS = ("user", "item", "history")
 
 
 class Pairs(NamedTuple):
-    """What a file asks for."""
+    """The pairs of a file."""
 
     table: pl.DataFrame  # its columns
     impressions: Impressions  # one for each user, and history where one is given; items that are in the store
@@ -35,8 +34,8 @@ def read_pairs(file: Path, data: Data, max_missing: float) -> Pairs:
     """The pairs of a CSV, TSV or Parquet file with the columns ``user`` and ``item``, raw ids.
 
     A column ``history`` holds item ids, oldest first, joined by spaces (in Parquet also as lists); without it
-    a user has the latest stored history, see ``latest_spans``. Where ``max_missing`` lets unknown ids pass,
-    an unknown user is a stranger, an unknown item has no score, and one of a history is left out.
+    a user has the latest stored history, see ``Data.latest_spans``. Where ``max_missing`` lets unknown ids
+    pass, an unknown user is a stranger, an unknown item has no score, and one of a history is left out.
 
     Raises:
         ValueError: the file is missing or malformed or empty, a column is missing or unknown, or a larger
@@ -58,7 +57,7 @@ def read_pairs(file: Path, data: Data, max_missing: float) -> Pairs:
         given = Ragged.from_lengths(rows, lengths).keep(rows >= 0)
         clicks, spans = given.values, np.stack([given.offsets[:-1], given.offsets[1:]], axis=1)
     else:
-        clicks, latest = data.store.histories, np.append(latest_spans(data), -1)[users[first]]
+        clicks, latest = data.store.histories, np.append(data.latest_spans(), -1)[users[first]]
         spans = np.where(latest[:, None] >= 0, np.append(data.store.spans, [[0, 0]], axis=0)[latest], 0)
     missing.check()
     known = np.flatnonzero(items >= 0)

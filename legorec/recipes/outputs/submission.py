@@ -27,7 +27,7 @@ def candidate_ranks(candidates: Ragged, score: np.ndarray) -> np.ndarray:
 
 
 def check_submission(store: Store, split: str) -> None:
-    """Refuse a split that is not all there, or whose impressions cannot be told apart.
+    """Refuse a split that is incomplete, or whose impressions cannot be told apart.
 
     Raises:
         ValueError: impressions or candidates were dropped when the store was written: the leaderboard counts

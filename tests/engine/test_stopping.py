@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from legorec.engine.signals import Interrupted, StopRequest
+from legorec.engine.stopping import Interrupted, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -48,7 +48,7 @@ def test_outside_the_main_thread_nothing_is_caught():
 
 WAITING = """
 import time
-from legorec.engine.signals import StopRequest
+from legorec.engine.stopping import StopRequest
 with StopRequest() as stop:
     print("ready", flush=True)
     while not stop:

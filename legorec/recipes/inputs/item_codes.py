@@ -1,4 +1,4 @@
-"""The semantic codes that the settings name, held against the items."""
+"""Read the semantic codes that the settings name, and check them against the items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from legorec.data.sealed import load_sealed
 from legorec.data.vectors import Rows, sizes_stated_in
 
 if TYPE_CHECKING:
-    from legorec.recipes.assemble import Data
+    from legorec.recipes.inputs.store_data import Data
 
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

@@ -1,4 +1,4 @@
-"""The tables of vectors that the settings name, read and held against the vocabularies."""
+"""Read the tables of vectors that the settings name, and check them against the vocabularies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from legorec.data.sealed import load_sealed
 from legorec.data.vectors import ITEMS, Rows
 
 if TYPE_CHECKING:
-    from legorec.recipes.assemble import Data
+    from legorec.recipes.inputs.store_data import Data
     from legorec.settings import EmbedSettings, TokenTableSettings
 
 
@@ -52,7 +52,7 @@ def read_tables(settings: EmbedSettings, data: Data) -> dict[str, TokenVectors]:
 
 
 def _check_owner(table: TokenTableSettings, stated: Rows, data: Data) -> None:
-    """As many rows are not the same rows: vocabularies of words may be cut to one size in two stores."""
+    """Check whose rows they are: two stores may cut their vocabularies to the same size."""
     if table.vocabulary == ITEMS:
         own = Rows.of_items(data.store)
     elif table.vocabulary in data.store.manifest["tokenizers"]:

@@ -1,4 +1,4 @@
-"""What a run holds open: its device, folder, log, and the wish to stop; for one process or for several."""
+"""An open run: its folder, its log and the request to stop, in one process or several."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from legorec.data.digest import digest_bytes
 from legorec.engine.log import RunLog
-from legorec.engine.run import RunFolder
-from legorec.engine.signals import Interrupted, StopRequest
+from legorec.engine.run_folder import RunFolder
+from legorec.engine.stopping import Interrupted, StopRequest
 from legorec.processes import ALONE, PeerError, Processes
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ SEAL = "# digest of what follows: "
 
 @dataclass(frozen=True)
 class Session:
-    """One run while it is open. In a process that is not the first, the folder and the log are silent."""
+    """One run while it is open. In every process but the first, the folder and the log are silent."""
 
     processes: Processes
     folder: RunFolder
@@ -33,7 +31,7 @@ class Session:
     stop: StopRequest
 
     def tell(self, text: str) -> None:
-        """A line of any process: in the log, or on the terminal alone by one that has none."""
+        """Print a line of any process, see ``tell``."""
         tell(self.processes, self.log, text)
 
 
@@ -68,7 +66,7 @@ def open_session(settings: Settings, processes: Processes = ALONE) -> Iterator[S
 
 
 def sealed(text: str) -> str:
-    """The text of ``settings.yaml`` under a line that tells whether it is as it was written."""
+    """The text of ``settings.yaml`` under a line with its digest, which shows whether it was edited."""
     return f"{SEAL}{digest_bytes(text.encode())}\n{text}"
 
 
@@ -91,7 +89,7 @@ def settings_file(run: Path) -> Path:
 
 
 def tell(processes: Processes, log: RunLog, text: str) -> None:
-    """A line of any process, where only the first one's log speaks."""
+    """Print a line of any process: to the log in the first one, to the terminal in the others."""
     if processes.is_first:
         log(text)
     else:
@@ -102,41 +100,3 @@ def run_path(settings: Settings) -> Path:
     """``runs/<data>/<model>/<embed>-<exp>-seed<seed>-<digest>``: different settings never share a folder."""
     name = f"{settings.embed.name}-{settings.exp.name}-seed{settings.seed}-{settings.digest()}"
     return Path(settings.runs) / settings.data.name / settings.model.name / name
-
-
-def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
-    """``auto`` takes the accelerator there is, else the CPU; of several processes each takes its own.
-
-    Raises:
-        ValueError: it cannot be used here, or there are fewer than processes.
-    """
-    if processes.world > 1:
-        return _own_device(name, processes)
-    if name != "auto":
-        try:
-            return torch.zeros(0, device=name).device
-        except (RuntimeError, AssertionError) as error:
-            first = str(error).splitlines()[0].partition(". ")[0]
-            raise ValueError(f"`device` '{name}' cannot be used here: {first}") from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _own_device(name: str, processes: Processes) -> torch.device:
-    """The CPU, or the CUDA device that has this process's number on its machine."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if name not in ("auto", "cuda"):
-        raise ValueError(
-            f"`device` must be auto, cuda or cpu for {processes.world} processes, each of which takes a "
-            f"device of its own; got '{name}'"
-        )
-    count = torch.cuda.device_count()
-    if processes.local_rank >= count:
-        raise ValueError(
-            f"`device` '{name}' must give each process on this machine a CUDA device of its own, got "
-            f"{processes.local_rank + 1} or more processes for {count}; start fewer, or take --device cpu"
-        )
-    torch.cuda.set_device(processes.local_rank)  # where nccl looks
-    return torch.device("cuda", processes.local_rank)

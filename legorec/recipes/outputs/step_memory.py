@@ -1,16 +1,14 @@
-"""What training holds in memory, reckoned from the shapes of a model and its batches; what if it is short."""
+"""What a training step holds in memory, estimated from the shapes of a model and its batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from legorec.engine.optim import trainable
-from legorec.halving import NoMemoryError, first_line, lacks_memory
 from legorec.lm.cut import PassThrough
 from legorec.lm.families import part
 from legorec.lm.tuning import TunedLayers
@@ -18,8 +16,6 @@ from legorec.recommender import Recommender
 
 if TYPE_CHECKING:
     from legorec.data.clicks import ClickStream
-    from legorec.engine.fit import Progress
-    from legorec.settings.schema import PolicySettings
 
 BATCHES = 32  # of which the largest is taken
 CHECKPOINTED = ("gradient_checkpointing", "activation_checkpointing")  # transformers' flag, renamed in 5
@@ -133,35 +129,3 @@ def _kept(module: nn.Module, bf16: bool, left_out: Set[int] = frozenset()) -> in
         wide = min(2, weight.itemsize) if bf16 else weight.itemsize
         total += (weight.shape[-1] + weight.shape[-2]) * wide
     return total
-
-
-@contextmanager
-def batches_fitting(policy: PolicySettings, progress: Progress) -> Iterator[None]:
-    """Let an error of memory in a step of training say what to change.
-
-    Nothing is halved here: what a batch is decides the result.
-
-    Raises:
-        NoMemoryError: naming the batch, and settings for smaller ones over the same examples.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError, NoMemoryError) as error:
-        if not lacks_memory(error):
-            raise
-        raise NoMemoryError(
-            f"out of memory in training at batch {progress.next_batch} ({first_line(error)}); the last "
-            f"checkpoint is untouched. {_smaller_batches(policy)}--exp.policy.item_page_size encodes fewer "
-            "items at a time"
-        ) from error
-
-
-def _smaller_batches(policy: PolicySettings) -> str:
-    size = policy.batch_size
-    parts = next((number for number in range(2, size + 1) if size % number == 0), 1)
-    if parts == 1:
-        return ""
-    said = f"--exp.policy.batch_size {size // parts} --exp.policy.acc_batch {policy.acc_batch * parts}"
-    if policy.epoch_batch > 0:  # which counts batches
-        said += f" --exp.policy.epoch_batch {policy.epoch_batch * parts}"
-    return f"{said} takes steps over the same examples in smaller batches; "

@@ -111,7 +111,7 @@ class RunFolder:
                 part.unlink()
 
     def close(self) -> None:
-        """Let others use the folder."""
+        """Release the folder."""
         if self._lock_handle is not None:
             self._lock_handle.close()
 
@@ -132,7 +132,7 @@ class RunFolder:
         self._write("epochs.csv", text.getvalue())
 
     def _write(self, name: str, text: str) -> None:
-        """Readers see the old or the new one, never a part."""
+        """Replace a file in one step: a reader sees the old or the new one."""
         if self.writes:
             data = text.encode()
             with written_whole(self.path / name, len(data)) as temporary:

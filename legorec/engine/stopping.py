@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that long work asks between two batches."""
+"""Ctrl-C and SIGTERM as a flag that long work checks between two batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from legorec.signals import Watch, leave, say
 
 
 class Interrupted(Exception):
-    """The work was asked to stop and did so at a place from which it can go on."""
+    """The work was asked to stop, and stopped where it can be resumed."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"asked to by signal {signal_number}")

@@ -1,0 +1,117 @@
+"""What a brick may be able to do beside its ``forward``. The program asks for an ability, never for a name.
+
+A brick has an ability if it has the methods and attributes that the protocol lists; it need not inherit
+anything. Which brick can do what is told in docs/add-a-brick.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from legorec.batch import TokenStates
+
+
+@runtime_checkable
+class EmbedsNewItems(Protocol):
+    """A source that can encode items that are in no store."""
+
+    def embed(self, tokens: Any) -> TokenStates:
+        """States of items from their tokens, see ``legorec.data.catalog.Tokens``."""
+
+
+@runtime_checkable
+class Prefetches(Protocol):
+    """A source that can fetch what it needs of some items before it is asked for them."""
+
+    def prefetch(self, items: Tensor) -> None:
+        """Begin to fetch; ``items`` (N,) are rows of the catalogue on the host. Returns at once."""
+
+
+@runtime_checkable
+class SavesAdapter(Protocol):
+    """A module with adapters that are of use outside of legorec."""
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write them into a folder of their own; nothing where there are none."""
+
+
+@runtime_checkable
+class WeighsClicks(Protocol):
+    """A user encoder that can say how much each click counts in each interest."""
+
+    def click_weights(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+        """(B, H, M)."""
+
+
+class LanguageModel(Protocol):
+    """A language model on disk, as ``legorec.lm.pretrained.Pretrained`` is."""
+
+    name: str
+
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def depth(self, layer: int) -> int: ...
+
+    def digest(self) -> str: ...
+
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def token_width(self) -> int: ...
+
+    def token_rows(self, rows: Sequence[int]) -> Tensor: ...
+
+    def skeleton(self) -> nn.Module: ...
+
+
+@runtime_checkable
+class LanguageSourceClass(Protocol):
+    """The class of a ``LanguageSource``, which is asked before there is one.
+
+    The items' text is cut with the model's tokenizer, and a cache is written without building the model.
+    """
+
+    def language_model(self, arguments: Mapping[str, Any]) -> Any:
+        """The ``LanguageModel`` that a source with these constructor arguments reads; a class method."""
+
+    def cache_plan(
+        self, catalog: Any, pretrained: Any, layers: Sequence[int], arguments: Mapping[str, Any]
+    ) -> Any:
+        """What a run in mode ``cache`` writes for such a source, a ``CachePlan``; a class method.
+
+        Args:
+            layers: ``exp.cache.layers``, which a source may read or choose for itself.
+
+        Raises:
+            ValueError: there is nothing to cache with these arguments.
+        """
+
+
+@runtime_checkable
+class LanguageSource(Protocol):
+    """A source whose token states come from a language model.
+
+    An item encoder that names ``pretrained`` and ``depth`` is offered them.
+    """
+
+    pooled: ClassVar[bool]  # an item has one row a layer, not one a token
+    pretrained: Any  # the LanguageModel
+    depth: int  # layers that the states have been through, or, if pooled, the rows of an item
+    deepest: int  # layers that the states have been through
+    lower: nn.Module | None  # the layers below, or None where their states are read from a cache
+    memory: int  # bytes of cached states that are kept on an accelerator, at most
+    bytes_cached: int  # of one cached value
+
+    def cached_rows(self, lengths_N: Tensor) -> Tensor:
+        """(N,) rows of each item in a cache, from its number of tokens."""

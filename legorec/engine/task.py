@@ -1,0 +1,63 @@
+"""The unit that a recipe trains and measures, for any family of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from legorec.engine.fit import Objective, Stream
+from legorec.engine.rank import Scorer
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Everything that training needs beside the model.
+
+    Args:
+        inputs: digests by name of all that the model learns from; a checkpoint keeps them, and is refused
+            where they differ.
+        dev_stream: the batches whose mean loss judges an epoch under ``policy.simple_dev``; the same batches,
+            those of its epoch 0, are used every time.
+        ahead: called with the batch that follows, so that the model can fetch what it needs.
+    """
+
+    objective: Objective
+    stream: Stream
+    inputs: Mapping[str, str]
+    dev_stream: Callable[[], Stream]
+    ahead: Callable[[Any], None] = lambda batch: None
+
+
+def not_loaded(run: Path) -> Path:
+    """The default of ``Task.load``.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"this task does not say how the weights of a run are loaded, asked for were those of {run}"
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, what it learns from and how its splits are ranked.
+
+    Args:
+        learning: made once, by runs that train; may refuse settings that cannot be trained.
+        scorer: split (``dev`` or ``test``) -> its rows, to be ranked by the model.
+        baselines: split -> untrained scorers by name, each for a row of its own in the table.
+        place: where the data is, for messages.
+        load: run folder -> the checkpoint of its best epoch, whose weights are then in the model.
+    """
+
+    model: nn.Module
+    learning: Callable[[], Learning]
+    scorer: Callable[[str], Scorer]
+    baselines: Callable[[str], Mapping[str, Scorer]] = lambda split: {}
+    place: str = "the data"
+    load: Callable[[Path], Path] = not_loaded

@@ -1,0 +1,45 @@
+"""The device of a run."""
+
+from __future__ import annotations
+
+import torch
+
+from legorec.processes import ALONE, Processes
+
+
+def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
+    """``auto`` takes the accelerator there is, else the CPU; of several processes each takes its own.
+
+    Raises:
+        ValueError: it cannot be used here, or there are fewer than processes.
+    """
+    if processes.world > 1:
+        return _own_device(name, processes)
+    if name != "auto":
+        try:
+            return torch.zeros(0, device=name).device
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0].partition(". ")[0]
+            raise ValueError(f"`device` '{name}' cannot be used here: {first}") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _own_device(name: str, processes: Processes) -> torch.device:
+    """The CPU, or the CUDA device that has this process's number on its machine."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        raise ValueError(
+            f"`device` must be auto, cuda or cpu for {processes.world} processes, each of which takes a "
+            f"device of its own; got '{name}'"
+        )
+    count = torch.cuda.device_count()
+    if processes.local_rank >= count:
+        raise ValueError(
+            f"`device` '{name}' must give each process on this machine a CUDA device of its own, got "
+            f"{processes.local_rank + 1} or more processes for {count}; start fewer, or take --device cpu"
+        )
+    torch.cuda.set_device(processes.local_rank)  # where nccl looks
+    return torch.device("cuda", processes.local_rank)

@@ -1,0 +1,74 @@
+"""Digests of all that a recommender learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from legorec import registry
+from legorec.data.digest import digest_files
+from legorec.data.item_text import stored_field
+from legorec.data.store import Field
+from legorec.engine.weights import LANGUAGE_MODEL
+from legorec.recipes.inputs.store_data import Data
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+BRICKS = tuple(registry.NUM_TENSORS)
+ITEM_IDS, USER_IDS = "items/ids.safetensors", "users/ids.safetensors"
+
+
+def input_digests(settings: Settings, data: Data) -> dict[str, str]:
+    """Digests of all that training reads: files of the store, given tables as ``embed/<vocabulary>``, the
+    language model as ``language model``."""
+    store = data.store
+    names = [ITEM_IDS, "histories.safetensors"]
+    if _reads_users(settings):
+        names.append(USER_IDS)
+    profiles = [data.store.users.field(name) for name in settings.data.user_fields]
+    for table, fields in (("items", _fields(data)), ("users", profiles)):
+        for field in fields:
+            vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
+            names += [f"{table}/{field.name}.safetensors"]
+            if field.kind != "number":
+                names += [vocabulary if field.kind == "text" else f"vocabularies/{field.vocabulary}.json"]
+    for split in (settings.data.splits.train, settings.data.splits.dev):
+        names += [f"interactions/{split}.safetensors"] if split in store.splits else []
+    facts = store.manifest["files"]
+    tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
+    if settings.embed.codes is not None:
+        tables[".codes"] = Path(settings.embed.codes.path)  # no vocabulary is called so
+    digests = digest_files(tables.values())
+    found = {name: facts[name]["blake2b"] for name in names}
+    found |= {f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()}
+    for table, catalog in (("items", data.catalog), ("users", data.profiles)):
+        for part in catalog.fields if catalog is not None else ():
+            if part.kind == "number":
+                found[f"numbers/{table}/{part.name}"] = f"mean {part.mean!r}, deviation {part.deviation!r}"
+    if data.language_model is not None:
+        found[LANGUAGE_MODEL] = data.language_model.digest()
+    return found
+
+
+def _bricks(settings: Settings) -> list[registry.Brick]:
+    chosen = {kind: getattr(settings.model, kind) for kind in BRICKS}
+    return [registry.find(kind, brick.name) for kind, brick in chosen.items() if brick is not None]
+
+
+def offered_to_bricks(settings: Settings) -> set[str]:
+    """What the program gives to any of the bricks."""
+    return {name for brick in _bricks(settings) for name in brick.offered}
+
+
+def _reads_users(settings: Settings) -> bool:
+    """Whether a brick knows users by their rows."""
+    return any("user" in registry.extras(brick) for brick in _bricks(settings))
+
+
+def _fields(data: Data) -> list[Field]:
+    """What is read of the items."""
+    text = data.catalog.text
+    if text is None:
+        return [data.store.items.field(name) for name in data.settings.fields]
+    return [stored_field(data.store, name, text.tokenizer_name) for name in text.field_names]

@@ -1,0 +1,116 @@
+"""Open the store that the settings name, cut as they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from legorec import registry
+from legorec.abilities import LanguageModel, LanguageSourceClass
+from legorec.build import build_arguments
+from legorec.data.catalog import Catalog
+from legorec.data.clicks import TrainingClicks
+from legorec.data.evaluation import Impressions
+from legorec.data.histories import Histories
+from legorec.data.item_text import ItemText, tokenization_of
+from legorec.data.latest import latest_spans
+from legorec.data.store import Store
+
+if TYPE_CHECKING:
+    from legorec.settings import DataSettings, Settings
+
+
+@dataclass
+class Data:
+    """One store as the settings cut it."""
+
+    store: Store
+    catalog: Catalog
+    histories: Histories
+    settings: DataSettings
+    language_model: LanguageModel | None = None  # that reads the items
+
+    @property
+    def num_items(self) -> int:
+        return len(self.store.items)
+
+    @cached_property
+    def profiles(self) -> Catalog | None:
+        """The users' fields, where `data.user_fields` names some."""
+        fields = self.settings.user_fields
+        return Catalog.from_table(self.store.users, fields) if fields else None
+
+    @cached_property
+    def training(self) -> TrainingClicks:
+        """The training split, all that training may see; the popularity baseline counts it too."""
+        interactions = self.store.interactions(self.settings.splits.train)
+        return TrainingClicks(interactions, self.histories, self.num_items)
+
+    def place(self, split: str) -> str:
+        """The store and the split, for messages."""
+        return f"{self.store.path}, split '{getattr(self.settings.splits, split)}'"
+
+    def impressions(self, split: str) -> Impressions:
+        """The impressions of ``dev`` or ``test``, to be ranked."""
+        interactions = self.store.interactions(getattr(self.settings.splits, split))
+        return Impressions(interactions, self.histories, self.num_items, self.settings.group_by)
+
+    def latest_spans(self, splits: Sequence[str] = ("train", "dev", "test")) -> np.ndarray:
+        """(U,) the span before the last impression of each user in these splits, see ``data.latest``."""
+        names = dict.fromkeys(getattr(self.settings.splits, split) for split in splits)
+        tables = [self.store.interactions(name) for name in names if name in self.store.splits]
+        return latest_spans(tables, self.histories, len(self.store.users))
+
+
+def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
+    """Open the store, cut its fields or fill its template, and cut its histories to length.
+
+    Raises:
+        ValueError: it is missing, altered, made otherwise, or lacks a field, a tokenization or one of
+            ``splits``.
+    """
+    data = settings.data
+    store = Store.open(Path(data.store))
+    wanted = [getattr(data.splits, split) for split in splits]
+    store.require(list(data.fields), data.made_with, wanted, list(data.user_fields))
+    histories = Histories(store.histories, store.spans, data.history.max_length)
+    language_model = language_model_of(settings)
+    return Data(store, _catalog(settings, store, language_model), histories, data, language_model)
+
+
+def language_source(settings: Settings) -> LanguageSourceClass | None:
+    """The class of the model's source, if its states come from a language model."""
+    found = registry.load(registry.find("source", settings.model.source.name))
+    return found if isinstance(found, LanguageSourceClass) else None
+
+
+def language_model_of(settings: Settings) -> LanguageModel | None:
+    """The language model that the source reads, if it reads one.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    found = language_source(settings)
+    if found is None:
+        return None
+    return found.language_model(build_arguments("source", settings.model.source))
+
+
+def _catalog(settings: Settings, store: Store, own: LanguageModel | None) -> Catalog:
+    text = settings.data.text
+    if text is None:
+        return Catalog.from_store(store, settings.data.fields)
+    name = text.tokenizer
+    if own is not None:
+        name = tokenization_of(store, own.tokenizer(), own.name, name)
+    if name is None:
+        raise ValueError(
+            "`data.text.tokenizer` must name one of the store's tokenizations where the model is no language "
+            f"model with a tokenizer of its own; there are {', '.join(store.manifest['tokenizers'])}"
+        )
+    return Catalog.from_text(store, ItemText(text.template, store.tokenizer(name), name))

@@ -1,0 +1,77 @@
+"""Load the best epoch of a run into a model, after checking that both are of the same make and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from legorec import registry
+from legorec.compose.files import read_document
+from legorec.compose.problems import Problem, SettingsError
+from legorec.engine.weights import LANGUAGE_MODEL, load_best
+from legorec.recipes.inputs.digests import BRICKS, ITEM_IDS, USER_IDS, input_digests, offered_to_bricks
+from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.session import settings_file
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+
+def load_trained(run: Path, model: nn.Module, settings: Settings, data: Data) -> Path:
+    """Load the weights of a run's best epoch into a model of the same make; returns their checkpoint.
+
+    Impressions and items may be others than in training, vocabularies may not.
+
+    Raises:
+        ValueError: the folder is no trained run, or bricks, fields, vocabularies or weights differ.
+    """
+    check_make(run, settings)
+    now = input_digests(settings, data)
+    # Weights or codes that are an item's by its row.
+    by_item = offered_to_bricks(settings) & {"num_items", "codes"}
+    ids = (USER_IDS, ITEM_IDS) if by_item else (USER_IDS,)
+    wanted = ("tokenizers/", "vocabularies/", "numbers/", "embed/", LANGUAGE_MODEL, *ids)
+    inputs = {name: digest for name, digest in now.items() if name.startswith(wanted)}
+    return load_best(run, model, inputs, str(data.store.path))
+
+
+def check_make(run: Path, settings: Settings) -> None:
+    """Check that a run has the same bricks and fields: other weights might fit and mean something else."""
+    problems: list[Problem] = []
+    tree = read_document(str(settings_file(run)), problems).tree
+    if problems:
+        raise SettingsError(problems)
+    there, here = tree.get("model", {}), settings.dump()["model"]
+    for kind in BRICKS:
+        trained, asked = (dict(block.get(kind) or {}) for block in (there, here))
+        moved = _places(kind, asked)
+        for key in [key for key in (*trained, *asked) if key not in moved]:
+            if trained.get(key) != asked.get(key):
+                raise ValueError(
+                    f"{run} was trained with model.{kind}.{key} {trained.get(key)!r}, asked for is "
+                    f"{asked.get(key)!r}; give the model layer and flags that it was trained with"
+                )
+    there, here = tree.get("data", {}), settings.data
+    for key in ("fields", "user_fields"):
+        trained_fields, asked_fields = list(there.get(key) or {}), list(getattr(here, key))
+        if trained_fields != asked_fields:
+            raise ValueError(
+                f"{run} was trained with data.{key} {', '.join(trained_fields) or 'none'}, asked for are "
+                f"{', '.join(asked_fields) or 'none'}"
+            )
+    template = (there.get("text") or {}).get("template")
+    if template != (here.text.template if here.text else None):
+        raise ValueError(
+            f"{run} was trained with data.text.template {template!r}, asked for is another one, "
+            "whose states mean something else"
+        )
+
+
+def _places(kind: str, block: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments of a brick that say where something lies; what lies there is held against digests."""
+    if not block:
+        return ()
+    return getattr(registry.load(registry.find(kind, block["name"])), "places", ())

@@ -1,0 +1,137 @@
+"""The task of two-tower recommenders, which learn from clicks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from legorec.build import build
+from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.engine.fit import Objective
+from legorec.engine.rank import Scorer
+from legorec.engine.task import Learning, Task
+from legorec.processes import ALONE, Processes
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.digests import input_digests
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recommender import Recommender
+from legorec.scorers.clicks import ClickScorer
+from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
+from legorec.settings.modes import MODES
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+
+class ClickObjective(Objective, Protocol):
+    """An objective over clicks, which says what a training example is."""
+
+    num_negatives: int  # items sampled beside each click
+    positives_only: bool  # examples are clicks, not all candidates with their labels
+
+
+def tower(settings: Settings, device: torch.device, processes: Processes = ALONE) -> Task:
+    """The task of a model with the family ``tower``.
+
+    Raises:
+        ValueError: something the user can mend in the settings or the store.
+    """
+    data = open_data(settings, needed_splits(settings))
+    return click_task(settings, data, build_model(settings, data, device), processes)
+
+
+def click_task(settings: Settings, data: Data, model: Recommender, processes: Processes = ALONE) -> Task:
+    """The task of a model that is already built."""
+    return Task(
+        model=model,
+        learning=lambda: click_learning(settings, data, model, processes),
+        scorer=lambda split: labelled_scorer(model, data, split, settings),
+        baselines=lambda split: untrained_scorers(data, split, settings),
+        place=str(data.store.path),
+        load=lambda run: load_trained(run, model, settings, data),
+    )
+
+
+def needed_splits(settings: Settings) -> list[str]:
+    """The splits that a run reads: what its mode measures, and training clicks for it or for a baseline."""
+    mode = MODES[settings.exp.mode]
+    learns = mode.learns or "popularity" in settings.exp.baselines
+    return [*(["train"] if learns else []), *mode.measures]
+
+
+def click_learning(
+    settings: Settings, data: Data, model: Recommender, processes: Processes = ALONE
+) -> Learning:
+    """The objective that the settings name, over the clicks of the training split."""
+    objective: ClickObjective = build("objective", settings.model.objective, {})
+    stream = partial(click_stream, settings, objective=objective, processes=processes)
+
+    def dev_stream() -> ClickStream:
+        interactions = data.store.interactions(settings.data.splits.dev)
+        return stream(TrainingClicks(interactions, data.histories, data.num_items))
+
+    return Learning(
+        objective=objective,
+        stream=stream(data.training, epoch_batch=settings.exp.policy.epoch_batch),
+        inputs=input_digests(settings, data),
+        dev_stream=dev_stream,
+        ahead=lambda batch: model.prefetch(batch.items),
+    )
+
+
+def click_stream(
+    settings: Settings,
+    clicks: TrainingClicks,
+    *,
+    objective: ClickObjective,
+    epoch_batch: int = 0,
+    processes: Processes = ALONE,
+) -> ClickStream:
+    """Batches as large as the settings say, with the examples and negatives that the objective wants."""
+    return ClickStream(
+        clicks,
+        batch_size=settings.exp.policy.batch_size,
+        num_negatives=objective.num_negatives,
+        positives_only=objective.positives_only,
+        epoch_batch=epoch_batch,
+        seed=settings.seed,
+        processes=processes,
+    )
+
+
+def click_scorer(model: Recommender, data: Data, split: str, settings: Settings) -> ClickScorer:
+    """The candidates of a split, scored as ``exp.evaluation`` says."""
+    evaluation = settings.exp.evaluation
+    return ClickScorer(
+        model,
+        data.impressions(split),
+        data.place(split),
+        fast=evaluation.fast,
+        batch_size=evaluation.batch_size,
+        item_page_size=evaluation.item_page_size,
+    )
+
+
+def labelled_scorer(model: Recommender, data: Data, split: str, settings: Settings) -> Scorer:
+    """``click_scorer`` of a split that can be measured.
+
+    Raises:
+        ValueError: its labels are not known.
+    """
+    scorer = click_scorer(model, data, split, settings)
+    if not scorer.data.interactions.labelled:
+        raise ValueError(f"{scorer.place}: its labels are not known, so nothing can be measured on it")
+    return scorer
+
+
+def untrained_scorers(data: Data, split: str, settings: Settings) -> dict[str, Scorer]:
+    """The baselines that ``exp.baselines`` names."""
+    made: dict[str, Any] = {
+        "random": lambda: RandomBaseline(settings.seed),
+        "popularity": lambda: PopularityBaseline(data.training),
+    }
+    impressions, place = data.impressions(split), data.place(split)
+    return {name: ClickScorer(made[name](), impressions, place) for name in settings.exp.baselines}

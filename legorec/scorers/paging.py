@@ -1,0 +1,91 @@
+"""Vectors of items and scores of catalogue rows, in pages that fit into memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from legorec.batch import Clicks
+from legorec.halving import Halving
+from legorec.nn.device import module_device
+from legorec.processes import ALONE, Processes
+from legorec.recommender import Recommender
+
+BATCH_SIZE, ITEM_PAGE_SIZE = "--exp.evaluation.batch_size", "--exp.evaluation.item_page_size"
+
+
+@dataclass
+class ItemPages:
+    """The vectors of some items, encoded in pages that are dealt out among the processes.
+
+    Args:
+        items: (n,) rows of the catalogue, on the host.
+        device: where the vectors are kept; None: where the model is.
+        say: called when memory was short and pages were halved.
+    """
+
+    model: Recommender
+    items: Tensor
+    page_size: int
+    device: torch.device | None = None
+    processes: Processes = ALONE
+    say: Callable[[str], None] = warnings.warn
+    _vectors: list[Tensor] = field(default_factory=list)
+
+    def turns(self) -> Iterator[int]:
+        """Encode the pages, those of all processes turn by turn; yields the items of each turn.
+
+        Raises:
+            NoMemoryError: there is not the memory for one item.
+        """
+        pages, model = self.items.split(self.page_size), self.model
+        halved = Halving(self.page_size, ITEM_PAGE_SIZE, self.say)
+        for turn, page in self.processes.turns(len(pages)):
+            if page is not None:
+                if page + self.processes.world < len(pages):
+                    model.prefetch(pages[page + self.processes.world][: halved.size])
+                # Within the page: the others, who meet this process after it, may have halved nothing.
+                parts = halved.pages(pages[page], model.encode_items, "row {} of the items".format)
+                self._vectors.append(torch.cat([part.to(self.device or part.device) for part in parts]))
+            yield sum(len(pages[each]) for each in turn)
+
+    def table(self) -> Tensor:
+        """(n, D) the vectors of all pages, after the last turn; every process has all of them."""
+        if self.processes.world == 1:
+            return torch.cat(self._vectors)
+        # There may be fewer pages than processes, and then one does not know what a vector looks like.
+        own = None
+        if self._vectors:
+            own = ([*self._vectors[0].shape[1:]], str(self._vectors[0].dtype).removeprefix("torch."))
+        width, dtype = self.processes.from_first(own)
+        device = self.device or module_device(self.model)
+        table = torch.zeros(len(self.items), *width, dtype=getattr(torch, dtype), device=device)
+        for turn, part in enumerate(self._vectors):
+            start = (turn * self.processes.world + self.processes.rank) * self.page_size
+            table[start : start + len(part)] = part
+        self.processes.merge(table)
+        return table
+
+
+def score_rows(
+    model: Recommender, users: Tensor, clicks: Clicks, vectors_ND: Tensor, rows_N: Tensor
+) -> Tensor:
+    """(U, N) scores of the same N items for each of some users.
+
+    Args:
+        users: what ``model.encode_users(clicks)`` gives.
+        rows_N: the items' rows in the catalogue.
+    """
+    count = len(clicks.user)
+    rows_UN = rows_N.to(vectors_ND.device).expand(count, -1)
+    everywhere = torch.ones_like(rows_UN, dtype=torch.bool)
+    return model.score(users, vectors_ND.expand(count, -1, -1), clicks, rows_UN, everywhere)
+
+
+def rows_at_once(model: Recommender, users: Tensor, clicks: Clicks, cells: int) -> int:
+    """How many items ``score_rows`` takes so that it holds at most ``cells`` vectors; one at least."""
+    return max(1, cells // (len(clicks.user) * model.beside_candidate(users, clicks)))

@@ -1,0 +1,46 @@
+"""The families of models: one row for each value of ``model.family``.
+
+All that depends on a family reads this table; nothing else compares the names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from legorec.settings.schema import TowerSettings
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family: a kind of recommender.
+
+    Args:
+        about: what it is made of, for messages and the docs.
+        settings: the schema of its ``model`` layer.
+        task: ``module:function`` below ``legorec.recipes``, called with the settings, the device and the
+            processes, that returns its ``Task``.
+        bricks: whether blocks of the model layer are bricks of the registry.
+    """
+
+    name: str
+    about: str
+    settings: type[BaseModel]
+    task: str
+    bricks: bool = False
+
+
+FAMILIES = {
+    each.name: each
+    for each in (
+        Family(
+            "tower",
+            "an item encoder, a user encoder and a predictor",
+            TowerSettings,
+            "tower:tower",
+            bricks=True,
+        ),
+    )
+}
+DEFAULT_FAMILY = next(iter(FAMILIES))

@@ -1,0 +1,93 @@
+"""The modes of a run: one row for each value of ``exp.mode``.
+
+All that depends on a mode reads this table; nothing else compares the names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One mode: its recipe, and what it reads, needs and leaves.
+
+    Args:
+        about: what the mode does, for ``--help`` and the docs.
+        recipe: ``module:function`` below ``legorec.recipes``, called with the settings and the processes.
+        families: the families of models that it can work on.
+        learns: it trains, so that it reads the split ``train``.
+        measures: the splits whose metrics it takes; the last one's are its result.
+        loads: whether ``exp.load`` names the run whose weights it starts from.
+        block: the block of ``exp`` that it reads.
+        needs: an example of the block, where there is nothing to do without it.
+        users: what the user encoder must give; anything will do where it is empty.
+        keeps_folder: it has a run folder, and ``--resume`` goes on with one that was stopped. A mode without
+            one goes on by itself.
+    """
+
+    name: str
+    about: str
+    recipe: str
+    families: tuple[str, ...] = ("tower",)
+    learns: bool = False
+    measures: tuple[str, ...] = ()
+    loads: Literal["no", "may", "must"] = "no"
+    block: str | None = None
+    needs: str | None = None
+    users: tuple[str, ...] = ()
+    keeps_folder: bool = True
+
+
+MODES = {
+    each.name: each
+    for each in (
+        Mode(
+            "train",
+            "train, and measure the best epoch on dev",
+            "train:train",
+            learns=True,
+            measures=("dev",),
+        ),
+        Mode("dev", "measure a trained run on dev", "train:train", measures=("dev",), loads="must"),
+        Mode("test", "measure a trained run on test", "train:train", measures=("test",), loads="must"),
+        Mode(
+            "train_test",
+            "train, and measure the best epoch on test",
+            "train:train",
+            learns=True,
+            measures=("dev", "test"),
+        ),
+        Mode(
+            "predict",
+            "write scores, ranks or the best items of a trained run as files",
+            "predict:predict",
+            loads="must",
+            block="predict",
+        ),
+        Mode(
+            "cache",
+            "cache the states of a language model's lower layers",
+            "cache:cache",
+            block="cache",
+            needs="{layers: [-1, -2]}",
+            keeps_folder=False,
+        ),
+        Mode(
+            "size",
+            "print parameters, memory and disk that a training takes",
+            "size:size",
+            block="cache",
+            keeps_folder=False,
+        ),
+        Mode(
+            "export",
+            "write the vectors of items and users of a trained run as files",
+            "export:export",
+            loads="must",
+            users=("vector", "interests"),
+        ),
+        Mode("latency", "time single requests", "latency:latency", loads="may", block="latency"),
+    )
+}
