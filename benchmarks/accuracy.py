@@ -3,9 +3,8 @@
     python -m benchmarks.accuracy --data config/data/movielens.yaml --model lego_nrms --model lego_naml \\
         --seed 1 --seed 2 --seed 3 -- --batch_size 256 --lr 2e-3
 
-``--model`` is a name in config/model. ``--run "LABEL=FLAGS"`` is a row of its own, whose flags of worker.py
-name its layers. What follows ``--`` goes to every run. Runs that are finished in ``--runs`` are read, not
-trained again.
+``--model`` is a name in config/model. ``--run "LABEL=FLAGS"`` is another row, whose flags for worker.py name
+its layers. Flags after ``--`` go to every run. Finished runs in ``--runs`` are read, not trained again.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from legorec.settings import SettingsError, read_command_line
 
 
 def measured(arguments: list[str], again: bool = False) -> dict[str, Any]:
-    """What ``metrics.json`` holds after a run of these arguments, and its seconds if it was run now."""
+    """The content of ``metrics.json`` after a run with these arguments, and its seconds if it ran now."""
     settings = read_command_line([*arguments, "--overwrite", "true"])  # what was begun is begun anew
     finished = run_path(settings) / "metrics.json"
     if finished.is_file() and not again:
@@ -45,7 +44,7 @@ def row(name: str, results: list[dict[str, Any]], names: list[str]) -> str:
 
 
 def table(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> str:
-    """One row a model, then one a baseline."""
+    """One row per model, then one per baseline."""
     first = next(iter(runs.values()))
     names = list(first[0][split]["metrics"])
     lines = [f"| model | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]

@@ -1,7 +1,7 @@
 """The speed and memory benchmark in one run: ``python -m benchmarks.core`` or ``make bench``.
 
 legorec and the plain baseline train and test on the same generated data, in turns; the figures go to
-docs/benchmarks.md, and those that `benchmarks.guard` holds to benchmarks/recorded.json. ``--quick`` only
+docs/benchmarks.md, and those that `benchmarks.guard` checks go to benchmarks/recorded.json. ``--quick`` only
 shows that everything runs.
 """
 
@@ -31,7 +31,7 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """The sizes of the measurement."""
 
     items: int = 20_000
     users: int = 50_000

@@ -1,8 +1,8 @@
-"""What there is to measure on a CUDA device: ``python -m benchmarks.gpu [--store data/synthetic]``.
+"""Measurements on a CUDA device: ``python -m benchmarks.gpu [--store data/synthetic]``.
 
-Training steps a second in fp32 and bf16, how often a step makes the host wait, peak memory, and ranking; with
-``--weights FOLDER``, which holds minilm and smollm2, also the cache run and training steps on it, on the
-items of ``--text_store``. No figure of it is quoted anywhere yet: so far only the CPU was at hand.
+Training steps per second in fp32 and bf16, how often a step makes the host wait, peak memory, and ranking;
+with ``--weights FOLDER``, which holds minilm and smollm2, also the cache run and training steps on it, on the
+items of ``--text_store``. None of its figures is quoted anywhere yet: so far only a CPU was available.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIXTURES: list[tuple[Precision, bool]] = [("fp32", False), ("bf16", False), ("bf
 
 
 def waits(stream: ClickStream, model: torch.nn.Module) -> int:
-    """How often one forward and backward pass waits for the device: none is what is wanted."""
+    """How often one forward and backward pass waits for the device; it should be 0."""
     objective = SampledSoftmaxObjective(subject.NUM_NEGATIVES)
     batch = stream.batch(0).to("cuda")
     torch.cuda.set_sync_debug_mode("warn")

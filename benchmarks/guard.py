@@ -1,7 +1,7 @@
-"""Holds what was measured: a ratio that fell below 0.8 of the recorded one fails.
+"""Guards measured ratios: one that has fallen below 0.8 of the recorded one fails.
 
-    python -m benchmarks.guard                  measures all of them, beside benchmarks/recorded.json
-    python -m benchmarks.guard store metrics    these, and what takes turns with them
+    python -m benchmarks.guard                  measures all, beside benchmarks/recorded.json
+    python -m benchmarks.guard store metrics    measures these, and what takes turns with them
     python -m benchmarks.guard --record         writes benchmarks/recorded.json, as `make bench` does
 
 Ratios are of smaller runs than the benchmark's (`benchmarks.guarded`), recorded at the same sizes. Exit
@@ -55,13 +55,13 @@ class Finding:
 
 
 def in_own_folder(contest: Contest) -> dict[str, float]:
-    """The ratios of a contest, whose files are gone afterwards."""
+    """The ratios of a contest, whose files are removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         return contest.measure(Path(folder), ROUNDS)
 
 
 def record(contests: Sequence[Contest], say: Callable[[str], None]) -> dict[str, Any]:
-    """The median ratio of several passes over all contests, and how far they lay apart."""
+    """The median ratio of several passes over all contests, and their spread."""
     passes: dict[str, list[float]] = {}
     for _ in range(PASSES):
         for contest in contests:
@@ -87,19 +87,19 @@ def record(contests: Sequence[Contest], say: Callable[[str], None]) -> dict[str,
 
 
 def described(contest: Contest, ratio: Ratio) -> str:
-    """What was measured, and at what sizes."""
+    """The measured contests and their sizes."""
     return f"{ratio.what}; {contest.sizes}"
 
 
 def machine() -> str:
-    """What it ran on."""
+    """The machine."""
     packages = ("torch", "transformers", "polars", "scikit-learn", "unitok")
     versions = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in packages)
     return f"{os.cpu_count()} CPU cores, one torch thread; Python {platform.python_version()}, {versions}"
 
 
 def findings(contests: Sequence[Contest], recorded: dict[str, Any]) -> Iterator[Finding]:
-    """Every ratio beside the recorded one; a contest in which one falls short is held again.
+    """Every ratio beside the recorded one; a contest with a ratio that falls short is repeated.
 
     Raises:
         ValueError: a ratio was not recorded, or not at these sizes.
@@ -121,7 +121,7 @@ def findings(contests: Sequence[Contest], recorded: dict[str, Any]) -> Iterator[
 
 
 def chosen(names: Sequence[str]) -> list[Contest]:
-    """The contests that hold ratios of these names; all where none is named."""
+    """The contests with ratios of these names; all if none is named."""
     return [each for each in CONTESTS if not names or {ratio.name for ratio in each.ratios} & set(names)]
 
 

@@ -1,9 +1,9 @@
 """Smaller forms of the benchmark's ratios, for `benchmarks.guard`: contenders that take turns.
 
-What counts is the median ratio of several turns, in CPU time. Wall time doubles as soon as another program
-wants the core. CPU time grows too where neighbours take the caches, but much alike for contenders that run
-right after one another; the lowest time of each, from different moments, gave ratios that lay further apart.
-CPU time does not see waiting, be it for a disk or for a lock.
+The result is the median ratio of several turns, in CPU time. Wall time doubles as soon as another program
+uses the core. CPU time grows too when other programs fill the caches, but by about the same for contenders
+that run right after one another; taking the lowest time of each, from different moments, gave a larger
+spread. CPU time does not include waiting for a disk or a lock.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Contest:
-    """What takes turns, in a folder of its own, and the ratios that come of it."""
+    """Contenders that take turns in a folder of their own, and the resulting ratios."""
 
     turns: Callable[[Path], Iterator[Costs]]
     ratios: tuple[Ratio, ...]
@@ -70,7 +70,7 @@ class Contest:
     full: str  # the command that measures it in full
 
     def measure(self, folder: Path, rounds: int) -> dict[str, float]:
-        """Name -> median ratio of ``rounds`` turns, after one that is not counted."""
+        """Name -> median ratio of ``rounds`` turns, after one uncounted turn."""
         turns = self.turns(folder)
         next(turns)
         costs = [next(turns) for _ in range(rounds)]

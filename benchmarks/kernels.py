@@ -20,7 +20,7 @@ ROWS, MEAN_LENGTH, LONGEST, WIDTH, HEADS = 1356, 12, 24, 64, 8
 
 
 def milliseconds(calls: dict[str, Callable[[], Tensor]], rounds: int = 20) -> dict[str, float]:
-    """Median of each call with its backward pass, the calls in turns."""
+    """Median time of each call with its backward pass, the calls in turns."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 2):
         for name, call in calls.items():

@@ -2,7 +2,7 @@
 
 Writing the cache, training steps on it, and memory, on MiniLM and SmolLM2 with the titles of MovieLens-100K;
 the figures go to docs/benchmarks-lm.md. ``--quick`` shows with tiny random models that everything runs. Exit
-status 1: something that was asked for was not reached; the page says what.
+status 1: a target was not reached; the page says which.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from legorec.lm.cut import Precision
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured; where it goes by the model, the name says which, and the rest takes ``""``."""
+    """The sizes of the measurement; where they depend on the model, by its name, ``""`` for the others."""
 
     cache_rounds: int = 3
     cached_items: Mapping[str, int] = field(default_factory=lambda: {"SmolLM2": 600, "": 0})  # 0: all
@@ -80,7 +80,7 @@ def measure_slots(model: LanguageModel, caches: Path, sizes: Sizes) -> lm_slots.
 def measure_memory(
     model: LanguageModel, caches: Path, sizes: Sizes, threads: int
 ) -> list[lm_memory.MemoryFigures]:
-    """Small, with a larger batch, with a larger catalogue."""
+    """Memory with a small batch, with a larger batch, and with a larger catalogue."""
     say(f"memory, {model.name} ...")
     small, large = sizes.memory_batches
     lm_memory.write_copied_cache(model, caches, "fp32", sizes.memory_copies)

@@ -1,4 +1,4 @@
-"""The cache run beside the bare model: items a second, and bytes on disk beside what the states take."""
+"""The cache run beside the bare model: items per second, and bytes on disk beside those of the states."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PaddedBatch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class CacheFigures:
-    """Items a second are medians; ``difference`` is the largest one between cached states and the bare
-    model's, in units of the largest state."""
+    """Items per second are medians; ``difference`` is the largest between cached states and those of the bare
+    model, in units of the largest state."""
 
     model: str
     precision: str
@@ -50,7 +50,7 @@ class CacheFigures:
 def padded_batches(
     model: LanguageModel, device: torch.device | str
 ) -> tuple[list[list[int]], list[PaddedBatch]]:
-    """Rows of each batch of the cache run, and what the bare model is called with for them."""
+    """Rows of each batch of the cache run, and the bare model's inputs for them."""
     lengths = model.catalog.lengths.sum(1).numpy()
     tokens = model.catalog.tokens(torch.arange(len(lengths)))
     items = tokens.ids.cpu().split(lengths.tolist())
@@ -66,7 +66,7 @@ def padded_batches(
 def measure(
     model: LanguageModel, precision: Precision, *, rounds: int, device: torch.device | str = "cpu"
 ) -> CacheFigures:
-    """Both in turns over all items of the catalogue: the bare model's forward passes alone, its inputs padded
+    """Both in turns over all items of the catalogue: only the bare model's forward passes, with inputs padded
     beforehand, and a whole cache run, from token ids to a finished cache on disk."""
     rows, batches = padded_batches(model, device)
     bare = lm_plain.lower_model(model.checkpoint.folder, model.depth, DTYPES[precision]).to(device)
@@ -110,7 +110,7 @@ def measure(
 
 
 def difference(cache: HiddenStateCache, rows: list[int], states_RLE: Tensor) -> float:
-    """Between the cached states of one batch and the bare model's, in units of the largest."""
+    """The difference between the cached states of one batch and the bare model's, in units of the largest."""
     found = cache.gather(torch.tensor(rows)).float()
     lengths = cache.lengths[rows].tolist()
     values = states_RLE.float().cpu()

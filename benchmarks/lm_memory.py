@@ -1,6 +1,6 @@
-"""Memory that no file backs while a model trains on its cache: it grows with the batch alone.
+"""Anonymous memory while a model trains on its cache: it grows only with the batch.
 
-Needs a process of its own for each figure:
+Each figure needs a process of its own:
 
 python -m benchmarks.lm_memory STORE CHECKPOINT CACHE --depth 28 --template '{title:20}' --copies 8
 """
@@ -33,7 +33,7 @@ PAUSE = 0.002  # seconds between two looks
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """In MiB: the peak of anonymous memory, and what it began with, before anything was opened."""
+    """In MiB: the peak of anonymous memory, and its size at the start, before anything was opened."""
 
     batch_size: int
     items: int  # of the catalogue
@@ -47,7 +47,7 @@ class MemoryFigures:
 
 
 class Peak:
-    """The highest anonymous memory of this process while the context lasts; the kernel keeps none."""
+    """The highest anonymous memory of this process inside the context; the kernel does not record it."""
 
     def __enter__(self) -> Peak:
         self.bytes = 0
@@ -67,14 +67,14 @@ class Peak:
 
 
 def copied(model: LanguageModel, copies: int) -> LanguageModel:
-    """The same with every item ``copies`` times, one copy behind the other."""
+    """The same with every item ``copies`` times, one copy after the other."""
     items = torch.arange(model.catalog.num_items).repeat_interleave(copies)
     return replace(model, catalog=lm_subject.some_items(model.catalog, items))
 
 
 def write_copied_cache(model: LanguageModel, root: Path, precision: Precision, copies: int) -> None:
-    """The cache of ``copied``, from that of the model itself instead of its layers; states of copies are
-    the same."""
+    """The cache of ``copied``, made from the model's cache instead of its layers; copies have the same
+    states."""
     small = lm_subject.write_cache(model, root, precision)
     cache = HiddenStateCache.open(root, small.identity)
     writer = lm_subject.cache_writer(copied(model, copies), root, precision)
@@ -130,7 +130,7 @@ def in_own_process(
     steps: int,
     threads: int,
 ) -> MemoryFigures | None:
-    """``measure`` in a fresh interpreter; None where the system does not tell."""
+    """``measure`` in a fresh interpreter; None if the system does not report memory."""
     if not STATUS.exists():
         return None
     numbers = {"copies": copies, "batch_size": batch_size, "steps": steps, "threads": threads}

@@ -1,7 +1,7 @@
-"""What legorec is held against where items are text: models of transformers, called as they come.
+"""The baseline for legorec with items as text: models of transformers, used directly.
 
 The lower layers over padded batches, the upper ones forward and backward, and a recommender that encodes
-every slot of history and candidates at padded length. Nothing of legorec is run here.
+every slot of history and candidates at padded length. No code of legorec runs here.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ADAPTED = ("query", "value", "q_proj", "v_proj")  # the linear layers that LoRA 
 
 
 class GivenStates(nn.Module):
-    """In the place of BERT's embeddings, where the states are given."""
+    """Takes the place of BERT's embeddings when the states are given."""
 
     def forward(self, inputs_embeds: Tensor, **kwargs: Any) -> Tensor:
         return inputs_embeds
 
 
 def whole_model(folder: Path, dtype: torch.dtype) -> Any:
-    """The base model as transformers reads it, in evaluation mode."""
+    """The base model as loaded by transformers, in evaluation mode."""
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
@@ -40,7 +40,7 @@ def whole_model(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def layers_of(model: nn.Module) -> nn.ModuleList:
-    """Its list of layers."""
+    """The model's list of layers."""
     for path in LISTS:
         try:
             found = model.get_submodule(path)
@@ -52,7 +52,7 @@ def layers_of(model: nn.Module) -> nn.ModuleList:
 
 
 def lower_model(folder: Path, depth: int, dtype: torch.dtype) -> Any:
-    """The embeddings and the first ``depth`` layers, without gradient; no norm behind them."""
+    """The embeddings and the first ``depth`` layers, without gradient or a norm after them."""
     model = whole_model(folder, dtype).requires_grad_(False)
     del layers_of(model)[depth:]
     if hasattr(model, "norm"):
@@ -61,7 +61,7 @@ def lower_model(folder: Path, depth: int, dtype: torch.dtype) -> Any:
 
 
 def upper_model(folder: Path, depth: int, dtype: torch.dtype) -> Any:
-    """The layers from ``depth`` on, frozen, whose backward does what LoRA on queries and values needs.
+    """The layers from ``depth`` on, frozen, with the backward pass that LoRA on queries and values needs.
 
     Gradients reach the outputs of those linear layers, and go no deeper than those of the lowest layer.
     """

@@ -1,4 +1,4 @@
-"""Figures of the language model benchmark as a page of Markdown, and what was asked for but not reached."""
+"""Figures of the language model benchmark as a page of Markdown, and the targets that were not reached."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ computed in it and of the states handed on. Adapters and everything behind the l
 
 @dataclass(frozen=True)
 class Missed:
-    """A promise that the figures do not keep."""
+    """A target that the figures do not reach."""
 
     what: str
     found: str
@@ -42,7 +42,7 @@ class Missed:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that was measured."""
+    """All measurements."""
 
     cache: Sequence[CacheFigures]
     steps: Sequence[StepFigures]
@@ -51,7 +51,7 @@ class Figures:
 
 
 def missed(figures: Figures) -> list[Missed]:
-    """What was asked for and not reached, in the order of the page."""
+    """The targets that were not reached, in the order of the page."""
     return [
         *(each for part in figures.cache for each in _missed_cache(part)),
         *(each for part in figures.steps for each in _missed_step(part)),
@@ -156,7 +156,7 @@ def cache(figures: Sequence[CacheFigures]) -> str:
 
 
 def steps(figures: Sequence[StepFigures]) -> str:
-    """Training steps, the ceiling, and where a cached step goes."""
+    """Training steps, the ceiling, and the parts of a cached step."""
     rows: list[tuple[str, Callable[[StepFigures], str], str]] = [
         ("layers tuned", lambda each: f"{each.layers - each.depth} of {each.layers}", ""),
         ("clicks a batch", lambda each: f"{each.batch_size}", ""),
@@ -199,7 +199,7 @@ def _part(name: str) -> Callable[[StepFigures], str]:
 
 
 def slots(figures: Sequence[SlotFigures]) -> str:
-    """Against every slot at padded length."""
+    """The comparison with every slot at padded length."""
     rows: list[tuple[str, Callable[[SlotFigures], str], str]] = [
         ("clicks a batch", lambda each: f"{each.batch_size}", ""),
         ("slots, tokens each", lambda each: f"{each.slots} x {each.length}", ""),
@@ -218,7 +218,7 @@ def slots(figures: Sequence[SlotFigures]) -> str:
 
 
 def memory(figures: Sequence[MemoryFigures], model: LanguageModel) -> str:
-    """Memory that no file backs."""
+    """Anonymous memory."""
     title = "## Memory in training on the cache\n"
     if not figures:
         return title + "Not measured: this system does not tell."
@@ -247,6 +247,6 @@ def _names(figures: Sequence[CacheFigures] | Sequence[StepFigures] | Sequence[Sl
 
 
 def verdict(found: Sequence[Missed]) -> str:
-    """What was asked for and not reached."""
+    """The section on targets that were not reached."""
     lines = [f"- {each}" for each in found] or ["Nothing."]
     return "\n".join(["## Asked for and not reached", *lines])

@@ -42,7 +42,7 @@ def padded_catalog(model: LanguageModel) -> tuple[Tensor, Tensor]:
 
 
 def slots_of(batch: ClickBatch) -> tuple[Tensor, Tensor]:
-    """Item numbers of the history (B, 50) and of the candidates (B, K), shifted by one; 0 where none is."""
+    """Item numbers of the history (B, 50) and of the candidates (B, K), shifted by one; 0 for padding."""
     history = (batch.items[batch.history] + 1) * batch.history_mask
     missing = subject.HISTORY_LENGTH - history.shape[1]
     history = torch.nn.functional.pad(history, (0, missing))
@@ -54,7 +54,7 @@ def slots_of(batch: ClickBatch) -> tuple[Tensor, Tensor]:
 def measure(
     model: LanguageModel, precision: Precision, cache: Path, *, batch_size: int, rounds: int
 ) -> SlotFigures:
-    """Both in turns, a step each on the same clicks, after a round that is not counted."""
+    """Both in turns, a step each on the same clicks, after an uncounted round."""
     lm_subject.write_cache(model, cache, precision)
     stream = subject.click_stream(model.store, 1, batch_size)
     cached = Trainer(lm_subject.recommender(model, cache, precision), stream)

@@ -37,7 +37,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A language model, where it is cut in training, and how the items are put to it."""
+    """A language model, the depth of its cut in training, and the template of the items."""
 
     name: str
     folder: Path
@@ -109,7 +109,7 @@ def _tokenization(checkpoint: Checkpoint) -> str:
 def cache_writer(
     model: LanguageModel, root: Path, precision: Precision, stored: Precision = STORED, **more: Any
 ) -> CacheWriter:
-    """Of the states at the depth where the model is cut."""
+    """A writer of the states at the depth where the model is cut."""
     identity = cache_identity(
         model.catalog, model.pretrained, model.depth, stored=stored, computed=precision, attention="sdpa"
     )
@@ -119,7 +119,7 @@ def cache_writer(
 def write_cache(
     model: LanguageModel, root: Path, precision: Precision, device: torch.device | str = "cpu"
 ) -> CacheWriter:
-    """The cache that ``recommender`` reads, unless it is there."""
+    """Write the cache that ``recommender`` reads, unless it exists."""
     writer = cache_writer(model, root, precision)
     if writer.missing():
         lower = LowerLayers(model.pretrained, [model.depth], precision).to(device)
@@ -134,7 +134,7 @@ def recommender(
     """NAML over the language model with LoRA, at the defaults of config/model.
 
     Args:
-        cache: where the states are; None runs the lower layers on every batch.
+        cache: folder of the states; None runs the lower layers on every batch.
         precision: of the states and of the language model; adapters are float32 in any case.
     """
     torch.manual_seed(seed)

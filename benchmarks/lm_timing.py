@@ -27,7 +27,7 @@ def seconds(turn: Turn, device: torch.device | str = "cpu") -> float:
 def in_turns(
     contenders: Mapping[str, Turn], rounds: int, device: torch.device | str = "cpu", warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Name -> seconds of each round; one contender after the other, ``warm_up`` rounds not counted."""
+    """Name -> seconds of each round, one contender after the other, after ``warm_up`` uncounted rounds."""
     spent: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(warm_up + rounds):
         for name, contender in contenders.items():

@@ -1,6 +1,6 @@
 """A training step with LoRA on cached states, beside the same recommender whose lower layers run live.
 
-The ceiling of that ratio is what the bare layers cost: all of them over the upper ones alone.
+The ceiling of that ratio is the cost of all bare layers divided by that of the upper ones.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class StepFigures:
 
     @property
     def share(self) -> float:
-        """Of the ceiling."""
+        """The share of the ceiling that is reached."""
         return self.ratio / self.ceiling
 
 
@@ -89,9 +89,9 @@ class Trainer:
 
 
 class BareTurns:
-    """The bare layers over the items of the same batches, in the same groups of like length.
+    """The bare layers over the items of the same batches, in the same groups of similar length.
 
-    Ids and states are padded beforehand; what is timed is the layers alone.
+    Ids and states are padded beforehand; only the layers are timed.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class BareTurns:
         return run
 
     def advance(self) -> None:
-        """To the items of the next steps; not timed."""
+        """Move on to the items of the next steps; not timed."""
         self.group = next(self.turns)
 
 
@@ -153,12 +153,12 @@ def measure(
     device: torch.device | str = "cpu",
     autocast: bool = False,
 ) -> StepFigures:
-    """Cached, live, bare: in turns, ``rounds`` times ``steps`` steps on the same batches after one round that
-    is not counted.
+    """Cached, live, bare: in turns, ``rounds`` times ``steps`` steps on the same batches, after an uncounted
+    round.
 
     Args:
         precision: of the weights and states of the language model; adapters are float32.
-        autocast: everything else in bf16, too.
+        autocast: everything else in bf16 too.
     """
     model.catalog.to(device)
     lm_subject.write_cache(model, cache, precision, device)
@@ -201,7 +201,7 @@ def measure(
 
 
 def parts(trainer: Trainer, rounds: int, steps: int, device: torch.device | str = "cpu") -> dict[str, float]:
-    """Where the seconds of a step go, over ``rounds`` further rounds; without CUDA, which runs ahead."""
+    """The seconds of each part of a step, over ``rounds`` further rounds; not for CUDA, which runs ahead."""
     if torch.device(device).type != "cpu":
         return {}
     clock = subject.Clock()
@@ -238,7 +238,7 @@ def _batches(stream: ClickStream, number: int, steps: int) -> list[ClickBatch]:
 
 
 def _groups(model: LanguageModel, items: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Padded ids and masks of some items, rows of like length together as in training."""
+    """Padded ids and masks of some items, rows of similar length together as in training."""
     tokens = model.catalog.tokens(items)
     groups = LengthGroups(tokens.lengths.sum(1), tokens.ids.device)
     for ids, lengths in zip(groups.split(tokens.ids), groups.lengths, strict=True):

@@ -1,4 +1,4 @@
-"""Growth of memory while a model trains, beside what it should be. Needs a process of its own:
+"""Growth of memory while a model trains, beside its bound. Needs a process of its own:
 
 python -m benchmarks.memory STORE nrms
 """
@@ -65,7 +65,7 @@ def load_lazily_imported() -> None:
 
 
 def saved_bytes(model: Recommender, batch: ClickBatch) -> int:
-    """What a forward pass keeps for its backward: each storage once, parameters left out."""
+    """The memory that a forward pass keeps for the backward: each storage once, without parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     storages: dict[int, int] = {}
 
@@ -83,7 +83,7 @@ def saved_bytes(model: Recommender, batch: ClickBatch) -> int:
 
 
 def in_own_process(folder: Path, name: str, steps: int, threads: int) -> dict[str, float] | None:
-    """``measure`` in a fresh interpreter; None where the system does not tell."""
+    """``measure`` in a fresh interpreter; None if the system does not report memory."""
     if not STATUS.exists():
         return None
     options = ["--steps", str(steps), "--threads", str(threads)]

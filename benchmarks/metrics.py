@@ -21,7 +21,7 @@ NAMES = ("auc", "gauc", "mrr", "ndcg@5", "ndcg@10")
 
 
 def made_up_ranking(num_impressions: int, num_rows: int, seed: int) -> Ranking:
-    """Impressions of uneven length, each with both classes, some 4 % clicks; clicks score a little higher."""
+    """Impressions of uneven length, each with both classes, about 4 % clicks, which score a little higher."""
     rng = np.random.default_rng(seed)
     share = rng.lognormal(sigma=0.9, size=num_impressions)
     lengths = 2 + np.floor(share / share.sum() * (num_rows - 2 * num_impressions)).astype(np.int64)
@@ -35,7 +35,7 @@ def made_up_ranking(num_impressions: int, num_rows: int, seed: int) -> Ranking:
 
 
 def loop_over_impressions(ranking: Ranking) -> dict[str, np.ndarray]:
-    """What MIND's evaluation does for each impression, with scikit-learn's AUC and nDCG."""
+    """MIND's evaluation of each impression, with scikit-learn's AUC and nDCG."""
     bounds = np.flatnonzero(np.diff(ranking.group)) + 1
     values: dict[str, list[float]] = {name: [] for name in NAMES[1:]}
     for label, score in zip(np.split(ranking.label, bounds), np.split(ranking.score, bounds), strict=True):
@@ -59,7 +59,7 @@ def seconds(job: Callable[[], object], repeats: int) -> float:
 
 
 def variants(ranking: Ranking, seed: int) -> dict[str, Ranking]:
-    """The same rows in the shapes that take different paths."""
+    """The same rows in shapes that take different code paths."""
     group, label, score = ranking.group, ranking.label, ranking.score
     order = np.random.default_rng(seed).permutation(len(score))
     return {

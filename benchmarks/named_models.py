@@ -3,9 +3,9 @@
     make named-models                                         prepares the data, then runs this
     python -m benchmarks.named_models --part words --epoch 8  full training of the word-level and id models
 
-A word-level or id model takes ``--epoch`` passes over the training clicks, one with a language model at most
-``--lm_steps`` steps. Runs that are finished in ``--runs`` are read, without their seconds, unless ``--again``
-is given. A model that fails is a row too, and the exit status is then 1.
+A word-level or id model takes ``--epoch`` passes over the training clicks, a model with a language model at
+most ``--lm_steps`` steps. Finished runs in ``--runs`` are read, without their seconds, unless ``--again`` is
+given. A model that fails gets a row too, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MINILM = Path("weights/minilm")
 
 @dataclass
 class Row:
-    """What became of one model."""
+    """The result of one model."""
 
     name: str
     metrics: dict[str, float] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Row:
 
 
 def family(name: str) -> str:
-    """The language model that a file of config/model is about, or ``words``."""
+    """The kind of language model in a file of config/model, or ``words``."""
     first = name.split("-")[0]
     return first if first in LANGUAGE_MODELS else "words"
 
@@ -89,7 +89,7 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
 
 
 def trained(name: str, options: argparse.Namespace, baselines: dict[str, Any]) -> Row:
-    """Train and test one model; a problem that the user can mend is told in its row."""
+    """Train and test one model; a problem that the user can fix is reported in its row."""
     try:
         result = measured(command(name, options), options.again)
     except (SettingsError, ValueError, OSError) as error:
@@ -99,7 +99,7 @@ def trained(name: str, options: argparse.Namespace, baselines: dict[str, Any]) -
 
 
 def table(rows: list[Row], baselines: dict[str, Any]) -> str:
-    """A Markdown table, the untrained baselines below."""
+    """A Markdown table, with the untrained baselines at the end."""
     lines = [f"| model | {' | '.join(METRICS)} | seconds | trainable parameters |", "|---|" + "---:|" * 6]
     for row in rows:
         if row.problem:
@@ -115,7 +115,7 @@ def table(rows: list[Row], baselines: dict[str, Any]) -> str:
 
 
 def prepare(chosen: list[str], options: argparse.Namespace) -> None:
-    """Cache what the language models' frozen layers give, once for each of them."""
+    """Cache the output of the language models' frozen layers, once for each model."""
     for prefix, users in (("bert", ("bert", "plmnr")), ("llama", ("llama",))):
         if not any(family(name) in users for name in chosen):
             continue

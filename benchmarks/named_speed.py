@@ -31,7 +31,7 @@ GROUPS = ("text", "reads the history", "flattened history", "ids")
 
 @dataclass(frozen=True)
 class NamedFigures:
-    """One model: medians over the rounds, and the share of a step's forward pass that each part takes."""
+    """One model: medians over the rounds, and each part's share of a step's forward pass."""
 
     model: str
     group: str
@@ -88,7 +88,7 @@ def measure(
     our_steps: int,
     say: Callable[[str], None],
 ) -> list[NamedFigures]:
-    """Every model for ``rounds`` times ``our_steps`` steps, between them steps of the plain NAML."""
+    """Every model for ``rounds`` times ``our_steps`` steps, with steps of the plain NAML in between."""
     torch.manual_seed(2023)
     loader = DataLoader(rows, batch_size=subject.BATCH_SIZE, shuffle=True, drop_last=True)
     plain = training_steps(PlainModel("naml", items, subject.WIDTH), loader)
@@ -125,7 +125,7 @@ def _measured(
 
 
 def page(figures: Sequence[NamedFigures], our_steps: int) -> str:
-    """The table, slowest last in each group, and what takes the time of the slowest."""
+    """The table, slowest last in each group, and the most expensive part of the slowest."""
     lines = [
         "## Every named model",
         f"Training examples a second, {our_steps} steps a round at the sizes above, beside the plain NAML,",

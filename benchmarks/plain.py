@@ -1,8 +1,8 @@
 """The plain baseline: NAML and NRMS, and their training, as libraries for them are usually written.
 
 A Python sample per row through a DataLoader, every slot of history and candidates encoded at padded length,
-plain Adam. It is written to be fair: the operations are torch's own, masks are right, nothing is slowed down.
-It shares no code with legorec but the store that it reads.
+plain Adam. It is written to be fair: the operations are torch's own, masks are correct, nothing is slowed
+down. It shares no code with legorec except for the store that it reads.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class AdditiveAttention(nn.Module):
         self.query = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """(B, D) from values (B, L, D); a row that is masked all over is zero."""
+        """(B, D) from values (B, L, D); a fully masked row is zero."""
         logits = self.query(torch.tanh(self.linear(values))).squeeze(-1).masked_fill(~mask, -1e9)
         weights = logits.softmax(-1) * mask
         return torch.bmm(weights.unsqueeze(1), values).squeeze(1)

@@ -1,4 +1,4 @@
-"""Figures of the benchmark as a page of Markdown, each beside what was asked for."""
+"""Figures of the benchmark as a page of Markdown, each beside its target."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def table(
     names: Sequence[str],
     rows: Sequence[tuple[str, Callable[[Figures], str], str]],
 ) -> str:
-    """One column per model; every row has a title, a cell of each figure and what was asked for."""
+    """One column per model; every row has a title, a cell for each figure, and the target."""
     lines = ["| | " + " | ".join(names) + " | asked |"]
     lines.append("|---|" + "---|" * (len(names) + 1))
     for title, cell, asked in rows:
@@ -67,7 +67,7 @@ def table(
 
 
 def machine(threads: int, packages: Sequence[str] = ()) -> list[str]:
-    """What it ran on: cores, Python, torch, and further packages by name."""
+    """The machine: cores, Python, torch, and further packages by name."""
     versions = [f"{name} {version(name).partition('+')[0]}" for name in ("torch", *packages)]
     return [
         f"- {os.cpu_count()} CPU cores, {threads} torch threads; Python {platform.python_version()},",
@@ -135,7 +135,7 @@ def _cell(parts: str, part: str) -> Callable[[TestingFigures], str]:
 
 
 def metrics(figures: MetricFigures) -> str:
-    """Metrics alone."""
+    """Only the metrics."""
     return paragraphs(
         "## Metrics alone",
         "AUC (pooled and by impression), MRR, nDCG@5 and nDCG@10 over",
@@ -147,7 +147,7 @@ def metrics(figures: MetricFigures) -> str:
 
 
 def memory(figures: Mapping[str, Mapping[str, float] | None]) -> str:
-    """Growth beside the sum that it must stay within."""
+    """Growth beside the sum that it must not exceed."""
     title = "## Memory in training\n" + MEMORY_NOTE + "\n\n"
     measured = {name: each for name, each in figures.items() if each is not None}
     if not measured:

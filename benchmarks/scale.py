@@ -1,10 +1,10 @@
-"""Whether a million users and ten million impressions cost an example what a tenth of them cost.
+"""Whether an example costs the same with a million users and ten million impressions as with a tenth of them.
 
     python -m benchmarks.scale --users 1000000 --items 200000 --impressions 10000000
 
-Writes three generated stores (some 2 GB): the whole, a tenth of users and impressions over the same items,
+Writes three generated stores (about 2 GB): the whole, a tenth of users and impressions over the same items,
 and a tenth of everything. Each part runs in a process of its own, whose memory is watched. With --folder the
-stores stay there, and are not written again by the next run.
+stores are kept there, and the next run does not write them again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIZE = ("users", "items", "impressions")
 
 @dataclass
 class Figures:
-    """What was measured on one store."""
+    """The measurements on one store."""
 
     name: str
     path: Path
@@ -54,7 +54,7 @@ def stores(folder: Path, users: int, items: int, impressions: int) -> list[Figur
 
 
 def write(store: Figures) -> None:
-    """Write a store, as a user would; what that took is noted beside it, for a run that finds it there."""
+    """Write a store, as a user would; its cost is noted beside it, for a run that finds the store there."""
     note = store.path.with_suffix(".json")
     if not (store.path.exists() and note.exists()):
         size = [
@@ -69,7 +69,7 @@ def write(store: Figures) -> None:
 
 
 def measure(figures: Sequence[Figures], options: argparse.Namespace) -> None:
-    """Everything; what is compared, in turns."""
+    """Measure everything; figures to be compared are measured in turns."""
 
     def alone_on(store: Figures, part: str, *arguments: object) -> None:
         say(f"{store.name}: {part} ...")
@@ -88,7 +88,7 @@ def measure(figures: Sequence[Figures], options: argparse.Namespace) -> None:
 
 
 def page(figures: Sequence[Figures], options: argparse.Namespace) -> str:
-    """The table; beside a tenth's own figure stands what the whole took in turns with it."""
+    """The table; beside a tenth's figure is that of the whole, measured in turns with it."""
     most = f"at most {LIMIT:,}"
     rows: list[tuple[str, Callable[[Figures], str], str]] = [
         ("users, items", lambda each: f"{each.size[0]:,}, {each.size[1]:,}", ""),
@@ -117,7 +117,7 @@ def page(figures: Sequence[Figures], options: argparse.Namespace) -> str:
 
 
 def held(each: Figures, part: str) -> str:
-    """The peak, and what was anonymous and what mapped from files."""
+    """The peak, and the peaks of anonymous memory and of memory mapped from files."""
     memory = each.memory[part]
     return (
         f"{memory.peak:,.0f} ({memory.anonymous:,.0f} + {memory.files:,.0f})" if memory.peak else "not told"

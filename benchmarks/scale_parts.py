@@ -1,4 +1,4 @@
-"""What `benchmarks.scale` measures, each part in a process of its own."""
+"""The parts that `benchmarks.scale` measures, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def settings_of(store: str, steps: int) -> Settings:
 
 
 def train(store: str, steps: str) -> dict[str, Any]:
-    """From the folder to the first batch, as a run does it, then some steps."""
+    """From the folder to the first batch, as in a run, then some steps."""
     begin = time.perf_counter()
     settings = settings_of(store, int(steps))
     data = open_data(settings)
@@ -165,8 +165,8 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Memory:
-    """The most that a process held, in MiB: in all, and of that anonymous and mapped from files, each at its
-    own highest. All 0 where the system does not tell."""
+    """Peak memory of a process, in MiB: in total, anonymous, and mapped from files, each at its own peak. All
+    are 0 if the system does not report memory."""
 
     peak: float
     anonymous: float
@@ -174,7 +174,7 @@ class Memory:
 
 
 def watched(command: Sequence[str]) -> tuple[str, Memory]:
-    """What a command says on stdout, and its memory."""
+    """A command's output on stdout, and its memory."""
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     highest = dict.fromkeys(("VmHWM", "RssAnon", "RssFile"), 0)

@@ -44,7 +44,7 @@ def texts(count: int, mean_words: int, rng: np.random.Generator) -> list[str]:
 
 
 def raw_data(items: int, users: int, rows: int, rng: np.random.Generator) -> dict[str, pl.DataFrame]:
-    """What a reader holds in memory: items, users with their histories as text, one row per candidate."""
+    """The tables of a reader in memory: items, users with histories as text, one row per candidate."""
     lengths = np.clip(rng.lognormal(np.log(20), 1.0, users).astype(np.int64), 1, 400)
     clicked = pl.Series(rng.integers(0, items, int(lengths.sum()))).cast(pl.String)
     owner = pl.Series(np.repeat(np.arange(users), lengths))
@@ -68,7 +68,7 @@ def raw_data(items: int, users: int, rows: int, rng: np.random.Generator) -> dic
 
 
 def write_store(path: Path, raw: dict[str, pl.DataFrame], choices: Sequence[TokenizerChoice] = ()) -> None:
-    """From frames of raw ids to a store, whole with digests and flushed files."""
+    """From frames of raw ids to a complete store, with digests and flushed files."""
     with StoreWriter(path, {"processor": "benchmark"}, choices) as writer:
         writer.items(raw["items"], [Column("title", "text")] if choices else [])
         writer.users(raw["users"])
@@ -84,8 +84,8 @@ def unitok_seconds(
 ) -> float:
     """UniTok's ``tokenize`` of the user and interaction tables, extrapolated from ``sample`` rows of each.
 
-    What it takes for a single row is spent once for a table, however long: it prints lines, and looks through
-    the loaded modules for each, a tenth of a second and more.
+    The time for a single row is counted once per table, however long: UniTok prints lines, and looks through
+    the loaded modules for each, which takes a tenth of a second or more.
     """
     total = 0.0
     for name, columns in (
@@ -160,7 +160,7 @@ def opening_seconds(path: Path) -> dict[str, float]:
 def measure(
     items: int = 50_000, users: int = 50_000, rows: int = 2_000_000, sample: int = 20_000
 ) -> dict[str, float]:
-    """All figures, by what they say."""
+    """All figures, by title."""
     raw = raw_data(items, users, rows, np.random.default_rng(2023))
     figures = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""NRMS and NAML from legorec's bricks, at the sizes that the plain baseline has too."""
+"""NRMS and NAML from legorec's bricks, at the sizes of the plain baseline."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def recommender(name: str, catalog: Catalog, seed: int = 2023) -> Recommender:
 
 @dataclass
 class Clock:
-    """Seconds spent inside wrapped calls, by name. A call inside another counts for itself alone.
+    """Seconds spent inside wrapped calls, by name. A call inside another is counted only under its own name.
 
     Args:
         now: seconds of the wall clock, or CPU time.

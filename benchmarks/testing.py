@@ -57,7 +57,7 @@ def whole_test(folder: Path, name: str) -> tuple[Ranking, Recommender]:
 
 
 def timed_parts(folder: Path, name: str) -> dict[str, float]:
-    """Where the time goes; what is neither encoding, scoring nor metrics is the data path."""
+    """The time of each part; all that is not encoding, scoring or metrics is the data path."""
     clock = subject.Clock()
     with ExitStack() as stack:
         stack.enter_context(clock.on(Recommender, "encode_items", "encoding"))
@@ -140,7 +140,7 @@ def plain_parts(
 def metric_difference(groups: list[int], labels: list[int], scores: list[float]) -> float:
     """The largest difference between the baseline's metrics and legorec's on the same rows.
 
-    MRR is left out: the baseline's depends on the order of tied rows.
+    MRR is left out: the baseline's MRR depends on the order of tied rows.
     """
     expected = plain_ranking.mean_metrics(groups, labels, scores)
     del expected["mrr"]

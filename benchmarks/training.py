@@ -21,7 +21,7 @@ from legorec.recommender import Recommender
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """Medians over the rounds; examples a second counts clicks with their negatives."""
+    """Medians over the rounds; an example is a click with its negatives."""
 
     model: str
     plain: float
@@ -72,7 +72,7 @@ def measure(
     plain_steps: int,
     our_steps: int,
 ) -> TrainingFigures:
-    """Both sides in turns: ``rounds`` times some steps of each, after a round that is not counted."""
+    """Both sides in turns: ``rounds`` times some steps of each, after an uncounted round."""
     torch.manual_seed(2023)
     loader = DataLoader(rows, batch_size=subject.BATCH_SIZE, shuffle=True, drop_last=True)
     plain = training_steps(PlainModel(name, items, subject.WIDTH), loader)

@@ -274,7 +274,7 @@ def _logloss(click: np.ndarray, score: np.ndarray, _: float) -> float:
 def _f1(click: np.ndarray, score: np.ndarray, threshold: float) -> float:
     """Over all rows: 2 TP / (2 TP + FP + FN), where sigmoid(score) >= t is a predicted click."""
     if not click.any():
-        raise ValueError("`f1` needs a click at least, got none; leave it out")
+        raise ValueError("`f1` needs at least one click, got none; leave it out")
     taken = score.astype(np.float64) >= np.log(threshold / (1.0 - threshold))
     return 2 * int((taken & click).sum()) / (int(taken.sum()) + int(click.sum()))
 

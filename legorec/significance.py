@@ -61,7 +61,7 @@ def compare(
             f"{len(other_groups)} by {second.group_by}; rank the same split with both"
         )
     if len(groups) < 2:
-        raise ValueError(f"a paired comparison needs 2 groups at least, got {len(groups)}")
+        raise ValueError(f"a paired comparison needs at least 2 groups, got {len(groups)}")
     gains = after - before
     tail = (1 - confidence) / 2
     low, high = np.quantile(_resampled_means(gains, num_resamples, seed), [tail, 1 - tail])

@@ -72,7 +72,7 @@ def checked(ranking: Ranking) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise ValueError(f"`score` must be float32 or float64, got {score.dtype}")
     if num_nan := int(np.isnan(score).sum()):
         raise ValueError(
-            f"{num_nan} of {len(score)} scores are NaN and cannot be ranked; look for what made them"
+            f"{num_nan} of {len(score)} scores are NaN and cannot be ranked; find out what made them"
         )
     click = label == 1
     if num_odd := len(label) - int(np.count_nonzero(click)) - int(np.count_nonzero(label == 0)):

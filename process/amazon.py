@@ -3,12 +3,12 @@
     python process/amazon.py --reviews Toys_and_Games.jsonl.gz --meta meta_Toys_and_Games.jsonl.gz \\
         --out data/Amazon-Toys_and_Games
 
-gzip or plain, several files if need be; the year is told by the keys. A review of at least --min_rating stars
-is a click. Users with clicks on --core items and items with clicks by --core users are kept, again and again
-until nothing changes. --drop_repeats leaves one of clicks on the same item that follow each other.
+Files may be gzipped or plain, and several may be given; their keys show the year. A review of at least
+--min_rating stars is a click. Users with clicks on --core items and items with clicks by --core users are
+kept, repeated until nothing changes. --drop_repeats keeps one of several consecutive clicks on the same item.
 --split last: a user's last click is the test, the one before it dev, every earlier one train.
 --split time: train, dev and test follow each other in time, with --shares.
-A click has the clicks before it as history; in dev and test it stands among --num_negatives items that the
+A click has the clicks before it as history; in dev and test it is placed among --num_negatives items that the
 user never reviewed. Fields: title, description, features (not in 2014), main_category, categories, brand (in
 2023 the store) and price.
 """
@@ -58,7 +58,7 @@ TYPES = {column.name: KINDS[column.kind] for column in FIELDS}
 
 
 def literal(line: str) -> dict[str, Any] | None:
-    """The object of a line, JSON or Python literal, which is read and never run; None where it holds none."""
+    """The object of a line, JSON or a Python literal, which is parsed, never run; None if there is none."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -76,9 +76,9 @@ def tell_year(reviews: Path, meta: Path) -> int:
     heads = (next(unpacked(path), (1, ""))[1].lstrip().partition("\n")[0] for path in (reviews, meta))
     review, item = (literal(head) or {} for head in heads)
     if not {"reviewerID", "user_id"} & review.keys():
-        raise InputError(f"{reviews}: these are no reviews: their lines hold 'reviewerID' or 'user_id'")
+        raise InputError(f"{reviews}: these are not reviews: their lines hold 'reviewerID' or 'user_id'")
     if not {"asin", "parent_asin"} & item.keys() or {"overall", "rating"} & item.keys():
-        raise InputError(f"{meta}: this is no metadata: its lines hold 'asin' or 'parent_asin', no rating")
+        raise InputError(f"{meta}: this is not metadata: its lines hold 'asin' or 'parent_asin', no rating")
     year = 2023 if "parent_asin" in item else 2018 if {"category", "main_cat"} & item.keys() else 2014
     if ("user_id" in review) != (year == 2023):
         of = "2023" if "user_id" in review else "2014 or 2018"
@@ -104,7 +104,7 @@ def read_reviews(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
 
 
 def read_items(args: argparse.Namespace, wanted: set[str], writer: StoreWriter) -> dict[str, dict[str, Any]]:
-    """The fields of some items by their ids; an item that comes again is kept as it stood first."""
+    """The fields of some items by their ids; of a repeated item, the first is kept."""
     found: dict[str, dict[str, Any]] = {}
     left_out: Counter[str] = Counter()
     rule = "it must be a JSON object, or a Python literal as in 2014"
@@ -121,7 +121,7 @@ def read_items(args: argparse.Namespace, wanted: set[str], writer: StoreWriter) 
 
 
 def fields_of(record: dict[str, Any], left_out: Counter[str]) -> dict[str, Any]:
-    """What is kept of an item, the same for every year."""
+    """The fields of an item, the same for every year."""
     title = text_of(record.get("title"))
     if "getTime" in title:  # in 2018 some titles are the code of their page
         title = ""
@@ -146,7 +146,7 @@ def fields_of(record: dict[str, Any], left_out: Counter[str]) -> dict[str, Any]:
 
 
 def text_of(value: Any) -> str:
-    """A text, or a list of texts with spaces between; HTML's names of characters are resolved."""
+    """A text, or a list of texts with spaces between; HTML entities are resolved."""
     if isinstance(value, list):
         return " ".join(text for each in value if (text := text_of(each)))
     text = html.unescape(str(value or "")).strip()
@@ -154,7 +154,7 @@ def text_of(value: Any) -> str:
 
 
 def number_of(price: Any) -> float | None:
-    """A price, from a number or as $1,234.50; None for anything else, as a range."""
+    """A price, from a number or a text such as $1,234.50; None for anything else, such as a range."""
     if isinstance(price, int | float):
         return float(price) if math.isfinite(price) else None
     found = PRICE.fullmatch(str(price).strip())
@@ -162,7 +162,7 @@ def number_of(price: Any) -> float | None:
 
 
 def core(pairs: pl.DataFrame, least: int) -> pl.DataFrame:
-    """The largest part in which every user has so many items and every item so many users."""
+    """The largest part in which every user has enough items and every item enough users."""
     while True:
         kept = pairs.filter(pl.len().over("item") >= least)
         kept = kept.filter(pl.len().over("user") >= least)
@@ -172,7 +172,7 @@ def core(pairs: pl.DataFrame, least: int) -> pl.DataFrame:
 
 
 def without_repeats(events: Events) -> Events:
-    """Of clicks of a user on the same item that follow each other, the first."""
+    """Keep the first of a user's consecutive clicks on the same item."""
     clicks = np.flatnonzero(events.liked)
     user, item = events.user[clicks], events.item[clicks]
     again = clicks[1:][(user[1:] == user[:-1]) & (item[1:] == item[:-1])]
@@ -183,7 +183,7 @@ def without_repeats(events: Events) -> Events:
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
-    """Everything into the store."""
+    """Write everything into the store."""
     log = read_reviews(args, writer)
     clicks = log.filter(pl.col("rating") >= args.min_rating)
     writer.dropped("reviews below --min_rating, which are no clicks", len(log) - len(clicks))

@@ -3,14 +3,14 @@
     python process/ebnerd.py --source ebnerd_small --split time --out data/EB-NeRD-small
 
 The folder holds articles.parquet and, in train/ and validation/, behaviors.parquet and history.parquet. The
-impressions of train/ are the training; those of validation/ are divided:
---split time: the earlier half is dev, the later one test; equal moments stay together.
+impressions of train/ are the training split; those of validation/ are divided:
+--split time: the earlier half is dev, the later one test; equal times stay together.
 --split once: they are drawn half for dev and half for test, as process/mind.py does with its --dev.
 --split given: all are dev, and with --test FOLDER the impressions of FOLDER/test/ are the test; where they
     have no article_ids_clicked, as those of the challenge, their labels are unknown.
-An impression has as history what history.parquet of its folder holds of the user, oldest first.
---grow_history adds what the user clicked in earlier impressions of that folder. Nothing in a history is of
-the moment of its impression or later.
+The history of an impression is the user's in history.parquet of its folder, oldest first. --grow_history adds
+the user's clicks in earlier impressions of that folder. All clicks in a history are earlier than their
+impression.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Clicks:
 
     @classmethod
     def sort(cls, user: np.ndarray, item: np.ndarray, second: np.ndarray) -> Clicks:
-        """Bring clicks into order; ties keep theirs. Unknown ids (-1) are left out."""
+        """Sort clicks; ties keep their order. Unknown ids (-1) are left out."""
         order = np.lexsort((second, user))
         order = order[(user[order] >= 0) & (item[order] >= 0)]
         return cls(user[order], item[order], second[order])
@@ -64,7 +64,7 @@ class Clicks:
         return Ragged.from_lengths(self.item, np.bincount(self.user, minlength=num_users))
 
     def before(self, user: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """How many clicks users had made before some moments; what is at the same moment is not before."""
+        """How many clicks users had made before given times; a click at the same time does not count."""
         moments = np.concatenate([self.second, second])
         first = int(moments.min(initial=0))
         width = int(moments.max(initial=0)) - first + 1
@@ -74,7 +74,7 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Log:
-    """A folder of impressions: who and when, in the order of its file. Users are rows, -1 in no history."""
+    """A folder of impressions: user and time, in the order of its file. A user without a history is -1."""
 
     name: str
     folder: Path
@@ -87,20 +87,20 @@ def scan(path: Path, *columns: str) -> pl.LazyFrame:
     """Some columns of a Parquet file, unread.
 
     Raises:
-        InputError: it is missing, no Parquet, or lacks a column.
+        InputError: it is missing, not Parquet, or lacks a column.
     """
     raw_file(path)
     try:
         table = pl.scan_parquet(path)
         schema = table.collect_schema()
-    except Exception as problem:  # polars has an exception for each way to fail
+    except Exception as problem:  # polars has many exceptions for this
         raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
     need_columns(pl.DataFrame(schema=schema), columns, str(path))
     return table.select(columns)
 
 
 def seconds_of(column: pl.Series, path: Path) -> np.ndarray:
-    """Moments in seconds."""
+    """Times in seconds."""
     if not isinstance(column.dtype, pl.Datetime):
         raise InputError(f"{path}: column '{column.name}' must hold times, got {column.dtype}")
     if missing := column.null_count():
@@ -109,7 +109,7 @@ def seconds_of(column: pl.Series, path: Path) -> np.ndarray:
 
 
 def read_articles(folders: Sequence[Path]) -> tuple[pl.DataFrame, int]:
-    """The articles of all folders, each once, as it stood first; and how often one came again changed."""
+    """The articles of all folders, the first of each, and how often one was repeated with other content."""
     names = [ARTICLE, *(column.source or column.name for column in FIELDS)]
     lists = [column.name for column in FIELDS if column.kind == "categories"]
     types = [pl.col(name).cast(pl.List(pl.String) if name in lists else pl.String) for name in names]
@@ -131,7 +131,7 @@ def read_users(folder: Path) -> pl.Series:
 
 
 def read_log(writer: StoreWriter, name: str, folder: Path, users: pl.Series, labelled: bool) -> Log:
-    """Who and when of the impressions. A user of no history in the folder is unknown, and counted."""
+    """User and time of the impressions. A user without a history in the folder is unknown, and counted."""
     path, known = folder / "behaviors.parquet", read_users(folder)
     columns = (USER, MOMENT, SHOWN, *[CLICKED] * labelled)
     frame = scan(path, *columns).select(USER, MOMENT).collect()
@@ -145,12 +145,12 @@ def read_log(writer: StoreWriter, name: str, folder: Path, users: pl.Series, lab
 
 
 def rows_among(users: pl.Series, ids: pl.Series) -> pl.Series:
-    """The rows of ids that are among the users."""
+    """The rows of those ids that are among the users."""
     return ids.replace_strict(users, pl.int_range(len(users), eager=True), return_dtype=pl.Int64)
 
 
 def read_history(writer: StoreWriter, log: Log, users: pl.Series) -> Clicks:
-    """The clicks that history.parquet holds."""
+    """The clicks in history.parquet."""
     path = log.folder / "history.parquet"
     frame = scan(path, USER, READ, READ_AT).collect()
     item, lengths = list_parts(frame[READ])
@@ -166,7 +166,7 @@ def read_history(writer: StoreWriter, log: Log, users: pl.Series) -> Clicks:
 
 
 def grown(writer: StoreWriter, log: Log, clicks: Clicks) -> Clicks:
-    """The clicks of the histories, and those that the impressions of the folder were answered with."""
+    """The clicks of the histories, and those in the impressions of the folder."""
     frame = scan(log.folder / "behaviors.parquet", CLICKED).collect()
     item, lengths = list_parts(frame[CLICKED])
     rows = writer.item_rows(log.name, item, "item ids in grown histories")
@@ -177,7 +177,7 @@ def grown(writer: StoreWriter, log: Log, clicks: Clicks) -> Clicks:
 def write_log(
     writer: StoreWriter, log: Log, users: pl.Series, part: np.ndarray, names: Sequence[str], grow: bool
 ) -> None:
-    """The impressions of a folder: ``part`` says which of the splits ``names`` each is in."""
+    """Write the impressions of a folder: ``part`` gives the split of each, an index into ``names``."""
     writer.progress.say(f"{log.name}: history.parquet")
     clicks = read_history(writer, log, users)
     known = log.user >= 0
@@ -225,7 +225,7 @@ def read_candidates(writer: StoreWriter, log: Log, start: int) -> tuple[pl.Serie
 
 
 def halves(log: Log, split: str, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """In which of the named splits each impression of validation is."""
+    """The split of each impression of validation, as an index into the names."""
     if split == "given":
         return np.zeros(len(log.user), np.int64), ("dev",)
     if split == "time":
@@ -237,7 +237,7 @@ def halves(log: Log, split: str, seed: int) -> tuple[np.ndarray, tuple[str, ...]
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
-    """Everything into the store."""
+    """Write everything into the store."""
     folders = {name: args.source / name for name in ("train", "validation")}
     sources = [args.source]
     if args.test:

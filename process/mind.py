@@ -1,11 +1,11 @@
-"""MIND (and what has its layout, as xMIND) to a data store.
+"""MIND (and data in its layout, such as xMIND) to a data store.
 
     python process/mind.py --train MINDsmall_train --dev MINDsmall_dev --split once --out data/MIND-small
 
 Each folder or zip holds news.tsv and behaviors.tsv. Every impression keeps its own history.
---split given: train, dev and (with --test) test are the folders, as they are.
+--split given: the folders are train, dev and (with --test) test.
 --split once: the impressions of --dev are drawn half for dev and half for test, as in ONCE.
---split time: the impressions of --train alone are divided by time, with --shares.
+--split time: only --train is given; its impressions are divided by time, with --shares.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ FIELDS = (
 
 
 def read_news(sources: Sequence[Path]) -> tuple[pl.DataFrame, int]:
-    """The news of all folders, each once, as it stood first; and how often one came again with other
-    content."""
+    """The news of all folders, the first of each, and how often one was repeated with other content."""
     frames = [read_frame(find_file(source, "news.tsv"), NEWS, more_columns=True) for source in sources]
     news = pl.concat(frames).select(NEWS)
     first = news.unique("id", keep="first", maintain_order=True)
@@ -87,7 +86,7 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
 
 
 def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
-    """The impressions, in the splits that --split asks for."""
+    """Write the impressions, in the splits chosen by --split."""
     if args.split == "time":
         parts, time = laid_aside(writer, args.train)
         add_parts(writer, parts, split_times(time, args.shares), SPLITS)
@@ -106,8 +105,8 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
 
 
 def laid_aside(writer: StoreWriter, source: Path) -> tuple[list[Path], np.ndarray]:
-    """All impressions of a folder in files, block by block, and their times: what divides them is known when
-    all were read, and a large log does not fit into memory."""
+    """All impressions of a folder in files, block by block, and their times: the division is known only when
+    all have been read, and a large log does not fit into memory."""
     parts, times = [], []
     frames = read_behaviors(find_file(source, "behaviors.tsv"))
     for number, frame in enumerate(writer.progress.track(frames, "reading behaviors.tsv")):
@@ -129,7 +128,7 @@ def add_whole(writer: StoreWriter, split: str, source: Path) -> None:
 
 
 def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, names: Sequence[str]) -> None:
-    """What was laid aside as several splits; every split keeps the order of the file."""
+    """Write the impressions set aside as several splits; every split keeps the order of the file."""
     for number, split in enumerate(names):
         start = 0
         for path in writer.progress.track(parts, f"{split}: behaviors.tsv"):
@@ -141,11 +140,11 @@ def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, name
 
 
 def check(args: argparse.Namespace) -> None:
-    """Which folders go with which split."""
+    """Check which folders go with which split."""
     if args.split == "time" and (args.dev or args.test):
         raise InputError("--split time divides --train alone; leave --dev and --test out")
     if args.split != "time" and not args.dev:
-        raise InputError(f"--split {args.split} needs --dev; with one folder alone there is --split time")
+        raise InputError(f"--split {args.split} needs --dev; with only one folder, use --split time")
     if args.split == "once" and args.test:
         raise InputError("--split once makes dev and test of --dev; leave --test out")
 

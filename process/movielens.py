@@ -3,9 +3,9 @@
     python process/movielens.py --source ml-100k --out data/ML-100K
 
 A rating of at least --min_rating is a like. With --protocol last, each liked movie is a training example with
-the likes before it as history; a user's last one is the test and the one before it dev, each among
---num_negatives movies that the user never rated. With --protocol rating, every rating is an example by
-itself, liked or not, and the splits follow each other in time.
+the likes before it as history; a user's last like is the test and the one before it dev, each among
+--num_negatives movies that the user never rated. With --protocol rating, every rating is an example of its
+own, liked or not, and the splits follow each other in time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read_atomic(source: Path) -> Raw:
 
 
 def read_typed(source: Path, ending: str, names: dict[str, str]) -> tuple[pl.DataFrame, str]:
-    """One atomic file with the columns of ``names`` renamed; and its label."""
+    """One atomic file with the columns of ``names`` renamed, and its label."""
     found = sorted(source.glob(f"*.{ending}"))
     if len(found) != 1:
         raise InputError(f"{source}: there must be one .{ending} file, found {len(found)}")
@@ -97,7 +97,7 @@ def title_and_year() -> tuple[pl.Expr, pl.Expr]:
 
 
 def read(source: Path) -> Raw:
-    """Whichever of the formats lies in the folder."""
+    """The tables in the folder, in whichever format it has."""
     if (source / "u.data").is_file():
         return read_100k(source)
     if (source / "ratings.dat").is_file():
@@ -108,7 +108,7 @@ def read(source: Path) -> Raw:
 
 
 def write(writer: StoreWriter, raw: Raw, args: argparse.Namespace) -> None:
-    """Everything into the store."""
+    """Write everything into the store."""
     writer.items(
         raw.items, [Column("title", "text"), Column("genres", "categories"), Column("year", "category")]
     )

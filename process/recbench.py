@@ -1,15 +1,15 @@
-"""A set of RecBench, as it writes and releases them in Parquet, to a data store.
+"""A data set of RecBench, in Parquet as it writes and releases them, to a data store.
 
     python process/recbench.py --source recbench/mind --text title --out data/RecBench-mind
 
 The folder holds items.parquet, users.parquet (a history for each user), finetune.parquet and test.parquet
-(user, item and label), and perhaps valid_user_set_0.1.txt. Of finetune.parquet the rows of the users in that
+(user, item and label), and optionally valid_user_set_0.1.txt. Rows of finetune.parquet whose user is in that
 file are dev, all others train; without the file a --dev_share of its users is drawn.
 --group user: all rows of a user in a split are one impression.
---group row: every row is one of its own; metrics then need group_by: user in the data config.
-Names of columns differ by set: the item id is the column that items and interactions share (nid, asin,
-business_id, ...), the user id the one that users and interactions share; --item and --user say otherwise.
-Fields are named as their column, or name=column.
+--group row: every row is an impression; metrics then need group_by: user in the data config.
+Column names differ between data sets: the item id is the column that items and interactions share (nid, asin,
+business_id, ...), the user id the one that users and interactions share; --item and --user override this.
+Fields are named after their column, or given as name=column.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def scan(path: Path) -> pl.LazyFrame:
     """A Parquet file, unread.
 
     Raises:
-        InputError: it is missing or no Parquet.
+        InputError: it is missing or not Parquet.
     """
     raw_file(path)
     try:
         table = pl.scan_parquet(path)
         names = table.collect_schema().names()
-    except Exception as problem:  # polars has an exception for each way to fail
+    except Exception as problem:  # polars has many exceptions for this
         raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
     return table.select([name for name in names if not name.startswith(PANDAS_INDEX)])
 
@@ -71,7 +71,7 @@ def shared_column(args: argparse.Namespace, flag: str, table: str) -> str:
 
 
 def read_once(writer: StoreWriter, path: Path, key: str, columns: Sequence[str]) -> pl.DataFrame:
-    """A table in which every id stands once. Of several rows the last counts, as RecBench reads them."""
+    """A table with every id once. Of several rows the last is used, as in RecBench."""
     frame = read(path, key, *columns).with_columns(pl.col(key).cast(pl.String))
     last = frame.unique(key, keep="last", maintain_order=True)
     changed = frame.unique().height - last.height
@@ -100,7 +100,7 @@ def add_items(writer: StoreWriter, args: argparse.Namespace) -> None:
 
 
 def add_users(writer: StoreWriter, args: argparse.Namespace) -> np.ndarray:
-    """The users and their histories; returns how long these are."""
+    """Write the users and their histories; returns the lengths of the histories."""
     path = args.source / "users.parquet"
     frame = read_once(writer, path, args.user, [args.history])
     if not isinstance(frame.schema[args.history], pl.List):
@@ -138,7 +138,7 @@ def file_of_dev(source: Path) -> Path | None:
 
 
 def dev_users(args: argparse.Namespace, users: pl.Series) -> pl.Series:
-    """Whose rows are dev, of the users of finetune.parquet."""
+    """The users of finetune.parquet whose rows are dev."""
     known = users.unique().sort()
     if args.dev_users is None:
         count = round(args.dev_share * len(known))
@@ -158,7 +158,7 @@ def dev_users(args: argparse.Namespace, users: pl.Series) -> pl.Series:
 def add_split(
     writer: StoreWriter, split: str, rows: pl.DataFrame, lengths: np.ndarray, group: str
 ) -> np.ndarray:
-    """Rows as the impressions of a split, with the user's whole history; returns the users."""
+    """Write rows as the impressions of a split, with the user's whole history; returns the users."""
     user, item = writer.user_rows(split, rows["user"]), writer.item_rows(split, rows["item"])
     if group == "user":
         # The users in order of their first rows, and the rows of each in the order of the file.
@@ -178,7 +178,7 @@ def add_split(
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
-    """Everything into the store."""
+    """Write everything into the store."""
     args.item = shared_column(args, "item", "items.parquet")
     args.user = shared_column(args, "user", "users.parquet")
     writer.progress.say("reading items.parquet and users.parquet")

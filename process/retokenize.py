@@ -1,4 +1,4 @@
-"""Add a tokenization to a data store, from the texts kept in it.
+"""Add a tokenization to a data store, from the raw texts in it.
 
 python process/retokenize.py --store data/MIND-small --field title --tokenizer bert=FOLDER
 """

@@ -3,9 +3,9 @@
     python process/synthetic.py --items 20000 --users 20000 --impressions 100000 --out data/synthetic
 
 Items have a topic, a title of words mostly of that topic, and a popularity (Zipf). Users have up to three
-topics of interest. Histories follow interest and popularity; of the candidates, which follow popularity
-alone, users click what suits them best. So a model that reads titles can learn what a user likes, and
-popularity alone does worse. Lengths are MIND's: titles of 10.8 words on average (2 to 24), histories with a
+topics of interest. Histories follow interest and popularity. Candidates follow only popularity, and users
+click those that suit them best. So a model that reads titles can learn what a user likes, and popularity
+alone does worse. Lengths are those of MIND: titles of 10.8 words on average (2 to 24), histories with a
 median of 20 and a mean of 33.
 """
 
@@ -35,10 +35,10 @@ SYLLABLES = [first + second for first in "bdfghklmnprstvz" for second in "aeiou"
 
 @dataclass(frozen=True)
 class World:
-    """What is planted: the topic and popularity of items, the interests of users."""
+    """The planted facts: the topic and popularity of items, the interests of users."""
 
-    item_topic: np.ndarray  # (items,), ascending: items of a topic stand together
-    item_name: np.ndarray  # (items,) row of each item in the store, so that rows tell nothing
+    item_topic: np.ndarray  # (items,), ascending: items of a topic lie together
+    item_name: np.ndarray  # (items,) row of each item in the store, so that rows reveal nothing
     popularity: np.ndarray  # (items,) sums to 1
     user_topics: np.ndarray  # (users, 3)
     user_weights: np.ndarray  # (users, 3), the favourite topic has 1
@@ -85,7 +85,7 @@ def zipf(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def words(count: int) -> np.ndarray:
-    """``count`` different words that can be spoken."""
+    """``count`` different words that can be pronounced."""
     numbers, parts = np.arange(count), np.array(SYLLABLES)
     base = len(parts)
     made = np.char.add(parts[numbers % base], parts[numbers // base % base])
@@ -99,7 +99,7 @@ def titles(topic: np.ndarray, vocabulary: np.ndarray, rng: np.random.Generator) 
     lengths = np.clip(np.round(rng.normal(10.8, 3.3, len(topic))), 2, 24).astype(np.int64)
     rank = zipf(len(vocabulary), int(lengths.sum()), rng)
     of_topic = rng.random(len(rank)) < TOPIC_WORDS
-    # Each topic has its own order of the same words: a step through the vocabulary that meets every word
+    # Each topic has its own order of the same words, by a step through the vocabulary that visits each word
     # once.
     step = 2 * np.arange(NUM_TOPICS) + 10_007
     step += (np.gcd(step, len(vocabulary)) != 1) * (1 - step)
@@ -128,7 +128,7 @@ def item_frame(world: World, vocabulary: np.ndarray, rng: np.random.Generator) -
 
 
 def history_lengths(num_users: int, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """How many clicks every user has made before training, and in all."""
+    """The number of clicks of every user before training, and in all."""
     lengths = np.round(rng.lognormal(np.log(20), 1.0, num_users)).astype(np.int64)
     lengths[rng.random(num_users) < 0.02] = 0
     lengths = np.minimum(lengths, longest)
@@ -158,7 +158,7 @@ def add_impressions(
     for start in writer.progress.track(range(0, count, CHUNK), f"drawing {split}"):
         size = min(CHUNK, count - start)
         users = zipf(len(stops) + 50, size, rng) % len(stops)
-        # Flattened popularity: what is shown is newer and more even than what was clicked over the years.
+        # Flattened popularity: shown items are newer and more even than those clicked over the years.
         shown = np.searchsorted(ends, rng.random((size, num_candidates)))
         shown = np.where(rng.random(shown.shape) < 0.5, shown, rng.integers(len(ends), size=shown.shape))
         shown = distinct(np.minimum(shown, len(ends) - 1), len(ends), rng)
@@ -175,7 +175,7 @@ def add_impressions(
 
 
 def distinct(shown: np.ndarray, num_items: int, rng: np.random.Generator) -> np.ndarray:
-    """The same rows without an item twice: what comes again is drawn anew, uniformly."""
+    """The same rows without repeated items: a repeated one is drawn again, uniformly."""
     open_rows = np.arange(len(shown))
     while len(open_rows):
         part = shown[open_rows]

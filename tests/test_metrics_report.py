@@ -86,7 +86,7 @@ def test_a_wrong_name_is_refused(name: str, message: str) -> None:
         ),
         (ranking_of([0, 0], [1, 1], [0, 1]), "mrr", r"`mrr` needs a click in .* and none of 2 has that"),
         (ranking_of([1, 1], [1, 2]), "auc", r"`auc` needs clicks and non-clicks, got 2 and 0"),
-        (ranking_of([0, 0], [1, 2]), "f1@0.5", r"`f1` needs a click at least, got none"),
+        (ranking_of([0, 0], [1, 2]), "f1@0.5", r"`f1` needs at least one click, got none"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(ranking: Ranking, name: str, message: str) -> None:

@@ -200,7 +200,7 @@ class _Builder:
                     Problem(origin, join(place, key), f"is not read; use {IMPORT} or a reference")
                 )
             elif key == IMPORT and place:
-                self.problems.append(Problem(origin, join(place, key), "stands at the top of a file only"))
+                self.problems.append(Problem(origin, join(place, key), "is only for the top of a file"))
             elif key in tree:
                 first = self.origins[join(place, key)]
                 self.problems.append(Problem(origin, join(place, key), f"is written twice, first at {first}"))

@@ -199,7 +199,7 @@ class References:
         pieces = [self._joined(each, place) for each in value[1:]]
         for piece in pieces:
             if isinstance(piece, dict | list):
-                self._problem(place, "a block or list cannot stand inside text")
+                self._problem(place, "a block or list cannot be part of a text")
                 return UNRESOLVED
         return UNRESOLVED if UNRESOLVED in pieces else "".join(map(spell, pieces))
 

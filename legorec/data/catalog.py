@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FieldCut(Protocol):
-    """How much of a field is used: at most ``max_length`` tokens (None: all), from the first or the last."""
+    """How much of a field is used: the first or the last ``max_length`` tokens (None: all)."""
 
     @property
     def max_length(self) -> int | None: ...
@@ -32,39 +32,39 @@ class FieldCut(Protocol):
 class CatalogField:
     """One field of the items, after truncation.
 
-    A field of numbers has a vocabulary of its own with one token, which an item has where it has a number.
+    A field of numbers has its own vocabulary with a single token, which an item has if it has a number.
     """
 
     name: str
     kind: str  # text, category, categories or number
     vocabulary: str
     vocab_size: int
-    max_length: int  # the longest row there is
-    mean: float = 0.0  # of the numbers there are
-    deviation: float = 1.0  # standard deviation of the numbers; 0 where all are the same
+    max_length: int  # length of the longest row
+    mean: float = 0.0  # of the given numbers
+    deviation: float = 1.0  # standard deviation of the numbers; 0 if all are the same
 
     @classmethod
     def of_numbers(cls, name: str, rows: Ragged) -> CatalogField:
         """A field of numbers, with mean and standard deviation over the items that have one.
 
         Raises:
-            ValueError: one is not finite.
+            ValueError: a number is not finite.
         """
         _refuse_infinite(name, rows.values, rows.values)
         numbers = rows.values.astype(np.float64)
         mean = float(numbers.mean()) if len(numbers) else 0.0
-        # The mean of equal numbers may be off by a rounding, which would become a deviation to divide by.
+        # The mean of equal numbers may be off by a rounding error, which must not become the deviation.
         differ = len(numbers) > 0 and numbers.min() < numbers.max()
         deviation = float(numbers.std()) if differ else 0.0
         longest = int(rows.lengths.max(initial=0))
-        # No vocabulary of a store has a name with a space.
+        # The space keeps the name apart from every vocabulary of a store.
         return cls(name, "number", f"number {name}", 1, longest, mean, deviation)
 
     def standardised(self, numbers: np.ndarray) -> np.ndarray:
-        """(T,) float32 deviations from the mean, in units of the standard one; 0 in a constant field.
+        """(T,) float32 standardised numbers: deviations from the mean over the standard one; 0 if constant.
 
         Raises:
-            ValueError: one is not finite, before or after.
+            ValueError: a number is not finite, before or after.
         """
         _refuse_infinite(self.name, numbers, numbers)
         if not self.deviation:
@@ -77,23 +77,23 @@ class CatalogField:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of some items, packed item by item, inside an item field by field."""
+    """Token ids of some items, packed item by item and, within an item, field by field."""
 
     ids: Tensor  # (T,) int64, on the device; shifted by the vocabulary's base
     lengths: Tensor  # (N, F) int64, on the host
-    scale: Tensor | None = None  # (T,) float32 by which a token's vector is multiplied; None: by 1
+    scale: Tensor | None = None  # (T,) float32 factor of each token's vector; None: all 1
 
 
 class Catalog:
     """Token ids of every item, packed once; a batch is a gather.
 
-    Ids of different vocabularies are shifted apart (``base``), so that one table can hold them all. Where a
+    Ids of different vocabularies are shifted apart (``base``), so that one table can hold them all. If a
     field holds numbers, each token has a ``scale``: the standardised number, and 1 for every other token.
 
     Args:
         fields: what each field is, in order.
-        rows: the tokens of each field, or its numbers as they are, one row per item.
-        text: the template that the one field was made by, where it is the items' text for a language model.
+        rows: the tokens of each field, or its raw numbers, one row per item.
+        text: the template that made the single field, if that is the items' text for a language model.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Catalog:
             raise ValueError("a catalogue needs at least one field, got none")
         self.fields = tuple(fields)
         self.text = text
-        self.item_ids_digest = ""  # of the raw ids, where the catalogue is a store's
+        self.item_ids_digest = ""  # of the raw ids, if the catalogue is from a store
         self.vocabularies: dict[str, int] = {}
         for part in self.fields:
             known = self.vocabularies.setdefault(part.vocabulary, part.vocab_size)
@@ -179,7 +179,7 @@ class Catalog:
         return Catalog(self.fields, rows, self.text)
 
     def to(self, device: torch.device | str) -> Catalog:
-        """Move the token ids and their scale; lengths stay on the host."""
+        """Move the token ids and their scale to a device; lengths stay on the host."""
         self.values = self.values.to(device)
         self.scale = None if self.scale is None else self.scale.to(device)
         return self

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TrainingClicks:
-    """What training may know: the impressions of its split, their clicks and the items that they show."""
+    """The data that training may use: the impressions of its split, their clicks and the items they show."""
 
     def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
         self.interactions = interactions
@@ -45,8 +45,8 @@ class ClickStream:
 
     Args:
         epoch_batch: see ``Passes``.
-        processes: of several, each gets its share of the examples of every batch, perhaps none. They are
-            drawn for the whole batch everywhere, so the shares make up the batch of one process.
+        processes: each of several gets its share of the examples of every batch, which may be empty. Every
+            process draws for the whole batch, so the shares make up the batch of a single process.
 
     Raises:
         ValueError: there is no click to learn from, or ``batch_size`` is below 1.
@@ -86,7 +86,7 @@ class ClickStream:
         return self.passes.epoch(number)
 
     def _examples(self) -> np.ndarray:
-        """The examples as places among all candidates; in pointwise training the largest array there is."""
+        """The examples as places among all candidates; in pointwise training this is the largest array."""
         labels = self.interactions.labels
         dtype = np.int32 if len(labels) < 2**31 else np.int64
         if not self.positives_only:
@@ -99,7 +99,7 @@ class ClickStream:
         example's own first.
 
         Raises:
-            ValueError: a user has clicked too much for that many negatives.
+            ValueError: a user has clicked too many items for that many negatives.
         """
         flat = self.passes.whole(number).astype(np.int64)
         candidates = self.interactions.candidates

@@ -20,11 +20,11 @@ def collate(
     span: np.ndarray,
     number: int = -1,
 ) -> ClickBatch:
-    """Find the distinct items and name them by position.
+    """Find the distinct items and refer to them by position.
 
     Args:
-        history: (B, H) rows of the catalogue; what stands where ``history_mask`` is False is ignored.
-        candidates: (B, K) likewise.
+        history: (B, H) rows of the catalogue, ignored where ``history_mask`` is False.
+        candidates: (B, K) in the same way.
     """
     used = np.concatenate([history[history_mask], candidates[candidate_mask]])
     items, place = np.unique(used, return_inverse=True)

@@ -1,8 +1,7 @@
 """Random draws that are a pure function of (seed, purpose, place).
 
-A generator with a state would have to be saved and restored; a counter-based one (Philox) is just asked for
-the place. So batch i of a run is the same whether the run came to it at once, after a crash, or on another
-rank.
+A generator with a state would have to be saved and restored; a counter-based one (Philox) is only given the
+place. So batch i of a run is the same in one go, after a crash, and on another rank.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What is drawn: streams of different purposes never overlap."""
+    """The purpose of a draw; streams of different purposes never overlap."""
 
     SHUFFLE = 1
     NEGATIVES = 2

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Impressions:
-    """The impressions of one split with what metrics group them by.
+    """The impressions of one split, with the groups that metrics use.
 
     Args:
-        group_by: ``impression`` (MIND's reports) or ``user`` (data with one candidate a row).
+        group_by: ``impression`` (as in MIND's reports) or ``user`` (for data with one candidate per row).
 
     Raises:
         ValueError: ``group_by`` is neither.
@@ -57,14 +57,14 @@ class Impressions:
     def pages(self, rows: np.ndarray, max_cells: int) -> Iterator[np.ndarray]:
         """Rows in pages of similar length, each row once.
 
-        A page has at most ``max_cells`` padded candidates, or is one row that alone has more.
+        A page has at most ``max_cells`` padded candidates, or is a single row that has more.
         """
         lengths = self.interactions.candidates.lengths[rows]
         order = np.argsort(lengths, kind="stable")
         rows, lengths = rows[order], lengths[order]
         start = 0
         while start < len(rows):
-            # Lengths rise, so the page that starts here grows until its last row makes it too wide.
+            # Lengths increase, so the page that starts here grows until its last row makes it too wide.
             ahead = lengths[start : start + max_cells]
             sizes = ahead * np.arange(1, len(ahead) + 1)
             stop = start + max(1, int(np.searchsorted(sizes, max_cells, side="right")))

@@ -2,15 +2,15 @@
 
 Layout of a store folder:
 
-    manifest.json                   what is in it, from which settings, size and digest of every file
+    manifest.json                   contents, settings they were made with, size and digest of every file
     items/ids.safetensors           raw ids as utf-8 bytes and offsets
     items/visible.safetensors       which items training may see
     items/title.text.safetensors    raw text, so that another tokenization can be added
     items/title@bert.safetensors    token ids and offsets
     items/category.safetensors      values and offsets; no value where none was given
-    users/...                       likewise
+    users/...                       the same for users
     histories.safetensors           clicks (flat) and spans (start, stop)
-    interactions/train.safetensors  user, span, candidates and offsets, labels, perhaps ids and times
+    interactions/train.safetensors  user, span, candidates and offsets, labels; ids and times if given
     vocabularies/category.json      the categories in the order of their ids
     tokenizers/bert/tokenizer.json  the tokenizer itself
 """
@@ -38,7 +38,7 @@ _NAME = re.compile(r"[^\W-][\w.+-]*(@[\w][\w.+-]*)?")
 
 
 class StoreError(ValueError):
-    """A store, or what is asked of it, breaks a rule; the message names the file and the rule."""
+    """A store, or a request to it, breaks a rule; the message names the file and the rule."""
 
 
 def check_name(name: str, what: str) -> str:
@@ -51,7 +51,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """How an error message goes on: the nearest known name, and all there are."""
+    """The end of an error message: the nearest known name, and all known names."""
     known = list(known)
     close = get_close_matches(name, known, n=1)
     listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "") if known else "none"
@@ -64,12 +64,12 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with writing(path, sum(array.nbytes for array in whole.values()), "about "):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(whole, path)
-        path.chmod(path.parent.stat().st_mode & 0o666)  # the library keeps its files to their owner
+        path.chmod(path.parent.stat().st_mode & 0o666)  # the library lets only the owner read its files
         flush(path)
 
 
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, read-only, mapped: their pages are read when touched and stay file backed."""
+    """The arrays of a file, read-only and mapped: pages are read when touched and stay backed by the file."""
     from safetensors import safe_open  # through torch, which maps; the numpy reader copies
 
     try:
@@ -136,7 +136,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def refuse_replaced(folder: Path, facts: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> None:
-    """Refuse files of a store that are others by now than its manifest said when it was read.
+    """Refuse a store whose files were replaced since its manifest was read.
 
     Raises:
         StoreError: the store was replaced.
@@ -147,7 +147,7 @@ def refuse_replaced(folder: Path, facts: Mapping[str, Mapping[str, Any]], names:
 
 
 def verify_files(folder: Path, facts: Mapping[str, Mapping[str, Any]], verify: Verify) -> None:
-    """Hold every file of a store against its size and digest in the manifest."""
+    """Compare every file of a store with its size and digest in the manifest."""
     if verify not in ("size", "digest", "full"):
         raise StoreError(f"`verify` must be size, digest or full, got '{verify}'")
     paths = {}

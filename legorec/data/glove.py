@@ -25,13 +25,13 @@ def tokens_of(store: Store, tokenizer_name: str) -> list[str]:
 
 
 def read_glove(path: Path, words: Sequence[str]) -> dict[str, np.ndarray]:
-    """The vectors of those of ``words`` that GloVe has; of a word that is there twice, the first.
+    """The vectors of those of ``words`` that GloVe has; the first one if a word occurs twice.
 
     Args:
-        path: GloVe's text (a word and its numbers a line), read line by line, or a folder with the matrix as
-            ``NAME.npy`` and the words as ``NAME.words.txt``, a line each.
+        path: GloVe's text (a word and its numbers per line), read line by line, or a folder with the matrix
+            as ``NAME.npy`` and the words as ``NAME.words.txt``, one per line.
     Raises:
-        ValueError: no such file or folder, a malformed line, or matrix and words that do not go together.
+        ValueError: no such file or folder, a malformed line, or matrix and words that do not match.
     """
     wanted = {word.encode(): word for word in words if word}
     if path.is_dir():
@@ -47,7 +47,7 @@ def read_glove(path: Path, words: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _from_text(path: Path, wanted: Mapping[bytes, str]) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Parts are counted on every line; numbers are read where the word is wanted, and on the first line."""
+    """Parts are counted on every line; numbers are read only on the first line and for wanted words."""
     dim = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -58,7 +58,7 @@ def _from_text(path: Path, wanted: Mapping[bytes, str]) -> Iterator[tuple[bytes,
             is_first, dim = not dim, dim or spaces
             if not 0 < dim <= spaces:
                 raise _malformed(path, number, dim, line)
-            # Some words of glove.840B hold spaces, so numbers are counted from the end.
+            # Some words of glove.840B contain spaces, so numbers are counted from the end.
             word = line[: line.index(b" ")] if spaces == dim else line.rsplit(b" ", dim)[0]
             if is_first or word in wanted:
                 try:
@@ -74,7 +74,7 @@ def _from_text(path: Path, wanted: Mapping[bytes, str]) -> Iterator[tuple[bytes,
 
 
 def _is_header(line: bytes) -> bool:
-    """``400000 300``, as word2vec and fastText begin."""
+    """Whether a first line is a header such as ``400000 300``, as word2vec and fastText write it."""
     parts = line.split(b" ")
     return len(parts) == 2 and all(part.isdigit() for part in parts)
 
@@ -123,7 +123,7 @@ def _from_folder(folder: Path, wanted: Mapping[bytes, str]) -> Iterator[tuple[by
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a store's text has vectors; ``[UNK]`` is no word, and has none where it occurs."""
+    """How much of a store's text has vectors; ``[UNK]`` is not a word and never has one."""
 
     words: int
     words_found: int
@@ -134,7 +134,7 @@ class Coverage:
     def of(
         cls, store: Store, tokenizer_name: str, words: Sequence[str], found: Mapping[str, object]
     ) -> Coverage:
-        """Over the fields of the items that are in this tokenization."""
+        """The coverage over the fields of the items that are in this tokenization."""
         has_vector = np.array([word in found for word in words], dtype=bool)
         counts = np.zeros(len(words), dtype=np.int64)
         for name in store.items.field_names:
@@ -150,7 +150,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Of the words."""
+        """The share of the words."""
         return self.words_found / max(self.words, 1)
 
     def __str__(self) -> str:
@@ -162,9 +162,9 @@ class Coverage:
 
 
 def filled(words: Sequence[str], found: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
-    """(V, D) a row for every word; one without a vector is drawn from a normal distribution.
+    """(V, D) a row for every word; for a word without a vector, drawn from a normal distribution.
 
-    Its mean and standard deviation are those of the found vectors, place by place.
+    Its mean and standard deviation are those of the found vectors, coordinate by coordinate.
     """
     given = np.stack(list(found.values()))
     drawn = np.random.default_rng(seed).normal(given.mean(0), given.std(0), (len(words), given.shape[1]))

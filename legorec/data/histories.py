@@ -1,4 +1,4 @@
-"""Click histories: one flat array, of which every example reads a span."""
+"""Click histories: one flat array, from which every example reads a span."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Histories:
     """The most recent clicks of every stored span.
 
     Args:
-        clicks: item rows, oldest first, all users end to end.
+        clicks: item rows, oldest first, user after user.
         spans: (S, 2) start and stop into ``clicks``.
         max_length: how many of the most recent clicks are kept; None keeps all.
 
@@ -33,7 +33,7 @@ class Histories:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(S,) clicks in each span."""
+        """(S,) number of clicks in each span."""
         return self.stops - self.starts
 
     def whole(self) -> Histories:
@@ -59,7 +59,7 @@ class Histories:
 
     def seen(self, spans: np.ndarray) -> np.ndarray:
         """True for every one of ``clicks`` that one of these spans holds."""
-        # Marks where spans open and close; the running sum says which clicks are inside one.
+        # Mark where spans start and stop; the running sum shows which clicks are inside one.
         depth = np.zeros(len(self.clicks) + 1, dtype=np.int32)
         np.add.at(depth, self.starts[spans], 1)
         np.add.at(depth, self.stops[spans], -1)

@@ -1,4 +1,4 @@
-"""The text of an item as a language model reads it: a template, filled in, each segment tokenized apart."""
+"""The text of an item for a language model: a filled-in template, each segment tokenized separately."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class ItemText:
-    """A template with a tokenizer. Segments are tokenized apart and joined as ids.
+    """A template with a tokenizer. Segments are tokenized separately and joined as ids.
 
-    So a field's tokens do not depend on what stands around it, and each keeps to its budget. A literal may
-    hold the tokenizer's special tokens, such as ``[CLS]``.
+    So a field's tokens do not depend on the text around it, and each field keeps to its budget. A literal may
+    contain the tokenizer's special tokens, such as ``[CLS]``.
 
     Args:
-        tokenizer_name: of the store's tokenization, which stands behind the ``@`` of its text fields.
+        tokenizer_name: of the store's tokenization, the name after the ``@`` of its text fields.
     """
 
     def __init__(self, template: str, tokenizer: Tokenizer, tokenizer_name: str) -> None:
@@ -38,20 +38,20 @@ class ItemText:
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """The fields that are read, each once."""
+        """The fields that the template reads, each once."""
         return tuple(dict.fromkeys(each.field for each in self.segments if isinstance(each, Slot)))
 
     def from_store(self, store: Store) -> Ragged:
-        """Token ids of every item of a store; texts are not tokenized again, categories are by their names.
+        """Token ids of every item of a store; texts are not tokenized again, categories are given by name.
 
         Raises:
-            StoreError: a field is not there, or a text not in this tokenization.
+            StoreError: a field does not exist, or a text not in this tokenization.
         """
         stored = {name: stored_field(store, name, self.tokenizer_name) for name in self.field_names}
         return self._filled({name: self._tokens(store, field) for name, field in stored.items()})
 
     def of(self, items: Sequence[Mapping[str, str | Sequence[str]]]) -> Ragged:
-        """Token ids of new items, given as their fields; one that is left out is empty."""
+        """Token ids of new items, given by their fields; a field left out is empty."""
         columns = {}
         for name in self.field_names:
             values = [item.get(name, "") for item in items]
@@ -84,10 +84,10 @@ class ItemText:
 
 
 def stored_field(store: Store, name: str, tokenizer_name: str) -> Field:
-    """A field that a template names: a text in its tokenization, or another kind as it is.
+    """A field that a template names: a text in its tokenization, or a field of another kind.
 
     Raises:
-        StoreError: it is not there, with the command that adds it where it is a text.
+        StoreError: it does not exist; for a text, with the command that adds it.
     """
     if name not in store.items.text_names:
         return store.items.field(name)
@@ -100,11 +100,11 @@ def stored_field(store: Store, name: str, tokenizer_name: str) -> Field:
 
 
 def tokenization_of(store: Store, tokenizer: Tokenizer, owner: str, wanted: str | None = None) -> str:
-    """The name of the store's tokenization by this tokenizer.
+    """The name of the store's tokenization with this tokenizer.
 
     Args:
         owner: whose tokenizer it is, for messages.
-        wanted: the name that it must have; None takes the first that is the same.
+        wanted: the name that it must have; None takes the first equal one.
     Raises:
         StoreError: there is none, or ``wanted`` is another tokenizer; with the command that adds it.
     """

@@ -1,4 +1,4 @@
-"""Negatives for a training example: skipped in the same impression first, then drawn from the catalogue."""
+"""Negatives for a training example: items skipped in the same impression, then draws from the catalogue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KnownClicks:
         parts = [*self._click_keys(interactions), *self._history_keys(interactions, histories)]
         keys = np.concatenate([np.empty(0, np.int64), *parts])
         del parts
-        keys.sort()  # in place: this is the largest array that training makes of a store
+        keys.sort()  # in place: this is the largest array that training makes from a store
         new = np.ones(len(keys), dtype=bool)
         np.not_equal(keys[1:], keys[:-1], out=new[1:])
         self.keys = keys[new]
@@ -41,7 +41,7 @@ class KnownClicks:
             yield self._key(np.asarray(interactions.user)[impression], candidates.values[clicked])
 
     def _history_keys(self, interactions: Interactions, histories: Histories) -> Iterator[np.ndarray]:
-        """Clicks inside a training span, each once. Two users never share a place in the flat array."""
+        """Clicks inside training spans, each once. No place in the flat array belongs to two users."""
         owners = np.full(len(histories), -1, dtype=np.int32)
         for block in blocks(len(interactions)):
             owners[interactions.span[block]] = interactions.user[block]
@@ -51,7 +51,7 @@ class KnownClicks:
         users = owners[spans[first]]
         for block in blocks(len(histories.clicks)):
             clicked = np.flatnonzero(inside[block]) + block.start
-            # A click belongs to the user of the last span that begins at or before it.
+            # A click belongs to the user of the last span that starts at or before it.
             owner = users[np.searchsorted(starts, clicked, side="right") - 1]
             yield self._key(owner, histories.clicks[clicked])
 
@@ -77,11 +77,11 @@ class KnownClicks:
 
 
 class NegativeSampler:
-    """Draws ``num_negatives`` items a row that the row's user is not known to have clicked.
+    """Draws ``num_negatives`` items per row that the row's user is not known to have clicked.
 
-    Items skipped in the same impression come first, without replacement; what is missing is drawn uniformly
-    from ``eligible``, the items that the training data shows, so that nothing of later splits is learned as
-    unwanted.
+    Items skipped in the same impression come first, without replacement. The rest is drawn uniformly from
+    ``eligible``, the items that the training data shows, so that the model does not learn that items of later
+    splits are unwanted.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class NegativeSampler:
     def _skipped(
         self, impressions: np.ndarray, users: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Skipped items (B, num_negatives), -1 where there are too few, and how many each row has."""
+        """Skipped items (B, num_negatives), filled up with -1, and how many each row has."""
         rows = self.candidates.take(impressions)
         row = rows.rows
         skipped = self.labels.take(impressions).values == 0

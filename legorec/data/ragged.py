@@ -18,7 +18,7 @@ class Ragged:
 
     Args:
         values: the values of all rows, in order.
-        offsets: int64, one more than there are rows, from 0 to ``len(values)``.
+        offsets: int64, one more than the number of rows, from 0 to ``len(values)``.
     """
 
     __slots__ = ("offsets", "values")
@@ -73,7 +73,7 @@ class Ragged:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(n,) int64, values in each row."""
+        """(n,) int64, the number of values in each row."""
         return np.diff(self.offsets)
 
     @property
@@ -92,17 +92,17 @@ class Ragged:
         return self.slices(rows, self.offsets[rows], self.offsets[rows + 1])
 
     def first(self, count: int) -> Ragged:
-        """At most ``count`` values of each row, from its beginning."""
+        """The first ``count`` values of each row."""
         stops = np.minimum(self.offsets[1:], self.offsets[:-1] + _at_least_one(count))
         return self.slices(np.arange(len(self)), self.offsets[:-1], stops)
 
     def last(self, count: int) -> Ragged:
-        """At most ``count`` values of each row, up to its end."""
+        """The last ``count`` values of each row."""
         starts = np.maximum(self.offsets[:-1], self.offsets[1:] - _at_least_one(count))
         return self.slices(np.arange(len(self)), starts, self.offsets[1:])
 
     def keep(self, chosen: np.ndarray) -> Ragged:
-        """The values where ``chosen`` is True; every row stays, perhaps empty."""
+        """The values where ``chosen`` is True; every row stays, even if empty."""
         before = np.concatenate([[0], np.cumsum(chosen, dtype=np.int64)])
         return Ragged(self.values[chosen], before[self.offsets])
 
@@ -110,7 +110,7 @@ class Ragged:
         """Values from ``starts`` to ``stops`` (places in ``values``), one new row for each pair."""
         lengths = stops - starts
         offsets = offsets_of(lengths)
-        # The cheap questions first: a batch takes some rows of millions.
+        # The cheap checks first: a batch takes a few rows of millions.
         whole = len(rows) == len(self) and offsets[-1] == len(self.values)
         if whole and np.array_equal(rows, np.arange(len(self))):
             return Ragged(self.values, offsets)  # nothing was cut
@@ -125,12 +125,12 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
 
 
 def blocks(length: int) -> Iterator[slice]:
-    """Parts of an array, so that what is computed of them need not be as long as the array."""
+    """Slices of an array, so that intermediate results need not be as long as the array."""
     return (slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))
 
 
 def joined(parts: Sequence[Ragged]) -> Ragged:
-    """Row by row, what all parts have there, one behind the other."""
+    """Join ragged arrays row by row: each row holds that row of every part, one after the other."""
     lengths = np.stack([part.lengths for part in parts], axis=1)
     starts = offsets_of(lengths.reshape(-1))
     values = np.empty(int(starts[-1]), dtype=parts[0].values.dtype)

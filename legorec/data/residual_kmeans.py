@@ -12,40 +12,42 @@ from torch import Tensor
 
 from legorec.data.writing.progress import Progress
 
-CHUNK = 8192  # vectors that are worked on at a time
-SAMPLE = 64  # vectors for each code, from which the start is drawn
-TOLERANCE = 1e-4  # a round that takes off a smaller share than this is the last
-EXACT = 1e-12  # a rest of this share of the mean squared length is rounding
+CHUNK = 8192  # vectors processed at a time
+SAMPLE = 64  # sampled vectors per code, from which the initial centroids are drawn
+TOLERANCE = 1e-4  # a round that improves by a smaller share than this is the last
+EXACT = 1e-12  # a residual of this share of the mean squared length is rounding error
 
 
 @dataclass(frozen=True)
 class ResidualCodes:
-    """Codes of vectors, and what they stand for: a vector is about the sum of its codes' centroids."""
+    """Codes of vectors, and the centroids behind them: a vector is about the sum of its codes' centroids."""
 
     codes: np.ndarray  # (N, levels) int32
     centroids: np.ndarray  # (levels, size, D) float32
-    left: tuple[float, ...]  # the share of the variance that each level and those before it left
+    left: tuple[float, ...]  # the share of the variance that remains after each level
 
 
 def residual_kmeans(
     vectors: Tensor, levels: int, size: int, seed: int, iterations: int = 50, progress: Progress | None = None
 ) -> ResidualCodes:
-    """Cluster vectors, then what the centroids left of them, and so on; the code is the nearest centroid.
+    """Cluster vectors, then their residuals, and so on; the code at a level is the nearest centroid.
 
     The residual quantiser of semantic ids, fitted level by level with Lloyd's k-means; TIGER (Rajput et al.,
-    2023) learns the centroids together with an autoencoder instead (RQ-VAE). It starts from k-means++ (Arthur
-    and Vassilvitskii, 2007), its greedy form, on a sample of at most 64 vectors for each code; a centroid
-    that has no vectors goes to the vector that is farthest from its own centroid.
+    2023) learns the centroids together with an autoencoder instead (RQ-VAE). It starts from greedy k-means++
+    (Arthur and Vassilvitskii, 2007) on a sample of at most 64 vectors for each code. A centroid without
+    vectors moves to the vector farthest from its own centroid.
 
     Args:
         vectors: (N, D), floats of any width on the host. A mapped file is read ``CHUNK`` rows at a time, and
-            what is left of them is computed anew in each round, so that memory does not grow with ``D * N``.
-        size: codes of a level. Where fewer vectors differ, some stand for none.
-        seed: of the start. The same seed gives the same codes on one machine with as many threads.
-        iterations: rounds of a level at most; it ends sooner when a round changes next to nothing.
+            residuals are computed again in each round, so that memory does not grow with ``D * N``.
+        size: number of codes per level. If fewer vectors are distinct, some codes are unused.
+        seed: of the initial centroids. The same seed gives the same codes on one machine with the same number
+            of threads.
+        iterations: maximum number of rounds per level; a level ends sooner when a round changes almost
+            nothing.
 
     Raises:
-        ValueError: a number is out of its range, or the vectors are too few, not finite or all the same.
+        ValueError: a number is out of range, or the vectors are too few, not finite or all the same.
     """
     _check(vectors, levels, size, seed, iterations)
     progress = progress or Progress()
@@ -54,7 +56,7 @@ def residual_kmeans(
         sum(residuals.rows(chunk).square().sum(dtype=torch.float64) for chunk in residuals.chunks())
     )
     if total <= EXACT * len(vectors) * float(residuals.mean.square().sum()):
-        raise ValueError("the vectors are all the same; there is nothing to tell them apart by")
+        raise ValueError("the vectors are all the same, so they cannot be clustered")
     floor, left = EXACT * total / len(vectors), []
     for level in range(levels):
         progress.say(f"clusters of level {level + 1} of {levels}")
@@ -69,7 +71,7 @@ def residual_kmeans(
 
 
 def places_among_equals(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) the place of each row among the rows equal to it, in their order, and (N,) how many these are."""
+    """(N,) the place of each row among the rows equal to it, in order, and (N,) the number of those rows."""
     _, group, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     group = group.reshape(-1)
     places = np.empty(len(codes), dtype=np.int64)
@@ -80,10 +82,10 @@ def places_among_equals(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class _Residuals:
-    """What the levels so far left of the vectors; nothing of it is kept."""
+    """The residuals of the vectors after the levels so far, computed on demand."""
 
     vectors: Tensor  # (N, D)
-    mean: Tensor  # (D,) taken off first: distances then keep their digits where vectors point one way
+    mean: Tensor  # (D,) subtracted first, so that distances stay precise if all vectors are similar
     codes: list[Tensor] = field(default_factory=list)  # (N,) of each level
     centroids: list[Tensor] = field(default_factory=list)  # (size, D) of each level
 
@@ -100,11 +102,11 @@ class _Residuals:
 
 @dataclass(frozen=True)
 class _Assignment:
-    """Vectors with the centroids that are nearest to them."""
+    """Vectors with their nearest centroids."""
 
     codes: Tensor  # (N,)
     squares: Tensor  # (N,) squared distances
-    rests: Tensor  # (size, D) float64, what is left of each centroid's vectors, summed up
+    rests: Tensor  # (size, D) float64, the sum of the residuals of each centroid's vectors
     counts: Tensor  # (size,)
 
     @property
@@ -113,7 +115,7 @@ class _Assignment:
         return float(self.squares.sum(dtype=torch.float64))
 
     def farthest(self, floor: float) -> tuple[Tensor, Tensor]:
-        """Centroids without a vector, and for each the vector to which it goes, as long as there are some."""
+        """Centroids without a vector, and for each the vector it moves to, as far as vectors are left."""
         empty = (self.counts == 0).nonzero().flatten()
         if not len(empty):
             return empty, empty
@@ -125,7 +127,7 @@ class _Assignment:
 def _lloyd(
     residuals: _Residuals, centroids: Tensor, iterations: int, floor: float
 ) -> tuple[Tensor, _Assignment]:
-    """Centroids go to the mean of their vectors until that changes next to nothing."""
+    """Move centroids to the mean of their vectors until that changes almost nothing."""
     found = _assign(residuals, centroids)
     empty, far = found.farthest(floor)
     for _ in range(iterations):
@@ -147,7 +149,7 @@ def _assign(residuals: _Residuals, centroids: Tensor) -> _Assignment:
         rows = residuals.rows(chunk)
         nearest = torch.addmm(lengths, rows, centroids.t(), alpha=-2.0).argmin(1)
         codes[chunk] = nearest
-        # Not from the product above, where next to nothing would be the difference of two large numbers.
+        # Not from the product above, where a tiny distance would be the difference of two large numbers.
         rest = rows - centroids[nearest]
         squares[chunk] = rest.square().sum(1)
         ranked, order = nearest.sort(stable=True)
@@ -157,8 +159,8 @@ def _assign(residuals: _Residuals, centroids: Tensor) -> _Assignment:
 
 
 def _start(residuals: _Residuals, size: int, rng: np.random.Generator) -> Tensor:
-    """(size, D) vectors of a sample: of a few, drawn with the squared distance to the nearest of those before
-    as their weight, the one that leaves the least, time after time."""
+    """(size, D) initial centroids by greedy k-means++. At each step a few vectors of a sample are drawn,
+    weighted by squared distance to the nearest centroid; the one that leaves the smallest sum is taken."""
     count, trials = len(residuals.vectors), 2 + int(np.log(size))
     sample = np.sort(rng.choice(count, min(count, SAMPLE * size), replace=False))
     rows = residuals.rows(torch.from_numpy(sample))
@@ -166,7 +168,7 @@ def _start(residuals: _Residuals, size: int, rng: np.random.Generator) -> Tensor
     squares, chosen = torch.full((len(rows),), torch.inf), []
     for step in range(size):
         edges = squares.numpy().cumsum(dtype=np.float64)
-        if step == 0 or edges[-1] == 0.0:  # all are as good
+        if step == 0 or edges[-1] == 0.0:  # all are equally good
             edges = np.arange(1.0, len(rows) + 1)
         drawn = np.searchsorted(edges, rng.random(trials) * edges[-1], side="right")
         places = torch.from_numpy(drawn.clip(max=len(rows) - 1))

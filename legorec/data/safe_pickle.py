@@ -1,8 +1,8 @@
 """Pickles of foreign depots, read as plain data: containers, numbers, strings and arrays of these.
 
-A pickle is a program. Two guards stand before it. Its instructions are walked first, so that what is refused
-is refused before anything runs, and memory stays in proportion to the file. And the few names that arrays
-refer to lead to classes of this module, never to numpy or anything else that could act.
+A pickle is a program, so there are two guards. Its instructions are checked first, so that refusals come
+before anything runs, and memory stays in proportion to the file. And the few names that arrays refer to lead
+to classes of this module, never to numpy or anything else that could act.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from legorec.data.disk import save_bytes
 
 MAX_BYTES = 4 << 30
-# What arrays may hold beyond one value for each byte: an array of empty rows has none that would bound them.
+# How many values arrays may hold beyond one per byte: nothing else bounds an array of empty rows.
 MAX_EMPTY = 1 << 20
 
-# Bytes that follow an instruction, for what picklers since protocol 2 write for plain data.
+# The number of bytes after an instruction, for those that picklers since protocol 2 write for plain data.
 _FIXED = dict.fromkeys(b"N)]}(tlaesud012R\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94b", 0)
 _FIXED |= dict(zip(b"KMJGhjq\x80\x95", (1, 2, 4, 8, 1, 4, 1, 1, 8), strict=True))
-# Bytes of the length that follows, before as many bytes of data.
+# The number of bytes of a length, which is followed by that many bytes of data.
 _COUNTED = dict(zip(b"X\x8c\x8dCB\x8e\x96\x8a\x8b", (4, 1, 8, 1, 4, 8, 8, 1, 4), strict=True))
 _STOP, _LONG_BINPUT, _GLOBAL = b".rc"
 _SIZES = [_FIXED.get(code, -1) for code in range(256)]
@@ -36,7 +36,7 @@ def load_pickle(path: Path) -> Any:
     """The value of a pickle file; an array in it comes back as (nested) lists.
 
     Raises:
-        ValueError: it is too large or cut short, or refers to anything but plain data; with its name.
+        ValueError: it is too large or cut short, or refers to anything but plain data; names the file.
     """
     return loads(_read(path), str(path))
 
@@ -45,7 +45,7 @@ def load_npy(path: Path) -> Any:
     """The value of a ``.npy`` file that holds one pickled object.
 
     Raises:
-        ValueError: it is no such file, or as for ``load_pickle``.
+        ValueError: it is not such a file, or as for ``load_pickle``.
     """
     data = io.BytesIO(_read(path))
     try:
@@ -61,7 +61,7 @@ def load_npy(path: Path) -> Any:
 
 
 def dump_pickle(value: Any, path: Path) -> None:
-    """Write containers, numbers and strings as a pickle; reading it needs no code of anyone."""
+    """Write containers, numbers and strings as a pickle; reading it needs no other code."""
     save_bytes(path, pickle.dumps(value, protocol=4))
 
 
@@ -69,7 +69,7 @@ def loads(data: bytes, label: str) -> Any:
     """The value of pickled bytes.
 
     Args:
-        label: what they are, for messages.
+        label: a name for the bytes, for messages.
     Raises:
         ValueError: as for ``load_pickle``.
     """
@@ -78,12 +78,12 @@ def loads(data: bytes, label: str) -> Any:
         return _Unpickler(data).load()
     except _RefusedError as problem:
         raise ValueError(f"{label}: {problem}") from None
-    except Exception as problem:  # what a damaged pickle raises is anything
+    except Exception as problem:  # a damaged pickle may raise anything
         raise ValueError(f"{label}: not a readable pickle ({type(problem).__name__}: {problem})") from None
 
 
 class _RefusedError(ValueError):
-    """The pickle asks for what is not allowed."""
+    """The pickle requests something that is not allowed."""
 
 
 def _read(path: Path) -> bytes:
@@ -97,8 +97,8 @@ def _read(path: Path) -> bytes:
 def _walk(data: bytes) -> None:
     """Go through the instructions without running them.
 
-    ``LONG_BINPUT`` names any place in a table that Python then makes that long, 64 GB for five bytes: a place
-    that is used by a real pickle is below the number of its bytes.
+    ``LONG_BINPUT`` may name any place in a table, which Python then makes that long: 64 GB for five bytes. In
+    a real pickle, places are below its number of bytes.
     """
     place, sizes = 0, _SIZES
     while True:
@@ -130,8 +130,8 @@ def _walk(data: bytes) -> None:
 class _Array(list):
     """An array: the list of its values, or of its rows, as soon as its state is known.
 
-    Each load has a class of its own, with how many values its arrays may still have: many small instructions
-    can refer to one long list of values, and each array copies it.
+    Each load has its own class, which counts how many values its arrays may still have: many small
+    instructions can refer to one long list of values, and each array copies it.
     """
 
     __slots__ = ()
@@ -147,7 +147,7 @@ class _Array(list):
             raise _RefusedError("the pickle is damaged: its arrays have more values than it has bytes")
         if dtype.code != "O8":
             numbers = np.frombuffer(values, dtype.numpy()) if values else np.empty(0)
-            # The values of an array of objects are pickled row by row, whatever the order in memory.
+            # The values of an object array are pickled row by row, whatever its order in memory.
             values = (numbers.reshape(width, rows).T.reshape(-1) if fortran else numbers).tolist()
         if type(values) is not list or len(values) != rows * width:
             raise _RefusedError(f"the pickle is damaged: an array of shape {shape} lacks values")
@@ -156,7 +156,7 @@ class _Array(list):
 
 
 class _Dtype:
-    """The type of an array's values: objects, or numbers of a width."""
+    """The type of an array's values: objects, or numbers of some width."""
 
     __slots__ = ("code", "order")
 
@@ -171,12 +171,12 @@ class _Dtype:
         self.order = state[1]
 
     def numpy(self) -> np.dtype:
-        """The same as numpy's."""
+        """As in numpy."""
         return np.dtype(self.order + self.code)
 
 
 class _Reconstruct:
-    """What an array begins as."""
+    """The function that a pickle calls to begin an array."""
 
     def __new__(cls, kind: type, shape: object, code: object) -> Any:
         if not issubclass(kind, _Array):
@@ -188,7 +188,7 @@ class _Reconstruct:
 
 
 class _Scalar:
-    """One number of numpy's, as Python's own."""
+    """A numpy number, as a Python number."""
 
     def __new__(cls, dtype: _Dtype, data: bytes) -> Any:
         if not isinstance(dtype, _Dtype) or dtype.code == "O8":
@@ -216,7 +216,7 @@ def _named(module: str, name: str) -> type:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds nothing but the names above."""
+    """Finds only the names above."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data))

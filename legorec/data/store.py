@@ -1,4 +1,4 @@
-"""The data store, read side: items, users, histories and interactions as mapped arrays."""
+"""Reading a data store: items, users, histories and interactions as mapped arrays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FieldKind = Literal["text", "category", "categories", "number"]
 
 @dataclass(frozen=True)
 class Field:
-    """One column of a table: int32 token ids, or float32 numbers; an empty row where nothing was given."""
+    """One column of a table: int32 token ids or float32 numbers; a row is empty if nothing was given."""
 
     name: str  # "title@bert", "category"
     kind: FieldKind
@@ -57,14 +57,14 @@ class Interactions:
     labels: np.ndarray  # uint8, aligned with ``candidates.values``
     ids: Strings | None  # raw ids of the impressions
     time: np.ndarray | None  # (I,) int64, seconds since 1970
-    labelled: bool = True  # False: the labels are not known, and all 0
+    labelled: bool = True  # False: the labels are unknown, and all 0
 
     def __len__(self) -> int:
         return len(self.user)
 
 
 class Table:
-    """Items or users: raw ids, fields and raw texts, each mapped when first asked for."""
+    """Items or users: raw ids, fields and raw texts, each mapped on first use."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any], read: Reader) -> None:
         self._folder = folder
@@ -82,7 +82,7 @@ class Table:
 
     @cached_property
     def visible(self) -> np.ndarray:
-        """(n,) bool, True for what occurs in the train split (everything, where there is none)."""
+        """(n,) bool, True for rows that occur in the train split (all rows, if there is none)."""
         path = self._folder / "visible.safetensors"
         return self._read(path)["visible"].view(bool) if self._facts["visible"] else np.ones(len(self), bool)
 
@@ -102,7 +102,7 @@ class Table:
 
     @property
     def text_names(self) -> tuple[str, ...]:
-        """The fields whose raw text is kept."""
+        """The fields whose raw text is in the store."""
         return tuple(self._facts["texts"])
 
     def field(self, name: str) -> Field:
@@ -130,7 +130,7 @@ class Table:
 
 
 class Store:
-    """A folder written by ``process/*.py``. Opening reads the manifest; arrays are mapped when touched."""
+    """A folder written by ``process/*.py``. Opening reads the manifest; arrays are mapped on first use."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
@@ -141,14 +141,14 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path, verify: Verify = "digest") -> Store:
-        """Open a store and hold its files against the manifest.
+        """Open a store and compare its files with the manifest.
 
         Args:
-            verify: ``digest`` compares sizes and digests, remembering the digest of a file that is unchanged
-                by size, times and inode; ``full`` reads every file again; ``size`` compares sizes alone.
+            verify: ``digest`` compares sizes and digests; the digest of a file is remembered while its size,
+                times and inode do not change. ``full`` reads every file again; ``size`` compares only sizes.
 
         Raises:
-            StoreError: names the file and the rule that it breaks.
+            StoreError: a file breaks a rule; the message names both.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
@@ -171,7 +171,7 @@ class Store:
         return self._checked(path, map_arrays(path))
 
     def _checked(self, path: Path, content: Content) -> Content:
-        # After reading: what was replaced does not come back.
+        # After reading: once replaced, a store does not come back.
         refuse_replaced(self.path, self.manifest["files"], [path.relative_to(self.path).as_posix()])
         return content
 
@@ -197,7 +197,7 @@ class Store:
 
     @property
     def spans(self) -> np.ndarray:
-        """(S, 2) int64, start and stop in ``histories``: the distinct histories, no two of one user equal."""
+        """(S, 2) int64, start and stop in ``histories``: the distinct histories of each user."""
         return self._histories["spans"]
 
     def interactions(self, split: str) -> Interactions:
@@ -242,7 +242,7 @@ class Store:
         splits: Iterable[str] = (),
         user_fields: Iterable[str] = (),
     ) -> None:
-        """Refuse a store that lacks something, or was made with other settings; all problems at once."""
+        """Refuse a store that lacks something or was made with other settings, with all problems at once."""
         problems = []
         wanted = [
             ("item field", fields, self.items.field_names),
@@ -256,13 +256,13 @@ class Store:
             if key not in there:
                 problems.append(f"it was not made with a setting `{key}`; {nearest(key, there)}")
             elif there[key] != value:
-                problems.append(f"it was made with `{key}` = {there[key]!r}, asked for is {value!r}")
+                problems.append(f"it was made with `{key}` = {there[key]!r}, requested is {value!r}")
         if problems:
             raise StoreError(f"{self.path / MANIFEST}: " + "; ".join(problems))
 
 
 def _check_parts(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a manifest with a part whose name leads elsewhere, or whose file it has no digest of."""
+    """Refuse a manifest that names a part outside the store, or has no digest of a part's file."""
     try:
         unknown = [name for name in _files(manifest) if name not in manifest["files"]]
     except StoreError as problem:
@@ -274,7 +274,7 @@ def _check_parts(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _files(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Every file that the parts of a store are read from, by their names."""
+    """Every file that the named parts of a store are read from."""
     yield "histories.safetensors"
     for table in ("items", "users"):
         facts = manifest[table]

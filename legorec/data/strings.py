@@ -1,4 +1,4 @@
-"""Text columns: utf-8 bytes and offsets, decoded when asked for."""
+"""Text columns: utf-8 bytes and offsets, decoded on demand."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ class Strings(Sequence[str]):
         return [data[start:stop].decode() for start, stop in zip(offsets, offsets[1:], strict=False)]
 
     def series(self, name: str = "id") -> pl.Series:
-        """All of them as a polars column."""
+        """All strings as a polars column."""
         return pl.Series(name, list(self), dtype=pl.String)

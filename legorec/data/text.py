@@ -17,22 +17,22 @@ from legorec.data.ragged import Ragged
 
 UNKNOWN = "[UNK]"
 BATCH = 4096
-# transformers makes up an empty tokenizer for a folder that has none of these.
+# For a folder with none of these, transformers would make up an empty tokenizer.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 @dataclass(frozen=True)
 class TokenizerChoice:
-    """What a store's tokenizer ``name`` is made from.
+    """Where a store's tokenizer ``name`` comes from.
 
-    Words are lower-cased and split at spaces and around punctuation; characters are what is not space. Both
-    get their vocabulary from the items that training may see, the most frequent first; id 0 is ``[UNK]``.
+    Words are lower-cased and split at spaces and around punctuation; characters are all but spaces. Both take
+    their vocabulary from the items that training may see, the most frequent first; id 0 is ``[UNK]``.
 
     Args:
-        name: stands after the ``@`` of a field.
+        name: the name after the ``@`` of a field.
         folder: of a Hugging Face tokenizer; None for words and characters.
-        min_count: tokens that are rarer in training become ``[UNK]``.
-        max_size: size of the vocabulary at most; None keeps all.
+        min_count: tokens that are rarer than this in training become ``[UNK]``.
+        max_size: maximum size of the vocabulary; None keeps all.
     """
 
     name: str
@@ -61,13 +61,13 @@ class TokenizerChoice:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was made with, without paths: for the manifest."""
+        """Its settings for the manifest, without paths."""
         if self.folder is not None:
             return {"kind": "folder", "digest": digest_bytes(load_tokenizer(self.folder).to_str().encode())}
         return {"kind": self.name, "min_count": self.min_count, "max_size": self.max_size}
 
     def build(self, texts: Iterator[str]) -> Tokenizer:
-        """The tokenizer; ``texts`` are what a vocabulary may be taken from."""
+        """The tokenizer; a vocabulary may be taken from ``texts``."""
         if self.folder is not None:
             return load_tokenizer(self.folder)
         tokenizer = Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
@@ -86,21 +86,21 @@ class TokenizerChoice:
             show_progress=False,
         )
         tokenizer.train_from_iterator(texts, trainer)
-        # The trainer marks [UNK] as an added token, found in any text that spells it; it is a plain entry
-        # here.
+        # The trainer marks [UNK] as an added token, found in any text that contains these characters. Here
+        # it is a plain entry.
         return _plain(tokenizer)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a Hugging Face folder, without padding or truncation.
 
-    ``tokenizer.json`` is read as it is; a folder with older files (``vocab.txt``, a sentencepiece model) goes
-    through transformers, from the folder alone.
+    ``tokenizer.json`` is read directly; a folder with older files (``vocab.txt``, a sentencepiece model) is
+    read by transformers, from the folder alone.
     """
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such tokenizer folder")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise StoreError(f"{folder}: no tokenizer is there, that is none of {', '.join(TOKENIZER_FILES)}")
+        raise StoreError(f"{folder}: it holds no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -109,7 +109,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
             loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, use_fast=True)
             tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except Exception as problem:  # the libraries raise bare exceptions, each in its own way
+    except Exception as problem:  # each library raises exceptions of its own
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise StoreError(f"{folder}: no tokenizer could be read from it ({reason})") from None
     tokenizer.no_padding()
@@ -118,15 +118,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def vocab_size(tokenizer: Tokenizer) -> int:
-    """One more than the highest id: a table of this many rows takes every token."""
+    """One more than the highest id: a table of this many rows has one for every token."""
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
-    """Token ids (int32) of texts, without special tokens, cut nowhere.
+    """Token ids (int32) of texts, without special tokens or truncation.
 
     Raises:
-        StoreError: a text has a word that no token stands for, and the vocabulary has none for unknown ones.
+        StoreError: a text has a word without a token, and the vocabulary has no token for unknown words.
     """
     ids: list[np.ndarray] = []
     lengths: list[int] = []

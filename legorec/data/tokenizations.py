@@ -1,4 +1,4 @@
-"""Another tokenization for a store that is there, from the raw texts kept in it."""
+"""Another tokenization for an existing store, from the raw texts in it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def add_tokenization(
 ) -> None:
     """Tokenize an item text of a store once more; the store then also has the field ``field@name``.
 
-    New files are written first and the manifest is replaced last, so what goes wrong leaves the store as it
-    was. A tokenizer that the store has already is used as it is there; another one of the same name is
-    refused. Waits for another process that does the same, and is waited for by one that replaces the store.
+    New files are written first and the manifest is replaced last, so a failure leaves the store unchanged. A
+    tokenizer that the store already has is used as it is; a different one of the same name is refused. A lock
+    keeps other processes from doing the same, or replacing the store, meanwhile.
 
     Raises:
-        StoreError: there is no such text, or the store has the tokenization.
-        WriteError: the disk is full, or may not be written.
+        StoreError: there is no such text, or the store already has the tokenization.
+        WriteError: the disk is full or not writable.
     """
     with locked(Path(path), wait=True):
         _add(Store.open(path), field, choice, progress or Progress())
@@ -63,7 +63,7 @@ def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) 
 
 @contextmanager
 def _removed_unless_named(folder: Path, files: Sequence[str]) -> Iterator[None]:
-    """Remove new files of a store where the block fails before the manifest was replaced by one with them."""
+    """Remove new files of a store if the block fails before a manifest with them is in place."""
     before = (folder / MANIFEST).read_bytes()
     try:
         yield

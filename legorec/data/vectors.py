@@ -1,4 +1,4 @@
-"""Vectors or semantic codes as a file that says what its rows belong to, and the ``embed`` layer for it."""
+"""Vectors or semantic codes in a file that says what its rows belong to, and the ``embed`` layer for it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 ITEMS = "items"
 KEY = "legorec.rows"
 SIZES_KEY = "legorec.codes"
-EXPORTED, EXPORTED_IDS = "items.safetensors", "item_ids.parquet"  # what a run in mode export writes
+EXPORTED, EXPORTED_IDS = "items.safetensors", "item_ids.parquet"  # written by a run in mode export
 DEFAULTS = {"frozen": True, "transform": "auto"}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What the rows of a table belong to, from the first on; a language model may pad its table with more.
+    """What the first rows of a table belong to; a language model may pad its table with more rows.
 
     Args:
         count: tokens of a vocabulary, or items.
@@ -59,7 +59,7 @@ class Rows:
 
     @classmethod
     def stated_in(cls, path: Path) -> Rows | None:
-        """What a file says of itself; None where it says nothing."""
+        """The owner that a file names; None if it names none."""
         if path.suffix != ".safetensors":
             return None
         with safe_open(path, framework="pt") as file:
@@ -68,16 +68,16 @@ class Rows:
 
 
 class NewTable:
-    """A file that is about to be written, ``tables/NAME.safetensors``, and its layer, ``configs/NAME.yaml``.
+    """A file to be written, ``tables/NAME.safetensors``, and its layer, ``configs/NAME.yaml``.
 
-    A layer that says the same already is left as it is, with its comments.
+    An existing layer that says the same is left unchanged, with its comments.
 
     Args:
         vocabulary: whose vectors they are: a tokenizer of a store, or ``items``. None for semantic codes.
         remark: the comment at the top of a new layer.
-        overwrite: replace what is there.
+        overwrite: replace existing files.
     Raises:
-        ValueError: the file is there, or a layer that says something else.
+        ValueError: the file exists, or a layer that says something else.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class NewTable:
             raise ValueError(f"{self.path}: it exists; give another --name, or --overwrite to replace it")
 
     def write(self, matrix: Tensor, rows: Rows) -> None:
-        """Write the table, and then the layer if it is not there; each appears whole or not at all.
+        """Write the table, then the layer if it does not exist; each appears complete or not at all.
 
         Raises:
             ValueError: a value is not finite.
-            OSError: the disk is full, or may not be written.
+            OSError: the disk is full or not writable.
         """
         if not matrix.isfinite().all():
             raise ValueError(
@@ -130,13 +130,13 @@ class NewTable:
         self._write({"vectors": matrix}, {KEY: json.dumps(asdict(rows))})
 
     def write_codes(self, codes: np.ndarray, sizes: Sequence[int], rows: Rows | None) -> None:
-        """Write codes (num_items, levels) as ``write`` does vectors.
+        """Write codes (num_items, levels), as ``write`` does vectors.
 
         Args:
-            sizes: how many codes each level has, also where the last ones stand for no item.
-            rows: whose codes they are; None where nobody knows.
+            sizes: how many codes each level has, even if no item has the last ones.
+            rows: whose codes they are; None if unknown.
         Raises:
-            OSError: the disk is full, or may not be written.
+            OSError: the disk is full or not writable.
         """
         said = {SIZES_KEY: json.dumps({"sizes": list(sizes)})}
         if rows is not None:
@@ -147,20 +147,20 @@ class NewTable:
         size = sum(tensor.nbytes for tensor in tensors.values())
         with written_whole(self.path, size, "about ") as temporary:
             save_sealed(tensors, temporary, {"format": "pt", **said})
-            self._check()  # again: another process may have been faster
+            self._check()  # again: another process may have written it meanwhile
         if not self._layer_is_there:
             layer = self.layer_text().encode()
             with written_whole(self.layer_path, len(layer)) as temporary:
                 temporary.write_bytes(layer)
 
     def layer_text(self) -> str:
-        """The layer as it is written."""
+        """The text of the layer."""
         body = yaml.safe_dump(self._layer, sort_keys=False, allow_unicode=True, width=1 << 16)
         return f"# {self._remark}\n{body}"
 
 
 def _meaning(path: Path) -> Any:
-    """What a layer says, with the defaults filled in."""
+    """The content of a layer, with the defaults filled in."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         return {**found, "tables": [{**DEFAULTS, **table} for table in found.get("tables", [])]}
@@ -169,21 +169,21 @@ def _meaning(path: Path) -> Any:
 
 
 def sizes_stated_in(path: Path) -> tuple[int, ...] | None:
-    """How many codes each level has, as a file of semantic codes says; None where it says nothing."""
+    """How many codes each level has, according to a file of semantic codes; None if it does not say."""
     with safe_open(path, framework="pt") as file:
         said = (file.metadata() or {}).get(SIZES_KEY)
     return tuple(json.loads(said)["sizes"]) if said else None
 
 
 def map_items(path: Path, store: Store | None = None) -> tuple[Tensor, Rows | None]:
-    """Vectors of items (N, E), mapped where the file allows it, and whose they are, as far as that is known.
+    """Vectors of items (N, E), mapped if the file allows it, and whose they are, as far as that is known.
 
     Args:
         path: a table that ``NewTable`` wrote, ``items.safetensors`` of a run in mode export, any other
             ``.safetensors`` file with one tensor, or ``.npy`` (never pickled).
-        store: whose items they are; None leaves it to the file.
+        store: whose items they are; None takes that from the file.
     Raises:
-        ValueError: no such file, no matrix of floats in it, or of other items than those of ``store``.
+        ValueError: no such file, no matrix of floats in it, or the items are not those of ``store``.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file of vectors")

@@ -29,7 +29,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
 
     file = folder / "config.json"
     if not file.is_file():
-        raise PretrainedError(f"{folder} is no checkpoint of a language model: it has no config.json")
+        raise PretrainedError(f"{folder} is not a checkpoint of a language model: it has no config.json")
     facts = _read_json(file)
     if facts.get("quantization_config"):
         raise PretrainedError(f"{folder} is quantised, which is not supported; name the full checkpoint")
@@ -56,12 +56,12 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     files = [folder / each for each in names]
     missing = [file for file in files if not file.is_file()]
     if missing and index.is_file():
-        raise PretrainedError(f"{name} is not whole: {missing[0].name} is missing; fetch it again")
+        raise PretrainedError(f"{name} is incomplete: {missing[0].name} is missing; fetch it again")
     if missing:
         pickled = sorted(folder.glob("*.bin"))
         there = f"{pickled[0].name} is pickled and is not read; " if pickled else ""
         raise PretrainedError(
-            f"{name} has no model.safetensors: {there}weights are taken from safetensors alone "
+            f"{name} has no model.safetensors: {there}weights are read only from safetensors "
             "(save_pretrained of a current transformers writes them)"
         )
     return files

@@ -167,14 +167,14 @@ class Pretrained:
                 if wanted.device.type != "meta":  # a buffer that the model computes itself
                     loaded[name] = wanted
                     continue
-                raise PretrainedError(f"{self.name} does not hold '{name}'; it is not a whole checkpoint")
+                raise PretrainedError(f"{self.name} does not hold '{name}'; the checkpoint is incomplete")
             file, key = self._places[name]
             if file not in opened:
                 opened[file] = safe_open(file, framework="pt")
             value = opened[file].get_tensor(key)
             if value.shape != wanted.shape:
                 raise PretrainedError(
-                    f"{self.name}: '{name}' is {tuple(value.shape)}, its config asks for "
+                    f"{self.name}: '{name}' is {tuple(value.shape)}, its config requires "
                     f"{tuple(wanted.shape)}"
                 )
             # A copy: tuning mapped weights would copy their pages one by one.
@@ -200,7 +200,7 @@ class Pretrained:
         table = model.get_input_embeddings()
         name = next(name for name, module in model.named_modules() if module is table)
         if f"{name}.weight" not in self._places:
-            raise PretrainedError(f"{self.name} does not hold '{name}.weight'; it is not a whole checkpoint")
+            raise PretrainedError(f"{self.name} does not hold '{name}.weight'; the checkpoint is incomplete")
         return self._places[f"{name}.weight"]
 
 
@@ -239,11 +239,13 @@ def _from_hub(name: str) -> Path:
         weight_files(cached, name)
         return cached
     except HFValidationError as error:  # the hub cannot have such a name
-        raise PretrainedError(f"'{name}' is no folder and no name of the hub: {error}") from error
+        raise PretrainedError(f"'{name}' is neither a folder nor a name on the hub: {error}") from error
     except (LocalEntryNotFoundError, PretrainedError):
         pass  # not there, or only in part: other programs fetch just the config
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        raise PretrainedError(f"'{name}' is no folder, and offline; fetch it beforehand: {fetch}")
+        raise PretrainedError(
+            f"'{name}' is not a folder, and this run is offline; fetch it beforehand: {fetch}"
+        )
     try:
         # The download sends the same request without a limit, and waits minutes if a firewall drops it.
         HfApi().model_info(name, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -255,10 +257,10 @@ def _from_hub(name: str) -> Path:
         ) from error
     except HfHubHTTPError as error:
         raise PretrainedError(
-            f"'{name}' is no folder, and the hub does not give it: {str(error).splitlines()[0]}"
+            f"'{name}' is not a folder, and the hub does not provide it: {str(error).splitlines()[0]}"
         ) from error
     except Exception as error:  # a connection error; its class differs between versions of the library
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PretrainedError(
-            f"'{name}' is no folder, and the hub is out of reach ({reason}); where it is not: {fetch}"
+            f"'{name}' is not a folder, and the hub is out of reach ({reason}); where it is not: {fetch}"
         ) from error

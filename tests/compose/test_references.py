@@ -63,7 +63,7 @@ def test_references(text: str, value: Any) -> None:
         ({"a": "${b c}"}, ["a: '${b c}' is not a reference"]),
         ({"a": "${b|int}$", "b": "3"}, ["is not a reference"]),
         ({"a": "${b..c}"}, ["is not a reference"]),
-        ({"a": "x${b}", "b": [1]}, ["a: a block or list cannot stand inside text"]),
+        ({"a": "x${b}", "b": [1]}, ["a: a block or list cannot be part of a text"]),
         ({"title@${lm:words}": 1, "title@words": 2}, ["is the second key that becomes 'title@words'"]),
         ({"x@${b}": 1, "b": "${c:1}"}, ["a reference in a key must lead to a plain value"]),
     ],

@@ -178,7 +178,7 @@ def test_require_names_all_problems(folder: Path) -> None:
     assert "item field 'title@bert' is not there" in message
     assert "user field 'age' is not there; There are: none" in message
     assert "split 'test' is not there" in message
-    assert "made with `processor` = 'small', asked for is 'mind'" in message
+    assert "made with `processor` = 'small', requested is 'mind'" in message
     assert "not made with a setting `procesor`; did you mean 'processor'?" in message
 
 

@@ -140,7 +140,7 @@ def test_r23_a_name_of_the_hub_says_what_to_fetch(tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     *told, line = done.stderr.splitlines()
     assert told == ["--fast_eval did nothing: bert-split takes it and does not need it"]
-    assert line.startswith(f"error: '{HUB_NAME}' is no folder, and the hub is out of reach (")
+    assert line.startswith(f"error: '{HUB_NAME}' is not a folder, and the hub is out of reach (")
     assert line.endswith(f"hf download {HUB_NAME} --local-dir weights/no-such-model")
     assert not (tmp_path / "runs").exists() and not (tmp_path / "cache").exists()
 

@@ -24,9 +24,7 @@ def test_r11_pickled_weights_are_not_read(folder):
     ):
         UpperLayers(Pretrained(folder), 1)
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(
-        PretrainedError, match="no model.safetensors: weights are taken from safetensors alone"
-    ):
+    with pytest.raises(PretrainedError, match="no model.safetensors: weights are read only from safetensors"):
         Pretrained(folder).digest()
 
 
@@ -34,7 +32,7 @@ def test_r12_an_index_that_leads_astray(sharded):
     index = sharded / checkpoint_files.INDEX
     facts = json.loads(index.read_text())
     Pretrained(sharded).weight_files[1].unlink()
-    with pytest.raises(PretrainedError, match=r"is not whole: model-00002-of-.* is missing; fetch it again"):
+    with pytest.raises(PretrainedError, match=r"is incomplete: model-00002-of-.* is missing; fetch it again"):
         UpperLayers(Pretrained(sharded), 1)
     for outside in ("../llama/model.safetensors", "/model.safetensors"):
         index.write_text(json.dumps({"weight_map": {"norm.weight": outside}}))
@@ -47,7 +45,9 @@ def test_r12_an_index_that_leads_astray(sharded):
 
 
 def test_no_config(tmp_path):
-    with pytest.raises(PretrainedError, match="is no checkpoint of a language model: it has no config.json"):
+    with pytest.raises(
+        PretrainedError, match="is not a checkpoint of a language model: it has no config.json"
+    ):
         Pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{'model_type'")
     with pytest.raises(PretrainedError, match="config.json is no JSON: "):

@@ -162,7 +162,9 @@ def test_neither_half_has_or_reads_what_the_other_needs(checkpoint, tmp_path, mo
     assert difference(upper(lower(IDS, LENGTHS)[depth], LENGTHS), expected) < 1e-6
     assert sum(value.numel() for value in upper.parameters()) == count_above
     assert sum(value.numel() for value in lower.parameters()) == count_below
-    with pytest.raises(PretrainedError, match=rf"does not hold '{family.layers}.1\..*not a whole checkpoint"):
+    with pytest.raises(
+        PretrainedError, match=rf"does not hold '{family.layers}.1\..*the checkpoint is incomplete"
+    ):
         UpperLayers(above, depth - 1)
 
 

@@ -117,7 +117,7 @@ def test_the_digest_is_remembered(folder, tmp_path, monkeypatch):
 def test_a_missing_weight(folder):
     edit_weights(folder, lambda weights: weights.pop("layers.2.mlp.up_proj.weight"))
     with pytest.raises(
-        PretrainedError, match="does not hold 'layers.2.mlp.up_proj.weight'; it is not a whole"
+        PretrainedError, match="does not hold 'layers.2.mlp.up_proj.weight'; the checkpoint is incomplete"
     ):
         UpperLayers(Pretrained(folder), 1)
     LowerLayers(Pretrained(folder), [2])
@@ -128,7 +128,7 @@ def test_a_missing_weight(folder):
 
 def test_a_weight_of_another_shape(folder):
     edit_weights(folder, lambda weights: weights.update({"norm.weight": torch.ones(31)}))
-    with pytest.raises(PretrainedError, match=r"'norm.weight' is \(31,\), its config asks for \(32,\)"):
+    with pytest.raises(PretrainedError, match=r"'norm.weight' is \(31,\), its config requires \(32,\)"):
         UpperLayers(Pretrained(folder), 1)
 
 

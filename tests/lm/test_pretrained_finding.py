@@ -99,7 +99,7 @@ def test_r23_offline_names_the_command(monkeypatch, value):
         (errors.GatedRepoError("403", response=Response()),
          "is gated: accept its terms .* log in with `hf auth login`, and fetch it: hf download meta/x "),
         (errors.RepositoryNotFoundError("404 Client Error\nmore", response=Response()),
-         "is no folder, and the hub does not give it: 404 Client Error$"),
+         "is not a folder, and the hub does not provide it: 404 Client Error$"),
         (ConnectionError("no route"), r"out of reach \(no route\); where it is not: hf download meta/x --l"),
         (errors.LocalEntryNotFoundError("no route"), r"out of reach \(no route\); where it is not: hf "),
         (TimeoutError(), r"the hub is out of reach \(TimeoutError\); where it is not: hf download meta/x"),
@@ -113,7 +113,9 @@ def test_r23_out_of_reach(monkeypatch, answer, match):
 
 def test_no_name_of_the_hub(monkeypatch):
     downloads(monkeypatch, cached=errors.HFValidationError("Repo id must use alphanumeric chars"))
-    with pytest.raises(PretrainedError, match="'no such model' is no folder and no name of the hub: Repo id"):
+    with pytest.raises(
+        PretrainedError, match="'no such model' is neither a folder nor a name on the hub: Repo id"
+    ):
         find_pretrained("no such model")
 
 

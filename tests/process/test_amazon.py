@@ -251,8 +251,8 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cut.gz").write_bytes(packed[:-40])
     trap = tmp_path / "trap"
     for problem, message in [
-        (said(meta, reviews), "these are no reviews: their lines hold 'reviewerID' or 'user_id'"),
-        (said(reviews, reviews), "this is no metadata: its lines hold 'asin' or 'parent_asin', no rating"),
+        (said(meta, reviews), "these are not reviews: their lines hold 'reviewerID' or 'user_id'"),
+        (said(reviews, reviews), "this is not metadata: its lines hold 'asin' or 'parent_asin', no rating"),
         (said(new[1], meta), "is of 2023 and"),
         (said(reviews, new[3]), "of 2023; take both of one year"),
         (said(reviews, meta, "--meta", meta, oldest[3]), "take those of one year"),

@@ -151,7 +151,7 @@ def test_bad_files_and_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--interactions", bad("x.dat", "1")], "give --separator, or a file ending in"),
         (["--interactions", bad("x.parquet", "1")], "x.parquet: not a readable Parquet file"),
         (["--interactions", bad("x.tsv", "")], "x.tsv: its first line is empty"),
-        (["--interactions", bad("t.tsv", "user\tuser\n")], "t.tsv: a column name stands twice"),
+        (["--interactions", bad("t.tsv", "user\tuser\n")], "t.tsv: a column name occurs twice"),
         (
             ["--interactions", bad("q.csv", 'user,book\nu,"b,1"\nv\nv,b1,2\n')],
             "q.csv: line 3: it must have 2 columns, got 1; 2 malformed lines in all",

@@ -235,7 +235,7 @@ def test_bad_depots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def meta(table: str, change: Any, version: int = 3) -> str:
         return said(*changed(tmp_path / f"v{version}", table, change, version))
 
-    assert "there is no depot of UniTok, that is no meta.json" in said(*depots(tmp_path), "--items", tmp_path)
+    assert "there is no UniTok depot here: no meta.json" in said(*depots(tmp_path), "--items", tmp_path)
     assert "must be of UniTok 3 or 4, got the version '9'" in meta("items", lambda m: m.update(version="9"))
     assert "not the meta file of a depot (KeyError: 'version')" in meta("items", lambda m: m.pop("version"))
     assert "not the meta file of a depot" in meta("items", lambda m: m.update(cols=[1]))
@@ -246,7 +246,7 @@ def test_bad_depots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "items", lambda m: m["cols"].update(x={"voc": "nid"})
     )
     padded = meta("users", lambda m: m["cols"]["history"].update(padding=True))
-    assert "'history' is padded, and padding cannot be told from the token 0; write the depot again" in padded
+    assert "'history' is padded, and padding looks like the token 0; write the depot again" in padded
     assert "'bert' must have 7 tokens, as the meta file says, got 8" in meta(
         "items", lambda m: m["vocs"]["bert"].update(size=7)
     )
@@ -260,8 +260,8 @@ def test_bad_depots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         in column("train", "nid", [0, 1, 2, 3, 4, 0])
     )
     assert "and not negative; got -1" in column("users", "history", [[0], [-1], []])
-    assert "'history' must hold lists of ids alone" in column("users", "history", [[0], [0.5], []])
-    assert "'cat' must hold ids alone" in column("items", "cat", [0, None, 1, 2], "cat")
+    assert "'history' must hold only lists of ids" in column("users", "history", [[0], [0.5], []])
+    assert "'cat' must hold only ids" in column("items", "cat", [0, None, 1, 2], "cat")
     assert "the labels in 'click' must be 0 and 1; --label names another" in column(
         "train", "click", [0, 1, 0, 1, 0, 1], "cat"
     )
@@ -269,7 +269,7 @@ def test_bad_depots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "users", "history", [0, 1, 2]
     )
     assert "every user must have one row, 'u' has several" in column("users", "uid", [0, 0, 1], "uid")
-    assert "every id must stand there once" in column("items", "nid", [0, 0, 1, 2])
+    assert "every id must occur once" in column("items", "nid", [0, 0, 1, 2])
     assert "'imp' must hold one value for each row, it holds lists" in column(
         "train", "imp", [[0]] * 6, "imp"
     )

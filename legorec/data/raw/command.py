@@ -1,4 +1,4 @@
-"""What the scripts in ``process/`` share: their arguments, their messages, their exit status."""
+"""Arguments, messages and exit status shared by the scripts in ``process/``."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from legorec.data.writing.progress import Progress
 from legorec.data.writing.writer import StoreWriter
 from legorec.signals import STOPPED, Watch, leave
 
-# A bad wish of the user ends in one line and this status.
+# Exit status after bad input, which is reported in one line.
 BAD_INPUT = 2
-# Seconds that a script has to end by itself when it is asked to; promised are five.
+# Seconds that a script has to end by itself after a signal; the promise is five.
 PATIENCE = 3.0
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The text as it was written, and the defaults."""
+    """Help with the text unchanged, and with the defaults."""
 
 
 class Arguments(argparse.ArgumentParser):
-    """Flags are spelt in full; an unknown one is answered with the nearest."""
+    """A parser that takes flags only in full, and names the nearest one for an unknown flag."""
 
     def __init__(self, description: str | None, **how: Any) -> None:
         how.setdefault("formatter_class", _Help)
         super().__init__(description=description, allow_abbrev=False, **how)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """The arguments, all of them known."""
+        """Parse the arguments; an unknown one is an error."""
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             close = get_close_matches(unknown[0], list(self._option_string_actions), n=1)
@@ -47,7 +47,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def store_arguments(description: str | None) -> Arguments:
-    """A parser with what every processor takes."""
+    """A parser with the arguments of every processor."""
     parser = Arguments(description)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the store to write")
     parser.add_argument(
@@ -68,7 +68,7 @@ def store_arguments(description: str | None) -> Arguments:
 
 
 def open_writer(args: argparse.Namespace, processor: str, *settings: str) -> StoreWriter:
-    """The writer that the arguments describe; ``settings`` are the arguments that the manifest shows."""
+    """The writer for the arguments; ``settings`` are the arguments that go into the manifest."""
     choices = args.tokenizer or ["words"]
     return StoreWriter(
         args.out,
@@ -81,7 +81,7 @@ def open_writer(args: argparse.Namespace, processor: str, *settings: str) -> Sto
 
 
 def print_counts(path: Path) -> None:
-    """Open a fresh store and say what is in it and what was dropped."""
+    """Open a new store, and print what is in it and what was dropped."""
     store = Store.open(path)
     facts = store.manifest
     print(f"{path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}")
@@ -105,7 +105,7 @@ def print_counts(path: Path) -> None:
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a script: bad input is one line and status 2; Ctrl-C and SIGTERM leave nothing half-written.
 
-    Where a script is in a call that takes longer than ``PATIENCE``, its files are removed and it ends there.
+    If a script is in a call that takes longer than ``PATIENCE``, its files are removed and it ends there.
     """
     stopped: list[int] = []
 
@@ -114,10 +114,10 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
         raise KeyboardInterrupt
 
     try:
-        with Watch(_told, stop, PATIENCE):
+        with Watch(_end_if_repeated, stop, PATIENCE):
             main(arguments)
     except (ValueError, OSError, pl.exceptions.PolarsError, KeyboardInterrupt) as problem:
-        if stopped or isinstance(problem, KeyboardInterrupt):  # which libraries may wrap
+        if stopped or isinstance(problem, KeyboardInterrupt):  # libraries may wrap it
             print(STOPPED, file=sys.stderr)
             raise SystemExit(128 + (stopped or [signal.SIGINT])[0]) from None
         print(f"error: {problem}", file=sys.stderr)
@@ -125,14 +125,14 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
     raise SystemExit(0)
 
 
-def _told(number: int, again: bool) -> None:
+def _end_if_repeated(number: int, again: bool) -> None:
     if again:
         weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # as at the interpreter's end
         leave(number, STOPPED)
 
 
 def shares(text: str) -> tuple[float, ...]:
-    """Three shares of train, dev and test, as an argument: ``0.8,0.1,0.1``."""
+    """The argument for the shares of train, dev and test, as in ``0.8,0.1,0.1``."""
     try:
         parts = tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""From what users did to impressions: the last like left out, or split by time, or as a column says."""
+"""From user events to impressions: the last like held out, or split by time, or as a column says."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class Events:
-    """What users did with items, in order of user, then time, then place in the file. Ids are rows."""
+    """User events, in order of user, then time, then place in the file. Ids are rows."""
 
     user: np.ndarray
     item: np.ndarray
     liked: np.ndarray  # bool
     time: np.ndarray | None  # int64 seconds
-    order: np.ndarray  # the place of each in what was given
+    order: np.ndarray  # the place of each event in the input
     num_users: int
     num_items: int
 
@@ -35,7 +35,7 @@ class Events:
         num_users: int,
         num_items: int,
     ) -> Events:
-        """Bring events into order; ties in time keep the order of the file. Unknown ids (-1) are left out."""
+        """Sort events; equal times keep the order of the file. Unknown ids (-1) are left out."""
         order = np.lexsort((user,) if time is None else (time, user))
         order = order[(user[order] >= 0) & (item[order] >= 0)]
         moment = None if time is None else time[order]
@@ -49,7 +49,7 @@ class Events:
 
     @property
     def likes_before(self) -> np.ndarray:
-        """How many items the user had liked before each event."""
+        """The number of items that the user had liked before each event."""
         before = np.cumsum(self.liked) - self.liked
         counts = np.bincount(self.user[self.liked], minlength=self.num_users)
         return before - offsets_of(counts)[self.user]
@@ -58,7 +58,7 @@ class Events:
 def last_left_out(events: Events) -> np.ndarray:
     """The split of each like: a user's last is test (2), the one before it dev (1), earlier ones train (0).
 
-    The first like has nothing before it and is in no split (-1); it is a history for the others.
+    The first like has no history and is in no split (-1); it is part of the history of the others.
     """
     user, place = events.user[events.liked], events.likes_before[events.liked]
     left = events.likes.lengths[user] - place  # 1 for the last
@@ -68,10 +68,10 @@ def last_left_out(events: Events) -> np.ndarray:
 def liked_among_unmet(
     writer: StoreWriter, events: Events, part: np.ndarray, num_negatives: int, seed: int
 ) -> None:
-    """Every like is an impression, with the likes before it as history.
+    """Make every like an impression, with the likes before it as history.
 
-    In dev and test it stands among ``num_negatives`` items that the user never met, drawn uniformly;
-    candidates are in order of their rows, so that the order tells nothing. In train it stands alone.
+    In dev and test it is placed among ``num_negatives`` items that the user never met, drawn uniformly;
+    candidates are in order of their rows, so that the order reveals nothing. In train it is the only one.
 
     Args:
         part: of each like, 0, 1, 2 for train, dev, test; -1 is left out.
@@ -95,7 +95,7 @@ def liked_among_unmet(
 
 
 def split_times(time: np.ndarray | None, shares: tuple[float, ...]) -> np.ndarray:
-    """0, 1 or 2 (train, dev, test) for each moment; equal moments stay together.
+    """0, 1 or 2 (train, dev, test) for each time; equal times stay together.
 
     Raises:
         StoreError: there are no times, or a split that should have a share gets nothing.
@@ -116,12 +116,12 @@ def split_times(time: np.ndarray | None, shares: tuple[float, ...]) -> np.ndarra
 def labelled_lists(
     writer: StoreWriter, events: Events, part: np.ndarray, group: np.ndarray | None = None
 ) -> None:
-    """Every event is a candidate with its own label, in the split that ``part`` (0, 1, 2) says.
+    """Make every event a candidate with its own label, in the split that ``part`` gives.
 
     Args:
         part: 0, 1, 2 for train, dev, test; anything else is left out.
-        group: events of one user and group are one list, with the history before the first of them; without
-            it every event is a list of its own.
+        group: events of the same user and group form one list, with the history before the first of them;
+            without groups every event is a list of its own.
     """
     writer.sequences(events.likes)
     before = events.likes_before
@@ -147,7 +147,7 @@ def draw_unmet(events: Events, users: np.ndarray, count: int, rng: np.random.Gen
     """Distinct items (R, count) that each user never met, uniformly drawn.
 
     Raises:
-        StoreError: a user met too many items for that.
+        StoreError: a user met too many items for that count.
     """
     num_items = events.num_items
     met = np.unique(events.user.astype(np.int64) * num_items + events.item)
@@ -180,7 +180,7 @@ def _is_in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 
 
 def _repeats(block: np.ndarray) -> np.ndarray:
-    """True where a value stood earlier in its row."""
+    """True where a value occurs earlier in its row."""
     order = np.argsort(block, axis=1, kind="stable")
     ordered = np.take_along_axis(block, order, 1)
     repeated = np.zeros(block.shape, dtype=bool)

@@ -15,12 +15,12 @@ from legorec.data.raw.readers import LINE, BadLines
 
 
 def json_columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
-    """Some keys of JSON lines, as texts, block by block, and the line number (``LINE``).
+    """Some keys of JSON lines, as texts, block by block, with the line number (``LINE``).
 
-    Blank lines are passed over. A block in which every line is right becomes no Python objects.
+    Blank lines are skipped. A block without a wrong line is read without Python objects.
 
     Raises:
-        InputError: a line is no object that has a text or a number for each key.
+        InputError: a line is not an object with a text or a number for each key.
     """
     bad = BadLines(str(path))
     for number, text in unpacked(path):
@@ -35,15 +35,15 @@ def json_columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
 
 
 def _values(lines: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
-    """The texts of some keys of JSON lines; null where a line is not right."""
+    """The texts of some keys of JSON lines; null where a line is wrong."""
     types = dict.fromkeys(keys, pl.String)
     try:
         found = lines.str.json_decode(pl.Struct(types))
-        # It reads lines joined: one that is torn may go on in the next, and one may hold two objects.
+        # It reads lines joined together: a torn line may continue in the next, and one may hold two objects.
         if len(found) == len(lines) and lines.str.contains(r"(?s)^\{.*\}$").all():
             return found.struct.unnest()
     except pl.exceptions.ComputeError:
-        pass  # which says of no line that it is wrong
+        pass  # the error does not say which line is wrong
     return pl.DataFrame([_texts(line, keys) for line in lines], types, orient="row")
 
 
@@ -57,11 +57,11 @@ def _texts(line: str, keys: Sequence[str]) -> list[str | None]:
 
 
 def records(path: Path, parse: Callable[[str], dict[str, Any] | None], rule: str) -> Iterator[dict[str, Any]]:
-    """The objects of a file, one of each line, one at a time; blank lines and empty objects are passed over.
+    """The objects of a file, one per line, one at a time; blank lines and empty objects are skipped.
 
     Args:
-        parse: the object of a line; None where the line breaks the rule.
-        rule: what the error says of such lines.
+        parse: returns the object of a line, or None if the line breaks the rule.
+        rule: the error's words for such lines.
     Raises:
         InputError: a line breaks the rule.
     """
@@ -78,7 +78,7 @@ def records(path: Path, parse: Callable[[str], dict[str, Any] | None], rule: str
 
 
 def places(column: pl.Series, among: pl.Series) -> np.ndarray:
-    """Where each Categorical value stands among some of them; -1 where it is none of these."""
+    """The place of each Categorical value among given ones; -1 if it is none of them."""
     codes, own = column.to_physical().to_numpy(), among.to_physical().to_numpy()
     table = np.full(max(codes.max(initial=0), own.max(initial=0)) + 1, -1)
     table[own] = np.arange(len(own))
@@ -86,6 +86,6 @@ def places(column: pl.Series, among: pl.Series) -> np.ndarray:
 
 
 def by_name(values: pl.Series) -> pl.Series:
-    """Distinct Categorical values by their names: the order of codes depends on what was read before."""
+    """Distinct Categorical values, sorted by name: the order of codes depends on what was read before."""
     distinct = values.unique()
     return distinct.gather(distinct.cast(pl.String).arg_sort())

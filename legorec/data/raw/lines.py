@@ -1,4 +1,4 @@
-"""Raw files, plain, packed by gzip or in a zip, as blocks of whole lines; nothing is unpacked to the disk."""
+"""Raw files, plain, gzipped or in a zip, as blocks of whole lines; nothing is unpacked to the disk."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, cast
 
 BLOCK = 1 << 26
-LONGEST_LINE = 1 << 26  # a packed file of a few megabytes may hold a line that no memory holds
-# What reading an archive raises; RuntimeError where it asks for a password or an unknown method.
+LONGEST_LINE = 1 << 26  # a compressed file of a few megabytes may hold a line too long for any memory
+# Errors in reading an archive; RuntimeError if it needs a password or an unknown method.
 UNREADABLE = (
     EOFError,
     OSError,
@@ -32,10 +32,10 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file, or the member of a zip, that can be opened again and again.
+    """A file, or a member of a zip, that can be opened repeatedly.
 
     Args:
-        size: what the zip says it has; less than that is read without a word and without a checksum.
+        size: according to the zip; a shorter member is read without an error and without a checksum.
     """
 
     label: str
@@ -47,7 +47,7 @@ def raw_file(path: Path) -> RawFile:
     """A file on the disk.
 
     Raises:
-        InputError: there is none.
+        InputError: it does not exist.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -58,8 +58,8 @@ def find_file(source: Path, name: str) -> RawFile:
     """The file ``name`` in a folder or, at any depth, in a zip. Members are read in place, never unpacked.
 
     Raises:
-        InputError: it is missing or twice there, or the zip is damaged or holds a member that is a link or
-            climbs out of the folder.
+        InputError: it is missing or there twice, or the zip is damaged or holds a member that is a link or
+            leads out of the folder.
     """
     if source.is_dir():
         return raw_file(source / name)
@@ -86,10 +86,10 @@ def find_file(source: Path, name: str) -> RawFile:
 
 
 def packed_file(path: Path) -> RawFile:
-    """A file on the disk, gzip or plain.
+    """A file on the disk, gzipped or plain.
 
     Raises:
-        InputError: there is none.
+        InputError: it does not exist.
     """
     file = raw_file(path)
     with file.open() as stream:
@@ -99,10 +99,10 @@ def packed_file(path: Path) -> RawFile:
 
 
 def unpacked(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file, gzip or plain, in blocks, with the number of each block's first line.
+    """The lines of a file, gzipped or plain, in blocks, with the number of each block's first line.
 
     Raises:
-        InputError: there is no such file, it is damaged or it is no text.
+        InputError: there is no such file, it is damaged or it is not text.
     """
     yield from blocks(packed_file(path))
 
@@ -111,7 +111,7 @@ def blocks(file: RawFile, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """The text of a file in blocks of whole lines, with the number of each block's first line.
 
     Raises:
-        InputError: it is damaged, it is no text, or a line is longer than ``LONGEST_LINE`` bytes.
+        InputError: it is damaged, it is not text, or a line is longer than ``LONGEST_LINE`` bytes.
     """
     number = 1
     for data in _whole_lines(file):

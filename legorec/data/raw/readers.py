@@ -1,7 +1,7 @@
 """Reading tables: rows of lines, CSV, TSV, JSONL and Parquet.
 
-A line that does not fit is never dropped: reading goes on to count them, then stops with the file, the first
-line number and how many there were.
+A malformed line is never dropped: reading goes on to count such lines, then stops with an error that names
+the file, the first line number and the count.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class BadLines:
         self._first: tuple[int, str] | None = None
 
     def add(self, numbers: pl.Series, rule: str) -> None:
-        """Lines (numbers from 1) that break a rule."""
+        """Note lines (numbered from 1) that break a rule."""
         if len(numbers):
             self.count += len(numbers)
             self._first = min(self._first or (int(numbers[0]), rule), (int(numbers[0]), rule))
 
     def raise_any(self) -> None:
-        """Stop, when there were any."""
+        """Raise an error if there were any."""
         if self._first is not None:
             number, rule = self._first
             lines = "malformed line" if self.count == 1 else "malformed lines"
@@ -51,10 +51,10 @@ def read_rows(
     more_columns: bool = False,
     skip_lines: int = 0,
 ) -> Iterator[pl.DataFrame]:
-    """Frames of String columns and the line number (``LINE``); no quoting; blank lines are passed over.
+    """Frames of String columns and the line number (``LINE``); no quoting; blank lines are skipped.
 
     Args:
-        more_columns: a line may have columns after the named ones.
+        more_columns: a line may have further columns after the named ones.
     """
     bad = BadLines(file.label)
     wanted = len(columns)
@@ -69,7 +69,7 @@ def read_rows(
             least = "at least " if more_columns else ""
             bad.add(wrong[LINE], f"it must have {least}{wanted} columns, got {first}")
         if bad.count or not len(frame):
-            continue  # once a line is bad nothing will come of it: only count the rest
+            continue  # after a bad line the result is not used: only count the rest
         parts = frame["text"].str.split_exact(separator, wanted).struct.unnest()
         parts = parts.select(pl.nth(place).alias(name) for place, name in enumerate(columns))
         yield parts.with_columns(frame[LINE])
@@ -77,7 +77,7 @@ def read_rows(
 
 
 def read_frame(file: RawFile, columns: Sequence[str], separator: str = "\t", **how: object) -> pl.DataFrame:
-    """All of ``read_rows`` in one frame."""
+    """All frames of ``read_rows`` as one."""
     frames = list(read_rows(file, columns, separator, **how))  # type: ignore[arg-type]
     empty = pl.DataFrame(schema={name: pl.String for name in columns} | {LINE: pl.Int64})
     return pl.concat([empty, *frames])
@@ -92,17 +92,17 @@ def first_line(file: RawFile, encoding: str = "utf-8") -> str:
 def read_table(path: Path, header: bool = True, separator: str | None = None) -> pl.DataFrame:
     """A table in CSV, TSV, JSONL or Parquet, by the ending of its name.
 
-    Delimited files give String columns and ``LINE``; without a header these are called 1, 2, 3 and so on. In
-    CSV a value may be quoted with ``"``; in TSV a quote is a character like any other.
+    Delimited files give String columns and ``LINE``; without a header the columns are called 1, 2, 3 and so
+    on. In CSV a value may be quoted with ``"``; in TSV a quote is an ordinary character.
 
     Raises:
-        InputError: the file is missing or malformed, or its format is not known.
+        InputError: the file is missing or malformed, or its format is unknown.
     """
     file, ending = raw_file(path), path.suffix.lower()
     if ending == ".parquet":
         try:
             return pl.read_parquet(path)
-        except Exception as problem:  # polars has an exception for each way to fail
+        except Exception as problem:  # polars has many exceptions for this
             raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
     if ending in (".jsonl", ".ndjson"):
         return _read_jsonl(path)
@@ -123,7 +123,7 @@ def read_table(path: Path, header: bool = True, separator: str | None = None) ->
 
 def _header(file: RawFile, cells: list[str]) -> list[str]:
     if len(set(cells)) != len(cells):
-        raise InputError(f"{file.label}: a column name stands twice in the first line")
+        raise InputError(f"{file.label}: a column name occurs twice in the first line")
     return cells
 
 
@@ -162,7 +162,7 @@ def _strings(rows: list[list], names: list[str]) -> pl.DataFrame:
 def _read_jsonl(path: Path) -> pl.DataFrame:
     try:
         return pl.read_ndjson(path, infer_schema_length=None)
-    except Exception:  # polars has an exception for each way to fail, and none names the line
+    except Exception:  # polars has many exceptions for this, and none names the line
         bad = BadLines(str(path))
         with open(path, "rb") as stream:
             for number, line in enumerate(stream, 1):
@@ -173,11 +173,11 @@ def _read_jsonl(path: Path) -> pl.DataFrame:
                 if not right:
                     bad.add(pl.Series([number]), "it must be a JSON object")
         bad.raise_any()
-        raise InputError(f"{path}: the lines do not agree in the types of their values") from None
+        raise InputError(f"{path}: the lines differ in the types of their values") from None
 
 
 def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:
-    """Refuse a table that lacks a column, with the nearest name."""
+    """Refuse a table that lacks a column, naming the nearest one."""
     known = [name for name in frame.columns if name != LINE]
     for name in names:
         if name not in known:
@@ -188,7 +188,7 @@ def numbers_of(frame: pl.DataFrame, name: str, label: str) -> pl.Series:
     """A column as float64.
 
     Raises:
-        InputError: a value is no number; with the first line, where the frame knows lines.
+        InputError: a value is not a number; with the first such line, if the frame has line numbers.
     """
     values = frame[name].cast(pl.Float64, strict=False)
     wrong = frame.filter(values.is_null() | ~values.is_finite())

@@ -1,6 +1,6 @@
-"""A depot of UniTok, version 3 or 4, as columns of token ids with their vocabularies.
+"""A UniTok depot, version 3 or 4, as columns of token ids with their vocabularies.
 
-Version 3 (what ONCE released): ``data.npy``, ``meta.data.json``, ``tok.<vocabulary>.dat``.
+Version 3 (as released by ONCE): ``data.npy``, ``meta.data.json``, ``tok.<vocabulary>.dat``.
 Version 4 (Legommenders, RecBench): ``data.pkl``, ``meta.json``, ``<vocabulary>.vocab``.
 """
 
@@ -29,19 +29,19 @@ class DepotColumn:
     name: str
     vocabulary: str
     holds_lists: bool
-    tokenizer: str = ""  # the class that made it, as version 4 calls it: entity, entities, bert
+    tokenizer: str = ""  # the class that made it, by its name in version 4: entity, entities, bert
     padded: bool = False
 
 
 class Depot:
-    """A depot, opened: columns of ids. A vocabulary is read when it is asked for.
+    """An open depot: columns of ids. A vocabulary is read on demand.
 
     Args:
-        key: the column that says which row is which.
+        key: the column that identifies the rows.
         sizes: how many tokens each vocabulary must have.
         data: the values of each column.
     Raises:
-        InputError: something of it is missing or malformed; with the folder.
+        InputError: a part is missing or malformed; names the folder.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Depot:
     @classmethod
     def open(cls, path: Path) -> Depot:
         """Read the meta file and the data of a depot."""
-        # A depot that was upgraded in place has the files of both versions; the new ones are the whole of it.
+        # A depot that was upgraded in place has the files of both versions; the new ones are complete.
         files = (_file(path, name) for name in ("meta.json", "meta.data.json"))
         file = next((file for file in files if file.is_file()), None)
         if file is None:
-            raise InputError(f"{path}: there is no depot of UniTok, that is no meta.json or meta.data.json")
+            raise InputError(f"{path}: there is no UniTok depot here: no meta.json or meta.data.json")
         try:
             meta = json.loads(file.read_bytes())
             version = str(meta["version"])
@@ -97,17 +97,17 @@ class Depot:
         return len(self._data[self.key])
 
     def column(self, name: str) -> DepotColumn:
-        """What a column is."""
+        """The description of a column."""
         if name not in self.columns:
             raise InputError(f"{self.path}: there is no column '{name}'; {nearest(name, self.columns)}")
         return self.columns[name]
 
     def rows(self, name: str) -> Ragged:
-        """The ids (int32) of a column; each row has one where the column holds no lists."""
+        """The ids (int32) of a column; each row has exactly one if the column does not hold lists."""
         column, values = self.column(name), self._data[name]
         if column.padded:
             raise InputError(
-                f"{self.path}: the column '{name}' is padded, and padding cannot be told from the token 0; "
+                f"{self.path}: the column '{name}' is padded, and padding looks like the token 0; "
                 "write the depot again without padding"
             )
         lengths = np.ones(len(values), dtype=np.int64)
@@ -120,7 +120,7 @@ class Depot:
             ids = np.empty((0, 0))
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             kind = "lists of ids" if column.holds_lists else "ids"
-            raise InputError(f"{self.path}: the column '{name}' must hold {kind} alone")
+            raise InputError(f"{self.path}: the column '{name}' must hold only {kind}")
         size = len(self.words(column.vocabulary))
         least, most = (int(ids.min()), int(ids.max())) if len(ids) else (0, -1)
         if least < 0 or most >= size:
@@ -139,13 +139,13 @@ class Depot:
             if size is not None and len(words) != size:
                 raise InputError(
                     f"{self.path}: the vocabulary '{vocabulary}' must have {size:,} tokens, as the meta file "
-                    f"says, got {len(words):,}; all ids behind the difference would mean something else"
+                    f"says, got {len(words):,}; all ids after the difference would mean something else"
                 )
             self._words[vocabulary] = pl.Series(vocabulary, words, dtype=pl.String)
         return self._words[vocabulary]
 
     def values(self, name: str) -> pl.Series:
-        """A column as text; lists of texts where it holds lists."""
+        """A column as texts, or as lists of texts if it holds lists."""
         rows, words = self.rows(name), self.words(self.column(name).vocabulary)
         return list_series(rows, words) if self.column(name).holds_lists else words.gather(rows.values)
 
@@ -164,14 +164,14 @@ class Depot:
 
 
 def _file(path: Path, name: str) -> Path:
-    """A file of a depot; no link, for a depot is unpacked from what others wrote."""
+    """A file of a depot; links are refused, because a depot comes from others."""
     if (path / name).is_symlink():
         raise InputError(f"{path / name}: a symbolic link; the files of a depot must be files")
     return path / name
 
 
 def list_series(rows: Ragged, words: pl.Series) -> pl.Series:
-    """Rows of ids as lists of words; a row without any is null."""
+    """Rows of ids as lists of words; an empty row is null."""
     frame = pl.DataFrame({"row": rows.rows, "word": words.gather(rows.values)})
     lists = frame.group_by("row", maintain_order=True).agg("word")["word"]
     filled = rows.lengths > 0
@@ -186,7 +186,7 @@ def _version_4(meta: Any) -> _Described:
     tokenizers = {each["tokenizer_id"]: each for each in meta["tokenizers"]}
     columns, keys = {}, []
     for each in meta.get("features") or meta["jobs"]:
-        if each["order"] < 0:  # declared, and never tokenized
+        if each["order"] < 0:  # declared but never tokenized
             continue
         made_by = tokenizers[each["tokenizer"]]
         holds_lists = each["truncate"] is not None

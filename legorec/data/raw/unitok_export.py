@@ -1,7 +1,7 @@
-"""A store as depots of UniTok 4, in the layout that Legommenders reads: items, users, train, valid, test.
+"""Export a store as UniTok 4 depots, in the layout that Legommenders reads: items, users, train, valid, test.
 
-A depot has one history for each user and no floats. So every distinct history of a user is a row of the
-users (``u``, ``u_1``, ...), whose column ``original_user`` says who it is; a number is a category, its text.
+A depot has one history for each user and no floats. So every distinct history of a user is a row of its own
+(``u``, ``u_1``, ...), with the user in the column ``original_user``; a number becomes a category, its text.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ VERSION = "unidep-v4.1"
 
 
 class NewDepot:
-    """A depot on its way: columns are added, the key first, then it is saved.
+    """A depot being written: columns are added, the key first, then it is saved.
 
     Raises:
-        StoreError: two columns have one name, or two vocabularies.
+        StoreError: two columns have the same name, or two vocabularies.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class NewDepot:
         self._features: list[dict[str, Any]] = []
 
     def add(self, name: str, values: np.ndarray | Ragged, vocabulary: str, words: Sequence[str]) -> None:
-        """Add a column: an id for each row, or a list of ids where ``values`` are ragged."""
+        """Add a column: an id for each row, or a list of ids if ``values`` are ragged."""
         is_list = isinstance(values, Ragged)
         if name in self._data:
             raise StoreError(
@@ -90,9 +90,9 @@ def export(store: Store, out: Path, max_history: int | None, progress: Progress)
     """Write the depots; the folder ``out`` appears when all is done.
 
     Args:
-        max_history: the most recent clicks of each history; None takes all.
+        max_history: how many of the most recent clicks of each history are kept; None keeps all.
     Raises:
-        StoreError: ``out`` exists, or a name of the store is one that the depots need.
+        StoreError: ``out`` exists, or a name in the store is one that the depots need.
     """
     folder = NewFolder(out)
     try:
@@ -108,7 +108,7 @@ def export(store: Store, out: Path, max_history: int | None, progress: Progress)
 
 @dataclass(frozen=True)
 class People:
-    """The rows of the depot of users: each distinct history of each user, and users without any."""
+    """The rows of the depot of users: each distinct history of each user, and users without a history."""
 
     users: np.ndarray  # (R,) rows of the store's users, in order
     spans: np.ndarray  # (R,) rows of the store's spans; -1 for a user without an impression
@@ -116,7 +116,7 @@ class People:
 
     @classmethod
     def of(cls, store: Store) -> People:
-        """Those of a store."""
+        """The rows for a store."""
         tables = [store.interactions(split) for split in store.splits]
         seen = [np.stack([table.user, table.span], axis=1).astype(np.int64) for table in tables]
         alone = np.stack([np.arange(len(store.users)), np.full(len(store.users), -1)], axis=1)
@@ -126,7 +126,7 @@ class People:
         return cls(pairs[:, 0], pairs[:, 1], _keys(list(store.users.ids), pairs[:, 0]))
 
     def rows(self, users: np.ndarray, spans: np.ndarray) -> np.ndarray:
-        """The row of each pair."""
+        """The row of each pair of user and span."""
         width = int(self.spans.max(initial=0)) + 2
         mine = self.users * width + self.spans + 1
         return np.searchsorted(mine, users.astype(np.int64) * width + spans + 1)
@@ -178,7 +178,7 @@ def _write_users(
 
 
 def _unclicked(store: Store, people: People) -> Ragged:
-    """What the training impressions of each row showed and none of them saw clicked, by item."""
+    """The items that the training impressions of each row showed and that were clicked in none of them."""
     table, num_items = store.interactions("train"), len(store.items)
     rows = people.rows(table.user, table.span)[table.candidates.rows]
     keys = rows * num_items + table.candidates.values
@@ -196,7 +196,7 @@ def _write_split(store: Store, people: People, split: str, path: Path, progress:
     depot = NewDepot(path)
     depot.add(INDEX, np.arange(len(impression)), INDEX, [str(place) for place in range(len(impression))])
     ids = list(table.ids) if table.ids is not None else []
-    if len(set(ids)) < len(table):  # rows of two impressions with one id would become one
+    if len(set(ids)) < len(table):  # two impressions with the same id would be merged
         ids = [str(place) for place in range(len(table))]
     depot.add(GROUP, impression, GROUP, ids)
     depot.add(USER, people.rows(table.user, table.span)[impression], USER, people.keys)
@@ -207,7 +207,7 @@ def _write_split(store: Store, people: People, split: str, path: Path, progress:
 
 
 def _add_fields(depot: NewDepot, store: Store, table: Table, rows: np.ndarray | None) -> None:
-    """Every field of a table, for some of its rows; a missing category or number is the empty word."""
+    """Add every field of a table, for some of its rows; a missing category or number is the empty word."""
     for name in table.field_names:
         field = table.field(name)
         values, vocabulary = field.rows, field.vocabulary or name

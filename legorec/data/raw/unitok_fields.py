@@ -1,4 +1,4 @@
-"""What the columns of a depot become in a store: fields, and tokenizers that keep the ids of its texts."""
+"""From the columns of a depot to a store: fields, and tokenizers that keep the ids of its texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from legorec.data.text import BATCH, TokenizerChoice, load_tokenizer, vocab_size
 from legorec.data.writing.columns import Column
 
 KINDS = ("text", "category", "categories", "number")
-# Lists that these tokenizers made are several categories, not words in order.
+# Lists from these tokenizers are several categories, not words in order.
 SETS = ("entities", "split", "digits")
 UNKNOWN = ("[UNK]", "<unk>")
 
@@ -34,16 +34,16 @@ class FieldChoice:
 def choose_fields(
     depot: Depot, others: Iterable[str], named: Mapping[str, Sequence[str]], with_texts: bool = True
 ) -> list[FieldChoice]:
-    """The fields of a depot, one for every column but ``others``.
+    """The fields of a depot, one for every column except ``others``.
 
-    A column of single values is a category; of lists, several categories where version 4 says that a set was
-    split or given, and else, or with ``@`` in its name, a text. ``named`` goes before that.
+    A column of single values is a category. A column of lists is several categories if version 4 says that a
+    set was split or given; otherwise, or with ``@`` in its name, it is a text. ``named`` overrides this.
 
     Args:
         named: by kind, ``COLUMN`` or ``NAME=COLUMN``.
         with_texts: False makes categories of all lists.
     Raises:
-        InputError: a column is not there, is named twice, or its values do not fit the kind.
+        InputError: a column does not exist, is named twice, or its values do not fit the kind.
     """
     chosen: dict[str, FieldChoice] = {}
     for kind, texts in named.items():
@@ -64,7 +64,7 @@ def choose_fields(
         if name not in chosen and name not in others:
             kind = _kind(depot, name, with_texts)
             plain = name.partition("@")[0]
-            # Legommenders keeps a category both as one value, category, and as words, category@bert.
+            # Legommenders stores a category both as one value, category, and as words, category@bert.
             if kind == "text" and plain != name and plain in depot.columns:
                 plain += "_text"
             chosen[name] = FieldChoice(name, plain if kind == "text" else name, kind)
@@ -82,11 +82,11 @@ def _kind(depot: Depot, name: str, with_texts: bool) -> str:
 def table_of(
     depot: Depot, choices: Sequence[FieldChoice], tokenizers: Mapping[str, Tokenizer], own_vocabularies: bool
 ) -> tuple[pl.DataFrame, list[Column]]:
-    """A frame with the column ``id`` and what the choices need, and the fields.
+    """A frame with the column ``id`` and those that the choices need, and the fields.
 
     Args:
         tokenizers: of the vocabularies of texts.
-        own_vocabularies: categories keep the name of their vocabulary, so that columns share it as there.
+        own_vocabularies: categories keep the name of their vocabulary, so that columns share it as they did.
     Raises:
         InputError: two columns are the same tokenization of a text.
     """
@@ -111,7 +111,7 @@ def table_of(
         shared = vocabulary if own_vocabularies and choice.kind != "number" else None
         fields.append(Column(choice.name, choice.kind, f"column {place}", shared))  # type: ignore[arg-type]
     for name, tokens in texts.items():
-        # The real tokenizer knows how words were written; otherwise any tokenization serves.
+        # The real tokenizer knows how words were written; without it any tokenization will do.
         first = max(tokens, key=lambda each: tokenizers[each].decoder is not None)
         frame[f"text {name}"] = raw_texts(tokenizers[first], tokens[first])
         fields.append(Column(name, "text", f"text {name}", None, tokens))
@@ -119,7 +119,7 @@ def table_of(
 
 
 def raw_texts(tokenizer: Tokenizer, rows: Ragged) -> pl.Series:
-    """The texts of token ids: decoded, or with a space between tokens where only the vocabulary is known."""
+    """The texts of token ids: decoded, or with a space between tokens if only the vocabulary is known."""
     if tokenizer.decoder is None:
         return list_series(rows, pl.Series(words_of(tokenizer), dtype=pl.String)).list.join(" ")
     texts: list[str] = []
@@ -131,7 +131,7 @@ def raw_texts(tokenizer: Tokenizer, rows: Ragged) -> pl.Series:
 
 
 def words_of(tokenizer: Tokenizer) -> list[str]:
-    """The tokens in order of their ids; one that no token has is spelt by its number, ``[#17]``."""
+    """The tokens in order of their ids; an id without a token is spelt by its number, ``[#17]``."""
     words = [f"[#{number}]" for number in range(vocab_size(tokenizer))]
     for word, number in tokenizer.get_vocab().items():
         words[number] = word
@@ -141,13 +141,13 @@ def words_of(tokenizer: Tokenizer) -> list[str]:
 def tokenizers_of(
     depot: Depot, choices: Sequence[FieldChoice], named: Sequence[str], folder: Path
 ) -> tuple[dict[str, Tokenizer], list[TokenizerChoice]]:
-    """The tokenizer of each vocabulary of texts, and where the writer finds it.
+    """The tokenizer of each vocabulary of texts, and the folder where the writer finds it.
 
     Args:
         named: ``NAME=FOLDER``, the real tokenizer that made the vocabulary NAME.
         folder: where the others are written.
     Raises:
-        InputError: a name is no vocabulary of texts, or its tokenizer has other tokens.
+        InputError: a name is not a vocabulary of texts, or its tokenizer has other tokens.
     """
     made_by = [depot.column(choice.column).vocabulary for choice in choices if choice.kind == "text"]
     texts = list(dict.fromkeys(made_by))
@@ -183,10 +183,10 @@ def _same_tokens(tokenizer: Tokenizer, words: Sequence[str], label: str, folder:
 
 
 def vocabulary_tokenizer(words: Sequence[str]) -> Tokenizer:
-    """Every token by its own id, in texts that have one space between tokens.
+    """A tokenizer that gives every token its own id, in texts with one space between tokens.
 
-    A token that is empty, has a space in it or stands there twice cannot be found in such a text: it is spelt
-    by its number, ``[#17]``.
+    A token that is empty, contains a space or occurs twice cannot be found in such a text: it is spelt by its
+    number, ``[#17]``.
     """
     vocabulary: dict[str, int] = {}
     taken = set(words)

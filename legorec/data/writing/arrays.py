@@ -1,4 +1,4 @@
-"""Arrays on their way into a file of a store, which may be longer than memory allows."""
+"""Arrays on their way into a file of a store; they may be larger than memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from legorec.data.disk import flush, writing
 from legorec.data.ragged import Ragged
 
 BLOCK = 1 << 20  # values in memory at a time
-# safetensors' names, in the order in which its library lays the arrays of a file: widest first.
+# Names in safetensors, in the order in which its library writes the arrays of a file: widest first.
 _NAMES = {"int64": "I64", "float32": "F32", "int32": "I32", "uint8": "U8"}
 
 
@@ -43,7 +43,7 @@ class GrowingArray:
         return self._length
 
     def append(self, values: np.ndarray) -> None:
-        """Put values behind what is there."""
+        """Append values."""
         with (
             writing(self.path, len(values) * self.dtype.itemsize),
             open(self.path, "ab", buffering=0) as file,
@@ -52,17 +52,17 @@ class GrowingArray:
         self._length += len(values)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All values; read and not mapped, so that none of them stays in memory."""
+        """All values, block by block; read and not mapped, so that none of them stays in memory."""
         with open(self.path, "rb") as file:
             while len(block := np.fromfile(file, self.dtype, BLOCK)):
                 yield block
 
     def mapped(self) -> np.ndarray:
-        """All values, for looking some of them up."""
+        """All values, mapped, for looking some of them up."""
         return np.memmap(self.path, self.dtype, "r") if len(self) else np.empty(0, self.dtype)
 
     def whole(self) -> Blocks:
-        """What ``write_arrays`` takes."""
+        """The array in the form that ``write_arrays`` takes."""
         return Blocks(self.dtype, len(self), self.blocks())
 
 
@@ -78,7 +78,7 @@ class GrowingRagged:
         return len(self.offsets) - 1
 
     def append(self, rows: Ragged) -> None:
-        """Put rows behind those that are there."""
+        """Append rows."""
         self.offsets.append(rows.offsets[1:] + len(self.values))
         self.values.append(rows.values)
 
@@ -89,7 +89,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | Blocks]) -> None:
     The bytes are those of ``files.save_arrays``, which needs all arrays in memory.
 
     Raises:
-        WriteError: the disk is full, or may not be written.
+        WriteError: the disk is full or not writable.
     """
     widest_first = list(_NAMES)
     order = sorted(arrays, key=lambda name: (widest_first.index(arrays[name].dtype.name), name))

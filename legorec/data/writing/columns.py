@@ -1,4 +1,4 @@
-"""From the columns of a frame to the fields of a store."""
+"""The columns of a frame as fields of a store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Column:
             String), ``number``.
         source: column of the frame; the field's name by default.
         vocabulary: fields of one table with the same vocabulary share their ids; the field's name by default.
-        tokens: ids (int32) of a text that came tokenized, by the name of the tokenizer; it gets no others.
+        tokens: ids (int32) of an already tokenized text, by the name of the tokenizer; no others are made.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Column:
 
     def __post_init__(self) -> None:
         if "@" in check_name(self.name, "field"):
-            raise StoreError(f"field '{self.name}' may not hold '@': it stands before the tokenization")
+            raise StoreError(f"field '{self.name}' may not hold '@', which comes before the tokenization")
         check_name(self.vocabulary or self.name, "vocabulary")
         if (plain := self.name.casefold()) in ("ids", "visible") or plain.endswith(".text"):
             raise StoreError(f"field '{self.name}': the name is taken by a file of the store")
@@ -72,7 +72,7 @@ def categories_of(columns: Sequence[pl.Series]) -> list[str]:
 
 
 def encode_categories(column: pl.Series, categories: Sequence[str]) -> Ragged:
-    """Category ids (int32); a missing category takes no place."""
+    """Category ids (int32); a missing category leaves an empty row."""
     if isinstance(column.dtype, pl.List):
         flat, lengths = list_parts(column)
     else:
@@ -82,10 +82,10 @@ def encode_categories(column: pl.Series, categories: Sequence[str]) -> Ragged:
 
 
 def encode_numbers(column: pl.Series) -> Ragged:
-    """Numbers (float32); a missing one, or NaN, takes no place.
+    """Numbers (float32); a missing one, or NaN, leaves an empty row.
 
     Raises:
-        StoreError: something is no number, or is infinite in float32.
+        StoreError: a value is not a number, or is infinite in float32.
     """
     numbers = column.cast(pl.Float64, strict=False)
     given = column.is_not_null() & (column.cast(pl.String) != "")

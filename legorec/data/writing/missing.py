@@ -1,4 +1,4 @@
-"""Ids that are in no table: dropped, counted, and refused above a share."""
+"""Ids that are in no table: dropped, counted, and refused above a certain share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from legorec.data.files import StoreError
 
 @dataclass
 class MissingCount:
-    """How many of how many, and one of them."""
+    """How many ids are missing, of how many, and an example."""
 
     missing: int = 0
     of: int = 0
     example: str = ""
 
     def add(self, rows: np.ndarray, ids: pl.Series) -> None:
-        """Count the -1 in ``rows``, which are those of ``ids``."""
+        """Count the -1 in ``rows``, the rows of ``ids``."""
         unknown = rows < 0
         self.of += len(rows)
         if count := int(unknown.sum()):
@@ -28,7 +28,7 @@ class MissingCount:
 
 
 class MissingIds:
-    """The counts of a whole store, by split and by where the ids stood.
+    """The counts of a whole store, by split and by where the ids occur.
 
     Args:
         max_missing: the share of ids in one place that may be missing, 0 to 1.
@@ -45,7 +45,7 @@ class MissingIds:
         self.counts.setdefault((split, place), MissingCount()).add(rows, ids)
 
     def check(self) -> None:
-        """Refuse more than the allowed share; all places at once."""
+        """Refuse more than the allowed share, with all places in one message."""
         problems = [
             f"{count.missing:,} of {count.of:,} {place} ({split}) are in no table "
             f"({count.missing / count.of:.1%}), e.g. '{count.example}'"
@@ -59,7 +59,7 @@ class MissingIds:
             )
 
     def manifest(self) -> dict[str, dict[str, dict[str, int]]]:
-        """The counts as the manifest holds them."""
+        """The counts for the manifest."""
         result: dict[str, dict[str, dict[str, int]]] = {}
         for (split, place), count in sorted(self.counts.items()):
             result.setdefault(split, {})[place] = {"missing": count.missing, "of": count.of}

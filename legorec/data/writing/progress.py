@@ -1,4 +1,4 @@
-"""What a long job says: bars on a terminal, plain lines elsewhere."""
+"""Progress of a long job: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Part = TypeVar("Part")
 
 
 class Progress:
-    """Says what is being done.
+    """Reports what is being done.
 
     Args:
-        stream: where to; None says nothing.
+        stream: where to write; None writes nothing.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -21,16 +21,16 @@ class Progress:
 
     @classmethod
     def on_stderr(cls) -> Progress:
-        """The progress of a script."""
+        """The progress of a script, on its standard error."""
         return cls(sys.stderr)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Write one line."""
         if self.stream is not None:
             print(text, file=self.stream, flush=True)
 
     def track(self, parts: Iterable[Part], label: str, total: int | None = None) -> Iterator[Part]:
-        """Go through ``parts``, with a bar where the stream is a terminal, and one line elsewhere."""
+        """Go through ``parts``, with a bar on a terminal and one line elsewhere."""
         if self.stream is None or not self.stream.isatty():
             self.say(label)
             yield from parts

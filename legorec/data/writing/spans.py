@@ -12,7 +12,7 @@ from legorec.data.writing.arrays import BLOCK, GrowingArray, GrowingRagged
 
 
 class Windows:
-    """What some impressions see of pieces: from ``start`` to ``stop`` within a piece; kept in files."""
+    """The history of each of some impressions: ``start`` to ``stop`` within a piece; kept in files."""
 
     def __init__(self, folder: Path) -> None:
         self._parts = [GrowingArray(folder / name, np.int32) for name in ("piece", "start", "stop")]
@@ -31,8 +31,8 @@ class Layout:
     """Where the histories of a store lie in its flat array, and its spans.
 
     Args:
-        users: of each piece.
-        places: where each piece begins.
+        users: the user of each piece.
+        places: the start of each piece.
         length: of the flat array.
         windows: of all impressions.
     """
@@ -56,8 +56,8 @@ class Layout:
             yield np.searchsorted(self._keys, self._keys_of(*block)).astype(np.int32)
 
     def _keys_of(self, piece: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        # One number per (user, start, stop): a place belongs to one user, only the empty history needs the
-        # user.
+        # One number per (user, start, stop). A place belongs to one user, so only an empty history needs the
+        # user in its number.
         begin, end = self._places[piece] + start, self._places[piece] + stop
         user = self._users[piece].astype(np.int64)
         return np.where(begin == end, -1 - user, begin * (self._length + 1) + end)
@@ -66,11 +66,12 @@ class Layout:
 class HistoryPool:
     """Collects histories while a store is written.
 
-    A piece is a list of clicks of one user; an impression holds (piece, start, stop). ``pack`` lays pieces of
-    one user that continue each other on top of one another and keeps only what some impression can see.
+    A piece is a list of clicks of one user; an impression holds (piece, start, stop). ``pack`` stores a piece
+    that is the beginning of another one of the same user only once, and keeps only clicks that some
+    impression can see.
 
     Args:
-        folder: for the files that hold the clicks meanwhile.
+        folder: for the files that hold the clicks until then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +100,7 @@ class HistoryPool:
 
         Args:
             windows: of all impressions.
-            flat: takes the clicks (int32), user by user.
+            flat: receives the clicks (int32), user by user.
         """
         users = np.concatenate(self._users) if self._users else np.empty(0, np.int32)
         seen = np.zeros(len(users), dtype=np.int32)
@@ -120,7 +121,7 @@ class HistoryPool:
 
 
 def _whole_users(users: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
-    """Rows, which are in the order of their users, in parts of at most ``BLOCK`` clicks, or of one user."""
+    """Rows, sorted by user, in parts of whole users with at most ``BLOCK`` clicks, or of a single user."""
     firsts = np.flatnonzero(np.append(True, users[1:] != users[:-1])) if len(users) else np.empty(0, np.int64)
     bounds = np.append(firsts, len(users))
     before = offsets_of(sizes)[bounds] + bounds  # an empty history takes room too
@@ -132,18 +133,18 @@ def _whole_users(users: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
 
 
 def _distinct(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """The distinct values (int64) of all blocks, rising."""
+    """The distinct values (int64) of all blocks, in ascending order."""
     found, size = [np.empty(0, np.int64)], 0
     for block in blocks:
         found.append(np.unique(block))
         size += len(found[-1])
-        if size > max(len(found[0]), BLOCK):  # so that every value is sorted a few times only
+        if size > max(len(found[0]), BLOCK):  # so that every value is sorted only a few times
             found, size = [np.unique(np.concatenate(found))], 0
     return np.unique(np.concatenate(found))
 
 
 def _overlay(users: np.ndarray, clicks: Ragged) -> tuple[np.ndarray, np.ndarray]:
-    """Where each piece begins in a flat array in which a piece lies on the next longer one that it opens."""
+    """The start of each piece in a flat array where a piece shares the clicks of a longer one it begins."""
     lengths = clicks.lengths
     sums = _running_hash(clicks)
     whole = sums[clicks.offsets[1:]] - sums[clicks.offsets[:-1]]
@@ -163,7 +164,7 @@ def _overlay(users: np.ndarray, clicks: Ragged) -> tuple[np.ndarray, np.ndarray]
 
 
 def _opens(clicks: Ragged, short: np.ndarray, long: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Where a piece truly is the beginning of the next one: the hash only proposes."""
+    """Where a piece really is the beginning of the next one: equal hashes only suggest it."""
     which = np.flatnonzero(candidates)
     mine = clicks.take(short[which])
     starts = clicks.offsets[:-1][long[which]]
@@ -174,7 +175,7 @@ def _opens(clicks: Ragged, short: np.ndarray, long: np.ndarray, candidates: np.n
 
 
 def _equal_rows(users: np.ndarray, clicks: Ragged) -> tuple[np.ndarray, np.ndarray]:
-    """An order that brings equal rows together, and where in it a new one begins."""
+    """An order that brings equal rows together, and where in it a new row begins."""
     sums = _running_hash(clicks)
     whole = sums[clicks.offsets[1:]] - sums[clicks.offsets[:-1]]
     lengths = clicks.lengths
@@ -186,7 +187,7 @@ def _equal_rows(users: np.ndarray, clicks: Ragged) -> tuple[np.ndarray, np.ndarr
 
 
 def _running_hash(clicks: Ragged) -> np.ndarray:
-    """Running sums of a mix of (value, place in row): a difference of two is the hash of a row's
+    """Running sums of a hash of (value, place in row): the difference of two sums is the hash of a row's
     beginning."""
     mixed = clicks.values.astype(np.uint64) << np.uint64(32)
     mixed += clicks.places.astype(np.uint64)

@@ -19,7 +19,7 @@ class SplitParts:
     """Takes impressions chunk by chunk and keeps them in files.
 
     Args:
-        folder: for these files; it must not be there yet.
+        folder: for these files; it must not exist yet.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -50,7 +50,7 @@ class SplitParts:
         """Add a chunk; ``window`` is piece, start and stop.
 
         Raises:
-            StoreError: it has labels, ids or times and an earlier one had none, or the other way round.
+            StoreError: it has labels, ids or times and an earlier chunk had none, or the reverse.
         """
         given = {"labels": labels is not None, "ids": ids is not None, "time": time is not None}
         if self._given is None:
@@ -71,7 +71,7 @@ class SplitParts:
             self.time.append(time.cast(pl.Int64).to_numpy())
 
     def write(self, path: Path, span: GrowingArray) -> None:
-        """The file of the split; ``span`` is that of each impression."""
+        """The arrays of the split's file; ``span`` is that of each impression."""
         arrays = {
             "user": self.user,
             "span": span,

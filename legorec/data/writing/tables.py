@@ -28,7 +28,7 @@ class Vocabularies:
         self.tokenizers: dict[str, Tokenizer] = {}
 
     def add(self, name: str, categories: list[str]) -> None:
-        """A vocabulary of categories; another table may have it too when it is the same."""
+        """Add a vocabulary of categories; tables may share one if it is the same in both."""
         if self.categories.setdefault(name, categories) != categories:
             raise StoreError(f"items and users have different vocabularies '{name}'; give one another name")
 
@@ -47,10 +47,10 @@ class Vocabularies:
 
 
 class TableWriter:
-    """One table: its frame is kept until training's view of it is known, then written.
+    """One table: its frame is kept until it is known which rows training may see, then written.
 
     Raises:
-        StoreError: a column is missing; an id is missing or stands there twice.
+        StoreError: a column is missing; an id is missing or occurs twice.
     """
 
     def __init__(self, name: str, frame: pl.DataFrame, columns: Sequence[Column], id_column: str) -> None:
@@ -68,7 +68,7 @@ class TableWriter:
         repeated = self.ids.filter(self.ids.is_duplicated())
         if len(repeated):
             raise StoreError(
-                f"{name}: every id must stand there once; {repeated.n_unique():,} stand there several times, "
+                f"{name}: every id must occur once; {repeated.n_unique():,} occur several times, "
                 f"e.g. '{repeated[0]}'"
             )
         self.enum = pl.Enum(self.ids)
@@ -77,7 +77,7 @@ class TableWriter:
         return len(self.ids)
 
     def grow(self, ids: pl.Series) -> None:
-        """Add the ids that are not there yet, in order of appearance."""
+        """Add new ids, in order of appearance."""
         fresh = ids.drop_nulls().unique(maintain_order=True).rename("id")
         fresh = fresh.filter(fresh.cast(self.enum, strict=False).is_null())
         if len(fresh):
@@ -152,7 +152,7 @@ def write_text(
     progress: Progress,
     tokens: Mapping[str, Ragged] | None = None,
 ) -> list[dict[str, Any]]:
-    """Write a raw text and each of its tokenizations: those in ``tokens`` as they are, else all of them."""
+    """Write a raw text and its tokenizations: those given in ``tokens``, else one by every tokenizer."""
     write_strings(place / f"{name}.text.safetensors", text)
     if tokens is not None:
         return [
@@ -178,7 +178,7 @@ def write_tokens(
     tokenizer: Tokenizer,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write one tokenization of a text; returns what the manifest says of it."""
+    """Write one tokenization of a text; returns its entry in the manifest."""
     starts = progress.track(range(0, len(texts), BATCH), f"{place.name}: {name}@{key}")
     parts = [encode(tokenizer, list(texts[start : start + BATCH])) for start in starts]
     lengths = np.concatenate([part.lengths for part in parts] or [np.empty(0, np.int64)])
@@ -202,7 +202,7 @@ def save_tokenizer(folder: Path, name: str, tokenizer: Tokenizer) -> None:
 def field_facts(
     name: str, kind: str, lengths: np.ndarray, vocabulary: str | None, size: int
 ) -> dict[str, Any]:
-    """What the manifest says of a field."""
+    """A field's entry in the manifest."""
     return {
         "name": name,
         "kind": kind,

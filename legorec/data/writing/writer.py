@@ -1,4 +1,4 @@
-"""The data store, write side: one writer for every reader in ``process/``."""
+"""Writing a data store: one writer for every reader in ``process/``."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ CHUNK = 200_000  # impressions whose raw ids are looked up at a time
 
 
 class StoreWriter:
-    """Writes a store: items, then perhaps users, then impressions; the folder appears when all is done.
+    """Writes a store: items, then users if given, then impressions; the folder appears when all is done.
 
-    Used as a context manager; leaving it by an exception removes what was written. Raw ids become rows here,
-    what is in no table is dropped and counted here, and equal or growing histories of a user are stored once.
-    Training may see the items that occur in the split ``train`` (all, where there is none): words and
-    characters take their vocabulary from these.
+    It is a context manager; leaving it by an exception removes what was written. Raw ids become rows here,
+    unknown ids are dropped and counted here, and equal or growing histories of a user are stored once.
+    Training may see the items that occur in the split ``train`` (all, if there is none): words and characters
+    take their vocabulary from these.
 
     Args:
-        path: the folder to appear.
-        made_with: settings of the processor, without paths of a machine; a config can ask for them.
-        tokenizers: every text field gets each of them.
+        path: the folder to create.
+        made_with: settings of the processor, without paths of a machine; a config can require them.
+        tokenizers: every text field is tokenized by each of them.
         max_missing: the share of ids in one place that may be in no table.
-        overwrite: replace a store that is there.
+        overwrite: replace an existing store.
 
-    What was given lies in files of ``scratch`` until then; a reader may lay files aside there too.
+    Until then, the data lies in files in ``scratch``; a reader may put files of its own there too.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class StoreWriter:
         self.tokenizers = list(tokenizers)
         described = {
             choice.name: choice.settings for choice in tokenizers
-        }  # reads the folders: errors come early
+        }  # reads the folders now, so that errors come early
         self.made_with = {**made_with, "tokenizers": described, "max_missing": max_missing}
         self._items: TableWriter | None = None
         self._users: TableWriter | None = None
@@ -87,14 +87,14 @@ class StoreWriter:
             if kind is None:
                 self.finish()
         finally:
-            self._folder.discard()  # nothing is left there after a rename
+            self._folder.discard()  # does nothing after a rename
 
     def items(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
-        """The item table: one row per item, ids distinct."""
+        """Set the item table: one row per item, ids distinct."""
         self._items = TableWriter("items", frame, columns, id_column)
 
     def users(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
-        """The user table; without one it is made of the users of the impressions, in order of appearance."""
+        """Set the user table; without one, it lists the users of the impressions, in order of appearance."""
         self._users = TableWriter("users", frame, columns, id_column)
 
     @property
@@ -113,13 +113,13 @@ class StoreWriter:
         return len(self._users) if self._users else 0
 
     def item_rows(self, split: str, ids: pl.Series, place: str = "item ids") -> np.ndarray:
-        """Item rows of raw ids; the unknown, -1, are counted and must be dropped by the caller."""
+        """Item rows of raw ids; unknown ids, -1, are counted and must be dropped by the caller."""
         rows = rows_of(ids, self._table(self._items, "items").enum)
         self.missing.add(split, place, rows, ids)
         return rows
 
     def user_rows(self, split: str, ids: pl.Series) -> np.ndarray:
-        """User rows of raw ids; the unknown, -1, are counted and must be dropped by the caller."""
+        """User rows of raw ids; unknown ids, -1, are counted and must be dropped by the caller."""
         if self._users is None:
             self._users, self._users_grow = TableWriter("users", pl.DataFrame({"id": []}), (), "id"), True
         if self._users_grow:
@@ -164,7 +164,7 @@ class StoreWriter:
         self._append(split, user, window, candidates.keep(offered), labels, ids, time)
 
     def sequences(self, clicks: Ragged | Iterable[Ragged]) -> None:
-        """The clicks of every user in order, as item rows, one row per user; ``windows`` look into them.
+        """Set the clicks of every user in order, as item rows, one row per user, for ``windows``.
 
         Args:
             clicks: of all users, or in parts.
@@ -189,7 +189,7 @@ class StoreWriter:
         ids: pl.Series | None = None,
     ) -> None:
         """Add impressions in rows, whose histories are from ``start`` to ``stop`` in the user's sequence.
-        Without ``labels`` those of the split are not known."""
+        Without ``labels`` those of the split are unknown."""
         if self._first_sequence is None:
             raise StoreError("`windows` needs `sequences` first")
         window = (self._first_sequence + user, start, stop)
@@ -250,7 +250,7 @@ class StoreWriter:
         remember({self._folder.path / name: digest for name, digest in digests.items()})
 
     def _write_interactions(self, folder: Path, num_items: int) -> np.ndarray | None:
-        """Histories and splits; returns what the train split shows, or None without one."""
+        """Write histories and splits; returns the items that the train split shows, or None without one."""
         clicks = GrowingArray(self.scratch / "clicks", np.int32)
         layout = self._pool.pack([parts.windows for parts in self._splits.values()], clicks)
         spans = layout.spans

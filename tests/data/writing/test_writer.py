@@ -216,7 +216,7 @@ def test_chunks_of_a_split_have_the_same_columns(tmp_path: Path, column: str) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": ["a", "a", "c", "d", "e"]}, "every id must stand there once; 1 stand there several times"),
+        ({"id": ["a", "a", "c", "d", "e"]}, "every id must occur once; 1 occur several times"),
         ({"id": ["a", None, "c", "d", "e"]}, "1 of 5 rows have no id"),
         (
             {"price": ["1", "x", "2", "inf", "0"]},
