@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,8 @@ from legorec.settings import schema
 from process.embed import main as embed
 from tests.language_runs import language_arguments, write_language_model, write_language_store
 from tests.profiles import profile_arguments, write_profile_store
-from tests.registry.recorders import needed, seen, write_recorders
 from tests.runs import ROOT, finish
+from tests.support.recorders import needed, seen, write_recorders
 from tests.test_build import Block
 
 OFFERED = {name for kind in KINDS.values() for name in kind.offered}
@@ -163,3 +164,35 @@ def reached(free: dict[str, list[str]], kinds: set[str]) -> None:
     for kind, got in seen("names_lab").items():
         assert {name: got[name] for name in free[kind]} == dict.fromkeys(free[kind], "mine"), kind
     seen("names_lab").clear()
+
+
+def test_the_docs_list_what_is_offered() -> None:
+    page = (ROOT / "docs" / "add-a-brick.md").read_text(encoding="utf-8")
+    for kind in KINDS.values():
+        offered = ", ".join(f"`{name}`" for name in kind.offered) or "nothing"
+        assert f"\n| {kind.said} | {offered} |\n" in page
+
+
+def kinds_compared(text: str) -> list[int]:
+    """Lines where something is compared with the name of a kind, or looked for among such names."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            if not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+                listed = [
+                    each for each in node.comparators if isinstance(each, ast.Tuple | ast.List | ast.Set)
+                ]
+                sides = [part for each in listed for part in each.elts]
+            if any(isinstance(each, ast.Constant) and each.value in KINDS for each in sides):
+                found.append(node.lineno)
+    return found
+
+
+def test_what_depends_on_a_kind_stands_in_the_table() -> None:
+    assert kinds_compared('if kind == "source": ...\nif kind in ("source", "predictor"): ...') == [1, 2]
+    assert kinds_compared('if "source" in bricks: ...\nif bricks["source"] == "table": ...') == []
+    files = [*(ROOT / "legorec").rglob("*.py"), ROOT / "docs" / "catalogue.py"]
+    assert len(files) > 100
+    found = {path: kinds_compared(path.read_text(encoding="utf-8")) for path in files}
+    assert {path: lines for path, lines in found.items() if lines} == {}

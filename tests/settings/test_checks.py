@@ -187,6 +187,14 @@ def test_a_dim_of_a_brick_from_outside_need_not_be_a_width(tmp_path: Path) -> No
     assert read(tmp_path, "Wide").model.user_encoder.arguments == {"pool_dim": -1}
 
 
+def test_a_bare_flag_is_told_where_the_argument_is(tmp_path: Path) -> None:
+    """Followed, that place says what to write."""
+    read(tmp_path, "Brick")
+    for argument in ("gate", "act"):
+        with pytest.raises(SettingsError, match=rf"have it: --model\.user_encoder\.{argument}$"):
+            read_command_line(arguments(tmp_path, f"--{argument}", "b"))
+
+
 @pytest.mark.parametrize("kind", registry.KINDS)
 def test_a_word_of_the_settings_is_a_name_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
