@@ -22,18 +22,21 @@ def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any
     """Construct a brick.
 
     Args:
-        kind: ``source``, ``item_encoder``, ``user_encoder``, ``predictor`` or ``objective``.
-        offered: what the program knows (``input_dim``, ``catalog``, ...); a brick gets what it names.
+        kind: one of ``registry.KINDS``.
+        offered: what the program knows, some or all of what that kind is offered; a brick gets what it names.
 
     Raises:
         ValueError: the brick refuses its settings, or needs what this model cannot offer.
     """
+    known = registry.KINDS[kind].offered
+    # Nothing is handed over that the table, and with it the docs, does not list.
+    assert set(offered) <= set(known), f"{kind}: {set(offered) - set(known)}"
     brick = registry.find(kind, settings.name)
-    asked = {part.name: part for part in brick.parameters if part.name in registry.OFFERED}
+    asked = {part.name: part for part in brick.parameters if part.name in known}
     missing = [name for name, part in asked.items() if part.required and name not in offered]
     if missing:
         raise ValueError(
-            f"model.{kind} '{settings.name}' needs `{missing[0]}` ({registry.OFFERED[missing[0]]}), "
+            f"model.{kind} '{settings.name}' needs `{missing[0]}` ({known[missing[0]]}), "
             "which this model does not have"
         )
     given = {name: offered[name] for name in asked if name in offered}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,24 +12,20 @@ from torch.utils.checkpoint import checkpoint
 from legorec.abilities import Prefetches
 from legorec.batch import ClickBatch, Clicks, TokenStates
 from legorec.nn.fused import gather_rows
-from legorec.registry import EXTRAS, NUM_TENSORS
+from legorec.registry import asked, asks_too_much, reads_whole_batch
 
 
 def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
-    """Names of the offered values that a brick's forward asks for after its tensors, see ``EXTRAS``.
+    """Names of the offered values that a brick's forward asks for after its tensors, see ``Kind.extras``.
 
     Raises:
         ValueError: it asks for something that is not offered.
     """
-    offered: Mapping[str, str] = EXTRAS[kind]
-    asked = list(inspect.signature(brick.forward).parameters.values())[NUM_TENSORS[kind] :]
-    unknown = [part.name for part in asked if part.name not in offered and part.default is part.empty]
-    if unknown:
-        raise ValueError(
-            f"{type(brick).__name__}.forward asks for {', '.join(unknown)}, which is not there; "
-            f"offered are {', '.join(offered)}"
-        )
-    return tuple(part.name for part in asked if part.name in offered)
+    taken = inspect.signature(brick.forward).parameters.values()
+    inputs = {part.name: part.default is part.empty for part in taken}
+    if wrong := asks_too_much(kind, type(brick).__name__, inputs):
+        raise ValueError(wrong)
+    return asked(kind, inputs)
 
 
 @dataclass(frozen=True)
@@ -56,8 +51,8 @@ class Recommender(nn.Module):
             so that memory grows with the page and not with the batch; 0: all at once. The result is the same.
 
     Raises:
-        ValueError: a brick asks for more than ``EXTRAS`` offers, or ``item_page_size`` is set where the user
-            encoder reads token states, which are kept whole.
+        ValueError: a brick asks for more than its kind is offered, or ``item_page_size`` is set where the
+            user encoder reads token states, which are kept whole.
     """
 
     def __init__(
@@ -79,11 +74,8 @@ class Recommender(nn.Module):
         self._user_extras = extras_of(user_encoder, "user_encoder")
         self._plugin_extras = extras_of(user_plugin, "user_plugin") if user_plugin is not None else ()
         self._predictor_extras = extras_of(predictor, "predictor")
-        if self.reads_states and item_page_size:
-            raise ValueError(
-                f"`item_page_size` must be 0 with {type(user_encoder).__name__}, which reads the tokens of "
-                f"the whole batch, got {item_page_size}"
-            )
+        if wrong := reads_whole_batch(type(user_encoder).__name__, self._user_extras, item_page_size):
+            raise ValueError(f"`item_page_size` {wrong}")
 
     @property
     def reads_states(self) -> bool:

@@ -18,10 +18,10 @@ class Block:
 
 
 def test_a_brick_gets_what_it_names_and_no_more():
-    offered = {"catalog": small.catalog(), "num_items": 60, "num_users": 9, "vectors": {}, "input_dim": 16}
+    offered = {"catalog": small.catalog(), "num_items": 60, "num_users": 9, "vectors": {}}
     source = build("source", Block("table", {"embed_dim": 24}), offered)
     assert source.dim == 24 and source.catalog is offered["catalog"]
-    encoder = build("user_encoder", Block("nrms", {"heads": 2}), offered)
+    encoder = build("user_encoder", Block("nrms", {"heads": 2}), offered | {"input_dim": 16})
     assert encoder.output_dim == 16 and encoder.clicks.heads == 2
 
 

@@ -197,7 +197,7 @@ def test_what_has_a_default_is_not_asked_for():
 def test_an_unknown_extra_is_refused():
     plain = small.recommender()
     with pytest.raises(
-        ValueError, match="Greedy.forward asks for weather, which is not there; offered are user"
+        ValueError, match="Greedy.forward asks for `weather`; offered are user, click_items, states$"
     ):
         Recommender(plain.source, plain.item_encoder, Greedy(), plain.predictor)
 

@@ -184,6 +184,6 @@ def _brick_with(key: str, composition: Composition) -> str:
             brick = find(kind, name) if isinstance(name, str) else None
         except RegistryError:
             continue  # reported where the name is read
-        if brick is not None and key in [each.name for each in brick.settable]:
+        if brick is not None and key in [each.name for each in brick.own]:
             places.append(f"--model.{kind}.{key}")
     return f"; bricks of this model that have it: {', '.join(places)}" if places else ""

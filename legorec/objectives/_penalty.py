@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch, Loss, Term
 from legorec.nn.disagreement import disagreement
 from legorec.recommender import Recommender
+from legorec.registry import KINDS, needs_interests
 
 
 def check_weight(weight: float) -> float:
@@ -33,12 +34,9 @@ def scored(model: nn.Module, batch: ClickBatch, weight: float) -> tuple[Tensor, 
         return scores.to(torch.promote_types(scores.dtype, torch.float32)), None
     assert isinstance(model, Recommender)
     encoded = model.encode(batch)
-    given = getattr(model.user_encoder, "gives", "vector")
-    if given != "interests":
-        raise ValueError(
-            f"`disagreement` must be 0 with {type(model.user_encoder).__name__}, which gives {given} and not "
-            f"interests, got {weight}"
-        )
+    given = str(getattr(model.user_encoder, "gives", KINDS["user_encoder"].unsaid))
+    if wrong := needs_interests(type(model.user_encoder).__name__, given, weight):
+        raise ValueError(f"`disagreement` {wrong}")
     return model.score_encoded(encoded, batch), disagreement(encoded.clicked).sum()
 
 

@@ -25,6 +25,7 @@ class PointwiseObjective:
     """
 
     positives_only = False
+    needs_interests = ("disagreement",)
 
     def __init__(self, num_negatives: int = 0, disagreement: float = 0.0) -> None:
         if num_negatives < 0:

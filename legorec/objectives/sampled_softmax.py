@@ -26,6 +26,7 @@ class SampledSoftmaxObjective:
     """
 
     positives_only = True
+    needs_interests = ("disagreement",)
 
     def __init__(self, num_negatives: int = 4, disagreement: float = 0.0) -> None:
         if num_negatives < 1:

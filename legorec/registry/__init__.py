@@ -1,10 +1,8 @@
 """Which bricks there are and what their constructors take, read from source without importing it."""
 
+from legorec.registry.annotations import FieldType, Parameter, unreadable
 from legorec.registry.bricks import (
-    KINDS,
-    OFFERED,
     Brick,
-    Kind,
     RegistryError,
     construct,
     did_you_mean,
@@ -13,14 +11,15 @@ from legorec.registry.bricks import (
     names,
     nearest,
 )
-from legorec.registry.fits import EXTRAS, NUM_TENSORS, accepts, extras, gives, misfits, unknown_extras
-from legorec.registry.signatures import UNREAD, FieldType, Parameter
+from legorec.registry.fits import accepts, extras, gives, misfits, unknown_extras
+from legorec.registry.kinds import EXTRAS, KINDS, NUM_TENSORS, Kind
+from legorec.registry.rules import asked, asks_too_much, needs_interests, reads_whole_batch
+from legorec.registry.signatures import UNREAD
 
 __all__ = [
     "EXTRAS",
     "KINDS",
     "NUM_TENSORS",
-    "OFFERED",
     "UNREAD",
     "Brick",
     "FieldType",
@@ -28,6 +27,8 @@ __all__ = [
     "Parameter",
     "RegistryError",
     "accepts",
+    "asked",
+    "asks_too_much",
     "construct",
     "did_you_mean",
     "extras",
@@ -37,5 +38,8 @@ __all__ = [
     "misfits",
     "names",
     "nearest",
+    "needs_interests",
+    "reads_whole_batch",
     "unknown_extras",
+    "unreadable",
 ]

@@ -1,11 +1,11 @@
-"""Print the catalogue, or one brick: ``python -m legorec.registry [KIND NAME]``."""
+"""List the bricks, or print one: ``python -m legorec.registry [KIND NAME]``."""
 
 from __future__ import annotations
 
 import sys
 
 from legorec.registry.bricks import RegistryError, find
-from legorec.registry.page import details, page
+from legorec.registry.listing import details, listing
 
 
 def main(argv: list[str]) -> int:
@@ -14,7 +14,7 @@ def main(argv: list[str]) -> int:
         print(f"error: give nothing, or KIND NAME as in `item_encoder nrms`, got {argv}", file=sys.stderr)
         return 2
     try:
-        print(details(find(*argv)) if argv else page(), end="")
+        print(details(find(*argv)) if argv else listing(), end="")
     except RegistryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,54 +18,11 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from legorec.registry.annotations import FieldType, Parameter
 from legorec.registry.classes import inputs_of, joints_of, lineage, methods_of
-from legorec.registry.signatures import (
-    Parameter,
-    SignatureError,
-    Source,
-    find_class,
-    parameters_of,
-    parse_source,
-)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A family of interchangeable bricks: where their files lie and how their classes are called."""
-
-    name: str
-    folder: str
-    suffix: str
-
-
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("source", "sources", "Source"),
-        Kind("item_encoder", "item_encoders", "ItemEncoder"),
-        Kind("user_encoder", "user_encoders", "UserEncoder"),
-        Kind("user_plugin", "user_plugins", "UserPlugin"),
-        Kind("predictor", "predictors", "Predictor"),
-        Kind("objective", "objectives", "Objective"),
-    )
-}
-
-# What only the program knows. A constructor that names one of these is given it; YAML may not set it.
-OFFERED = {
-    "catalog": "the items' fields and tokens, from the store and `data.fields`",
-    "input_dim": "the width of what the brick before this one gives",
-    "token_dim": "the width of the source's token states",
-    "depth": "how many language model layers the states have been through, or an item has",
-    "pretrained": "the checkpoint of the language model whose states the source gives",
-    "field_kinds": "the kind of each field of the token states (text, category, ...), in order",
-    "num_items": "how many items the store holds",
-    "num_users": "how many users the store holds",
-    "max_tokens": "how many tokens the longest item has, where the source gives tokens or states",
-    "max_history": "how many clicks the longest history has, after `data.history.max_length`",
-    "vectors": "the given vectors of `embed.tables`",
-    "codes": "the semantic codes of the items, from `embed.codes`",
-    "profiles": "the users' fields and tokens, from the store and `data.user_fields`",
-}
+from legorec.registry.kinds import KINDS, Kind
+from legorec.registry.modules import SignatureError, Source, find_class, parse_source
+from legorec.registry.signatures import parameters_of
 
 
 class RegistryError(ValueError):
@@ -90,12 +47,24 @@ class Brick:
     @property
     def offered(self) -> tuple[str, ...]:
         """The parameters that the program fills in."""
-        return tuple(each.name for each in self.parameters if each.name in OFFERED)
+        given = KINDS[self.kind].offered
+        return tuple(each.name for each in self.parameters if each.name in given)
 
     @property
     def settable(self) -> tuple[Parameter, ...]:
         """The parameters that YAML may set."""
-        return tuple(each for each in self.parameters if each.name not in OFFERED)
+        return tuple(each for each in self.own if each.type is not None)
+
+    @property
+    def own(self) -> tuple[Parameter, ...]:
+        """The parameters that the program does not fill in."""
+        given = KINDS[self.kind].offered
+        return tuple(each for each in self.parameters if each.name not in given)
+
+    @property
+    def is_of_the_package(self) -> bool:
+        """Whether it lies in the folder of its kind, and not elsewhere."""
+        return "." not in self.name
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
@@ -138,13 +107,16 @@ def load(brick: Brick) -> type:
 
 def construct(brick: Brick, arguments: Mapping[str, Any]) -> Any:
     """Import the class and call it; a nested block, plain until now, becomes its dataclass."""
-    arguments = dict(arguments)
-    for each in brick.parameters:
-        value = arguments.get(each.name)
-        if each.type is not None and each.type.form == "block" and isinstance(value, Mapping):
-            block = getattr(importlib.import_module(each.type.block_module), each.type.block_name)
-            arguments[each.name] = block(**value)
-    return load(brick)(**arguments)
+    types = {each.name: each.type for each in brick.parameters}
+    return load(brick)(**{key: _built(types.get(key), value) for key, value in arguments.items()})
+
+
+def _built(read: FieldType | None, value: Any) -> Any:
+    if read is None or read.form != "block" or not isinstance(value, Mapping):
+        return value
+    types = {each.name: each.type for each in read.block}
+    block = getattr(importlib.import_module(read.block_module), read.block_name)
+    return block(**{key: _built(types.get(key), inner) for key, inner in value.items()})
 
 
 def _kind(kind: str) -> Kind:
@@ -184,17 +156,27 @@ def _find(kind: str, name: str) -> Brick:
         )
     classes = lineage(node, owner, _locate)
     return Brick(
-        kind=kind,
+        kind=_kind(kind).name,
         name=name,
         module=source.module,
         class_name=class_name,
         file=source.file,
-        parameters=parameters_of(node, owner, _locate),
+        parameters=_judged(parameters_of(node, owner, _locate), class_name),
         inputs=inputs_of(classes),
         methods=methods_of(classes),
         joints=joints_of(classes, owner),
         docstring=ast.get_docstring(node) or "",
     )
+
+
+def _judged(parameters: tuple[Parameter, ...], class_name: str) -> tuple[Parameter, ...]:
+    for each in parameters:
+        if each.name == "name":
+            raise RegistryError(
+                f"{each.place} {class_name} has an argument `name`, which can never be set: in "
+                "YAML the key `name` names the brick itself; call the argument otherwise"
+            )
+    return parameters
 
 
 def _class_of(source: Source, kind: Kind) -> str:

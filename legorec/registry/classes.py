@@ -6,20 +6,20 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from legorec.registry.signatures import Locate, SignatureError, Source, find_class
+from legorec.registry.modules import HOPS, Locate, SignatureError, Source, bases_of, find_class
 
-# Attributes by which bricks say what they go with: one name, or several.
-GIVES, TAKES = ("gives",), ("reads", "takes")
+# Attributes by which bricks say what they go with: one name, or several. ``needs_interests`` names arguments
+# that, where they are not 0, need a user encoder that gives interests.
+GIVES, TAKES = ("gives",), ("reads", "takes", "needs_interests")
 
 
-def lineage(node: ast.ClassDef, source: Source, locate: Locate, hops: int = 5) -> list[ast.ClassDef]:
+def lineage(node: ast.ClassDef, source: Source, locate: Locate, hops: int = HOPS) -> list[ast.ClassDef]:
     """The class and those it inherits from, as far as their source is found; its own come first."""
     found = [node]
-    for base in node.bases if hops else ():
-        if isinstance(base, ast.Name):
-            owner, above = find_class(base.id, source, locate)
-            if above is not None:
-                found += lineage(above, owner, locate, hops - 1)
+    for base in bases_of(node, source) if hops else ():
+        owner, above = find_class(base, source, locate)
+        if above is not None:
+            found += lineage(above, owner, locate, hops - 1)
     return found
 
 
@@ -65,7 +65,7 @@ def joints_of(classes: Sequence[ast.ClassDef], source: Source) -> dict[str, Any]
 def _joint(name: str, value: ast.expr, place: str) -> Any:
     try:
         read = ast.literal_eval(value)
-    except ValueError:
+    except (ValueError, TypeError):
         read = None
     several = isinstance(read, tuple) and all(isinstance(each, str) for each in read)
     if isinstance(read, str) if name in GIVES else several:

@@ -3,66 +3,42 @@
 A source ``gives`` tokens, one vector, hidden states or pooled layers, and an item encoder ``reads`` some of
 these. A user encoder ``gives`` one vector a user, several interests, or the clicks as they are, and a
 predictor or a user plugin ``takes`` some of these. Beyond its tensors a brick may name in its ``forward``
-what ``EXTRAS`` lists for its kind.
+what the extras of its kind are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from legorec.registry.bricks import KINDS, Brick, find, names
-
-# What a brick may name in its forward behind its tensors, and what it is then given.
-EXTRAS: dict[str, dict[str, str]] = {
-    "user_encoder": {
-        "user": "(B,) rows of the user table, -1 for a user that is not in it",
-        "click_items": "(B, H) catalogue rows of the clicks",
-        "states": "TokenStates of the clicked items, row b * H + h for click h of user b, empty where masked",
-    },
-    "user_plugin": {"user": "(B,) rows of the user table, -1 for a user that is not in it"},
-    "predictor": {
-        "mask": "(B, H) True where a click exists",
-        "clicks": "(B, H, D) vectors of the clicked items",
-        "click_items": "(B, H) catalogue rows of the clicks",
-        "click_weights": "(B, H, M) of each interest, from a user encoder with a method of that name",
-        "candidate_items": "(B, K) catalogue rows of the candidates",
-        "candidate_mask": "(B, K) True where a candidate exists",
-    },
-}
-NUM_TENSORS = {"source": 1, "item_encoder": 1, "user_encoder": 2, "user_plugin": 1, "predictor": 2}
-
-# giver, what it may give, taker, how the taker names what it takes
-_JOINTS = (
-    ("source", "gives", "item_encoder", "reads"),
-    ("user_encoder", "gives", "user_plugin", "takes"),
-    ("user_encoder", "gives", "predictor", "takes"),
-)
-_DEFAULTS = {
-    ("source", "gives"): "tokens",
-    ("item_encoder", "reads"): ("tokens", "states"),
-    ("user_encoder", "gives"): "vector",
-    ("user_plugin", "takes"): ("vector", "interests"),
-    ("predictor", "takes"): ("vector",),
-}
+from legorec.registry.bricks import Brick, find, names
+from legorec.registry.kinds import KINDS
+from legorec.registry.rules import asked, not_offered
 
 
 def gives(brick: Brick) -> str:
     """What a source or a user encoder gives."""
-    return brick.joints.get("gives", _DEFAULTS[brick.kind, "gives"])
+    return str(_joint(brick))
 
 
 def accepts(brick: Brick) -> tuple[str, ...]:
     """What an item encoder, a user plugin or a predictor can be given."""
-    word = "reads" if brick.kind == "item_encoder" else "takes"
-    return tuple(brick.joints.get(word, _DEFAULTS[brick.kind, word]))
+    return tuple(_joint(brick))
+
+
+def _joint(brick: Brick) -> Any:
+    kind = KINDS[brick.kind]
+    return brick.joints.get(kind.joint, kind.unsaid)
 
 
 def extras(brick: Brick) -> tuple[str, ...]:
     """What the brick's ``forward`` names beyond its tensors, apart from options that nothing offers."""
-    if brick.kind not in NUM_TENSORS:
-        return ()
-    behind = list(brick.inputs.items())[NUM_TENSORS[brick.kind] :]
-    return tuple(name for name, required in behind if required or name in EXTRAS.get(brick.kind, {}))
+    return asked(brick.kind, brick.inputs)
+
+
+def unknown_extras(brick: Brick) -> tuple[str, ...]:
+    """What the brick's ``forward`` requires that nothing offers."""
+    return not_offered(brick.kind, brick.inputs)
 
 
 def misfits(chosen: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -76,7 +52,7 @@ def misfits(chosen: Mapping[str, str]) -> list[tuple[str, str]]:
     """
     bricks = {kind: find(kind, name) for kind, name in chosen.items()}
     found = []
-    for giver, _, taker, word in _JOINTS:
+    for taker, giver, word in ((kind.name, kind.giver, kind.joint) for kind in KINDS.values()):
         if giver not in bricks or taker not in bricks:
             continue
         given, wanted = gives(bricks[giver]), accepts(bricks[taker])
@@ -113,24 +89,19 @@ def misfits(chosen: Mapping[str, str]) -> list[tuple[str, str]]:
     return found
 
 
-def unknown_extras(brick: Brick) -> tuple[str, ...]:
-    """What the brick's ``forward`` requires that nothing offers."""
-    return tuple(each for each in extras(brick) if each not in EXTRAS.get(brick.kind, {}))
-
-
 def _weighs(user_encoder: str) -> bool:
     return "click_weights" in find("user_encoder", user_encoder).methods
 
 
 def _said(kind: str) -> str:
-    return KINDS[kind].name.replace("_", " ")
+    return KINDS[kind].said
 
 
 def _listed(kind: str, values: tuple[str, ...]) -> str:
     """The bricks of a kind that give, or can be given, one of these."""
     bricks = [find(kind, name) for name in names(kind)]
-    if kind in ("source", "user_encoder"):
-        fitting = [each.name for each in bricks if gives(each) in values]
-    else:
+    if KINDS[kind].giver:
         fitting = [each.name for each in bricks if set(accepts(each)) & set(values)]
+    else:
+        fitting = [each.name for each in bricks if gives(each) in values]
     return ", ".join(fitting) or "none"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from legorec.compose import COMMAND_LINE, MASK, Composition, Problem, is_secret
 from legorec.registry import (
     KINDS,
-    OFFERED,
     UNREAD,
     Brick,
     FieldType,
@@ -20,6 +20,7 @@ from legorec.registry import (
     RegistryError,
     did_you_mean,
     find,
+    unreadable,
 )
 from legorec.settings.schema import BrickSettings, Flag, Strict, Text, empty_block
 
@@ -72,7 +73,7 @@ def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSetti
     name = block.get("name")
     if not isinstance(name, str):
         rule = "must be text" if "name" in block else "is required"
-        note(f"{place}.name", f"{rule}: the name of a {KINDS[kind].name}, got {name!r}")
+        note(f"{place}.name", f"{rule}: the name of a {kind}, got {name!r}")
         return placeholder
     try:
         brick = find(kind, name)
@@ -81,21 +82,29 @@ def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSetti
         note(f"{place}.name", str(error))
         return placeholder
     given = {key: value for key, value in block.items() if key != "name"}
-    for key in [key for key in given if key in OFFERED]:
-        note(f"{place}.{key}", f"is told by the program ({OFFERED[key]}) and may not be set")
-        del given[key]
-    allowed = list(schema.model_fields)
+    offered, allowed = KINDS[kind].offered, _fields(schema)
     for key in [key for key in given if key not in allowed]:
-        note(f"{place}.{key}", _no_such_setting(key, allowed) + _whole_block(kind, name, composition))
+        if key in schema.unreadable:
+            note(f"{place}.{key}", schema.unreadable[key])
+        elif key in offered:
+            note(f"{place}.{key}", f"is told by the program ({offered[key]}) and may not be set")
+        else:
+            note(f"{place}.{key}", _no_such_setting(key, schema) + _whole_block(kind, name, composition))
         del given[key]
     options = checked(schema, given, place, composition)
     # With a setting of its that is wrong, a brick may still be one that does not fit.
-    return BrickSettings(name=name, arguments={} if options is None else _arguments(brick, options))
+    return BrickSettings(name=name, arguments={} if options is None else _arguments(options))
 
 
-def _no_such_setting(key: str, allowed: list[str]) -> str:
+def _no_such_setting(key: str, schema: type[BaseModel]) -> str:
+    allowed = list(_fields(schema))
     listed = f"allowed here: {', '.join(allowed)}" if allowed else "nothing can be set here"
     return f"there is no such setting; {listed}{did_you_mean(key, allowed)}"
+
+
+def _fields(schema: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a block, called as YAML has them."""
+    return {field.alias or name: field for name, field in schema.model_fields.items()}
 
 
 def _whole_block(kind: str, name: str, composition: Composition) -> str:
@@ -105,43 +114,62 @@ def _whole_block(kind: str, name: str, composition: Composition) -> str:
     return f"; to replace the whole block give --model.{kind} '{{name: {name}}}'"
 
 
-def _arguments(brick: Brick, options: BaseModel) -> dict[str, Any]:
+class _Block(Strict):
+    """Keywords of a constructor; called so in YAML alone, as some could not be attributes of a model."""
+
+    unreadable: ClassVar[dict[str, str]] = {}  # its other keywords, and why they cannot be set
+
+
+def _arguments(options: BaseModel) -> dict[str, Any]:
     """What was given, and of the rest the defaults that can be read, in the constructor's order."""
-    dumped = options.model_dump()
-    unread = {each.name for each in brick.settable if each.default is UNREAD}
-    return {
-        key: value for key, value in dumped.items() if key in options.model_fields_set or key not in unread
-    }
+    values = {key: getattr(options, name) for key, name in _attributes(type(options)).items()}
+    return {key: _plain(value) for key, value in values.items() if value is not UNREAD}
 
 
-def _schema_of(brick: Brick) -> type[BaseModel]:
-    return _block_schema(brick.class_name, brick.settable, f"{brick.kind} {brick.name}")
+def _attributes(schema: type[BaseModel]) -> dict[str, str]:
+    return {field.alias or name: name for name, field in schema.model_fields.items()}
 
 
-def _block_schema(name: str, parameters: Iterable[Parameter], owner: str) -> type[BaseModel]:
+def _plain(value: Any) -> Any:
+    return _arguments(value) if isinstance(value, BaseModel) else value
+
+
+def _schema_of(brick: Brick) -> type[_Block]:
+    for each in brick.own:
+        if each.type is None and each.required:
+            offered = ", ".join(KINDS[brick.kind].offered) or "nothing"
+            raise RegistryError(
+                f"{brick.kind} {brick.name} needs `{each.written}` ({each.place}), which YAML cannot fill "
+                f"and the program does not offer: {each.unreadable}, or give it a default; offered to a "
+                f"{KINDS[brick.kind].said} are {offered}"
+            )
+    return _block_schema(brick.class_name, brick.own)
+
+
+def _block_schema(name: str, parameters: Iterable[Parameter]) -> type[_Block]:
     fields: dict[str, Any] = {}
-    for each in parameters:
+    parameters = list(parameters)
+    for place, each in enumerate(parameters):
         if each.type is None:
-            if each.required:
-                raise RegistryError(
-                    f"{owner} needs `{each.name}: {each.annotation}`, which YAML cannot fill and the program "
-                    f"does not offer (it offers {', '.join(OFFERED)})"
-                )
             continue
-        default = ... if each.required else None if each.default is UNREAD else each.default
-        default = list(default) if isinstance(default, tuple) else default  # as YAML has it
-        fields[each.name] = (_python_type(each.type, owner), Field(default=default))
-    return create_model(name, __base__=Strict, **fields)
+        default = list(each.default) if isinstance(each.default, tuple) else each.default  # as YAML has it
+        given: Any = {} if each.required else {"default": default}
+        if default is UNREAD:
+            given = {"default_factory": lambda: UNREAD}
+        fields[f"argument_{place}"] = (_python_type(each.type), Field(alias=each.name, **given))
+    schema = create_model(name, __base__=_Block, **fields)
+    schema.unreadable = unreadable(parameters)
+    return schema
 
 
-def _python_type(read: FieldType, owner: str) -> Any:
+def _python_type(read: FieldType) -> Any:
     found: Any
     if read.form == "literal":
         found = Literal[read.choices]
     elif read.form == "list" and read.item is not None:
-        found = list[_python_type(read.item, owner)]  # type: ignore[misc]
+        found = list[_python_type(read.item)]  # type: ignore[misc]
     elif read.form == "block":
-        found = _block_schema(read.block_name, read.block, owner)
+        found = _block_schema(read.block_name, read.block)
         found = found if read.nullable else Annotated[found, BeforeValidator(empty_block)]
     else:
         found = {"int": int, "float": float, "bool": Flag, "str": Text}[read.form]
@@ -164,7 +192,9 @@ def _note(detail: ErrorDetails, schema: type[BaseModel], place: str, composition
 def _say(detail: ErrorDetails, schema: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
     if kind == "extra_forbidden":
-        return _no_such_setting(str(loc[-1]), list(_block_at(schema, loc[:-1]).model_fields))
+        block, key = _block_at(schema, loc[:-1]), str(loc[-1])
+        told = block.unreadable.get(key) if issubclass(block, _Block) else None
+        return told or _no_such_setting(key, block)
     if kind == "missing":
         return f"is required{_as_what(_block_at(schema, loc[:-1]), str(loc[-1]))}"
     got = f", got {value!r}"
@@ -179,7 +209,7 @@ def _say(detail: ErrorDetails, schema: type[BaseModel], loc: tuple[int | str, ..
 
 
 def _as_what(block: type[BaseModel], name: str) -> str:
-    field = block.model_fields.get(name)
+    field = _fields(block).get(name)
     if field is None:
         return ""
     if isinstance(field.annotation, type):
@@ -191,7 +221,7 @@ def _as_what(block: type[BaseModel], name: str) -> str:
 
 def _near_literal(schema: type[BaseModel], loc: tuple[int | str, ...], value: Any) -> str:
     names = [part for part in loc if isinstance(part, str)]
-    field = _block_at(schema, tuple(names[:-1])).model_fields.get(names[-1]) if names else None
+    field = _fields(_block_at(schema, tuple(names[:-1]))).get(names[-1]) if names else None
     return did_you_mean(str(value), [str(each) for each in _choices(field.annotation)]) if field else ""
 
 
@@ -204,7 +234,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 def _block_at(schema: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
     """The block that a place lies in; list positions and free names of a mapping are stepped over."""
     for part in loc:
-        field = schema.model_fields.get(str(part))
+        field = _fields(schema).get(str(part))
         inner = _block_in(field.annotation) if field else None
         schema = inner or schema
     return schema

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from legorec.compose import Composition, Problem
-from legorec.registry import EXTRAS, KINDS, RegistryError, extras, find, gives, misfits, unknown_extras
+from legorec.registry import (
+    KINDS,
+    RegistryError,
+    asks_too_much,
+    extras,
+    find,
+    gives,
+    misfits,
+    needs_interests,
+    reads_whole_batch,
+)
 from legorec.registry import names as registry_names
 from legorec.settings.modes import MODES
 from legorec.settings.schema import BrickSettings, DataSettings, EmbedSettings, ExpSettings, ModelSettings
@@ -20,17 +31,14 @@ def judge_fit(bricks: Mapping[str, BrickSettings], composition: Composition) -> 
         except RegistryError:
             continue  # noted where its name was read
         known[kind] = settings.name
-        for name in unknown_extras(brick):
-            offered = ", ".join(EXTRAS.get(kind, {})) or "nothing"
-            _note(kind, f"{brick.class_name}.forward asks for `{name}`; offered are {offered}", composition)
+        if wrong := asks_too_much(kind, brick.class_name, brick.inputs):
+            _note(kind, wrong, composition)
     for kind, message in misfits(known):
         _note(kind, message, composition)
-    for kind, settings in bricks.items():
-        for key, value in settings.arguments.items():
-            # Torch says of a width of 0 or below what no user can read.
-            if key.endswith("_dim") and isinstance(value, int) and value < 1:
-                _note(f"{kind}.{key}", f"must be at least 1, got {value}", composition)
-    _judge_disagreement(bricks, known, composition)
+    for kind in known:
+        if find(kind, known[kind]).is_of_the_package:
+            _judge_widths(kind, bricks[kind].arguments, composition)
+        _judge_interests(kind, bricks[kind].arguments, known, composition)
 
 
 def judge_offers(
@@ -59,11 +67,11 @@ def _readers(offer: str) -> str:
 
 def judge_paging(model: ModelSettings, exp: ExpSettings, composition: Composition) -> None:
     """Note pages of items where the tokens of the whole batch are needed together."""
-    name = model.user_encoder.name
-    if exp.policy.item_page_size and name != "?" and "states" in extras(find("user_encoder", name)):
-        message = f"must be 0 with the user encoder {name!r}, which reads the tokens of the whole batch"
-        place = "exp.policy.item_page_size"
-        _note_at(place, f"{message}, got {exp.policy.item_page_size}", composition)
+    name, page_size = model.user_encoder.name, exp.policy.item_page_size
+    if name != "?":
+        asked = extras(find("user_encoder", name))
+        if wrong := reads_whole_batch(f"the user encoder {name!r}", asked, page_size):
+            _note_at("exp.policy.item_page_size", wrong, composition)
 
 
 def judge_export(model: ModelSettings, exp: ExpSettings, composition: Composition) -> None:
@@ -77,15 +85,22 @@ def judge_export(model: ModelSettings, exp: ExpSettings, composition: Compositio
         _note_at(place, message, composition)
 
 
-def _judge_disagreement(
-    bricks: Mapping[str, BrickSettings], known: Mapping[str, str], composition: Composition
+def _judge_widths(kind: str, arguments: Mapping[str, Any], composition: Composition) -> None:
+    """Torch says of a width of 0 or below what no user can read. Elsewhere a ``*_dim`` may be no width."""
+    for key, value in arguments.items():
+        if key.endswith("_dim") and isinstance(value, int) and value < 1:
+            _note(f"{kind}.{key}", f"must be at least 1, got {value}", composition)
+
+
+def _judge_interests(
+    kind: str, arguments: Mapping[str, Any], known: Mapping[str, str], composition: Composition
 ) -> None:
-    weight = bricks["objective"].arguments.get("disagreement") if "objective" in bricks else None
-    if weight and "user_encoder" in known:
-        encoder = find("user_encoder", known["user_encoder"])
-        if gives(encoder) != "interests":
-            message = f"must be 0 with the user encoder {encoder.name!r}, which gives {gives(encoder)}"
-            _note("objective.disagreement", f"{message} and not interests, got {weight}", composition)
+    for key in find(kind, known[kind]).joints.get("needs_interests", ()):
+        if "user_encoder" in known:
+            encoder = find("user_encoder", known["user_encoder"])
+            said = f"the user encoder {encoder.name!r}"
+            if wrong := needs_interests(said, gives(encoder), arguments.get(key) or 0):
+                _note(f"{kind}.{key}", wrong, composition)
 
 
 def _note(place: str, message: str, composition: Composition) -> None:

@@ -25,7 +25,6 @@ from legorec.settings.modes import MODES
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
-OPTIONAL = ("user_plugin",)  # kinds of bricks that a model may do without
 PAIRS = (".csv", ".tsv", ".parquet")
 
 
@@ -100,7 +99,8 @@ def _checked_model(tree: Any, composition: Composition) -> Any:
             composition.problems.append(Problem(composition.where(where), where, message))
     if not family.bricks:
         return checked(family.settings, tree, "model", composition)
-    present = [kind for kind in KINDS if kind in tree and not (kind in OPTIONAL and tree[kind] is None)]
+    left_out = [kind for kind, row in KINDS.items() if row.optional and tree.get(kind) is None]
+    present = [kind for kind in KINDS if kind in tree and kind not in left_out]
     bricks = {kind: checked_brick(kind, tree[kind], composition) for kind in present}
     judge_fit(bricks, composition)
     return checked(family.settings, {**tree, **bricks}, "model", composition)

@@ -13,7 +13,8 @@ from legorec.lm.cut import UpperLayers
 from legorec.lm.families import FAMILIES
 from legorec.lm.lora import LoRA, inject
 from legorec.nn.dropout import Dropout
-from legorec.registry.signatures import parameters_of, parse_source
+from legorec.registry.modules import parse_source
+from legorec.registry.signatures import parameters_of
 from tests.lm.adapters import DEPTH, LENGTHS, TYPES, states, upper
 from tests.support.tiny import difference
 
