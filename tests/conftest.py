@@ -1,13 +1,14 @@
-"""A small store and a finished run on it, for tests of whole runs; and ``--brick``."""
+"""A small store, a finished run on it and tiny checkpoints, for tests of whole runs; and ``--brick``."""
 
 import shutil
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-import tests.no_network  # noqa: F401 - of all tests, R23
+import tests.support.no_network  # noqa: F401 - of all tests, R23
 from legorec import registry
-from tests.runs import arguments, finish, write_store
+from tests.support.runs import arguments, finish, write_store
+from tests.support.tiny import tiny
 
 # Two tests run side by side on a machine that may be slow: what is held is the law, not its speed.
 settings.register_profile("legorec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,7 +21,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Bricks that are named take the place of the library's in ``tests/bricks.py``."""
+    """Bricks that are named take the place of the library's in ``tests/support/bricks.py``."""
     chosen = named_bricks(config)
     for kind, path in chosen:
         if kind not in registry.KINDS or not path:
@@ -31,7 +32,7 @@ def pytest_configure(config):
         except registry.RegistryError as error:
             raise pytest.UsageError(f"--brick {kind}={path}: {error}") from error
     if chosen:
-        from tests import bricks
+        from tests.support import bricks
 
         bricks.BRICKS[:] = chosen
 
@@ -60,6 +61,20 @@ def store(tmp_path_factory):
 def done(tmp_path_factory, store):
     """A finished run that no test may change."""
     return finish(arguments(store, tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """``checkpoint("llama", num_hidden_layers=2)``: a checkpoint that no test may change."""
+    made = {}
+
+    def make(model_type, **changes):
+        key = (model_type, repr(sorted(changes.items())))
+        if key not in made:
+            made[key] = tiny(model_type, tmp_path_factory.mktemp("tiny") / model_type, **changes)
+        return made[key]
+
+    return make
 
 
 @pytest.fixture

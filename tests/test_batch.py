@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from legorec.batch import ClickBatch, Ranking, TokenStates
-from tests import small
+from tests.support import small
 
 LENGTHS = torch.tensor([[3, 1, 0], [0, 0, 0], [2, 0, 4], [0, 1, 1]])
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from legorec.build import build
-from tests import small
+from tests.support import small
 
 
 @dataclass

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from legorec.halving import Halving, NoMemoryError, lacks_memory
-from tests.short_memory import ERRORS
+from tests.support.short_memory import ERRORS
 
 
 class Memory:

@@ -17,9 +17,9 @@ import worker
 from legorec.data.clicks import ClickStream
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from tests import shared_program, small
-from tests.launching import TORCHRUN, launched, one_thread
-from tests.runs import ROOT, arguments, refused
+from tests.support import shared_program, small
+from tests.support.launching import TORCHRUN, launched, one_thread
+from tests.support.runs import ROOT, arguments, refused
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -41,7 +41,7 @@ def found_by(folder: Path, what: str, rank: int = 0) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("number", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_r16_training_and_ranking_are_those_of_one_process(alone, tmp_path, number):
-    process = launched([*TORCHRUN, str(number), "-m", "tests.shared_program", str(tmp_path)])
+    process = launched([*TORCHRUN, str(number), "-m", "tests.support.shared_program", str(tmp_path)])
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 0, out
     wanted, scores = found_by(alone, "train"), found_by(alone, "test")

@@ -8,7 +8,7 @@ from legorec.batch import ClickBatch, TokenStates
 from legorec.nn.device import module_device
 from legorec.recommender import Recommender, extras_of
 from legorec.registry import EXTRAS
-from tests import small
+from tests.support import small
 
 NAMES = ["nrms", "naml"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

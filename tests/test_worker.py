@@ -16,7 +16,7 @@ import pytest
 import worker
 from legorec.engine import checkpoint
 from legorec.engine.run_folder import RunFolder
-from tests.runs import ROOT, arguments, contents, differences, finish, refused, run_folders
+from tests.support.runs import ROOT, arguments, contents, differences, finish, refused, run_folders
 
 METRICS = ["gauc", "mrr", "ndcg@5", "ndcg@10"]
 

@@ -13,7 +13,7 @@ from legorec.data.draws import Purpose, generator
 from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
-from tests import small
+from tests.support import small
 
 
 def same(one: ClickBatch, other: ClickBatch) -> bool:

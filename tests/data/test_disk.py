@@ -19,7 +19,7 @@ import torch
 
 from legorec.data import digest
 from legorec.data.disk import WriteError, all_or_none, flush, free_bytes, save_bytes, writing, written_whole
-from tests.disks import files_up_to, left_overs, no_space
+from tests.support.disks import files_up_to, left_overs, no_space
 
 FRAME = pl.DataFrame({"number": np.random.default_rng(0).random(5000)})
 

@@ -9,7 +9,7 @@ from legorec.data.evaluation import Impressions
 from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
-from tests import small
+from tests.support import small
 
 
 def impressions(lengths: list[int]) -> Impressions:

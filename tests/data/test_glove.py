@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from legorec.data.glove import Coverage, filled, read_glove, tokens_of
-from tests.data.small_store import write
+from tests.support.small_store import write
 
 VECTORS = {"the": [0.5, 1, -2], "é": [3, 4, 5], ". . .": [1, 1, 1], "b": [0.25, 0, 1e-3], "the2": [9, 9, 9]}
 WORDS = ["[UNK]", "b", "é", "missing", ". . .", ""]

@@ -11,7 +11,7 @@ from legorec.data.histories import Histories
 from legorec.data.negatives import NegativeSampler
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
-from tests import small
+from tests.support import small
 
 NUM_ITEMS, NUM_USERS = 14, 3
 

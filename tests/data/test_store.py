@@ -16,7 +16,7 @@ import pytest
 from legorec.data import digest
 from legorec.data.files import seal
 from legorec.data.store import Store, StoreError
-from tests.data.small_store import ITEMS, files, write
+from tests.support.small_store import ITEMS, files, write
 
 
 @pytest.fixture(scope="module")

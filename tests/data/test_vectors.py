@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models
 from legorec.data.vectors import ITEMS, NewTable, Rows
 from legorec.settings import EmbedSettings
 from legorec.sources.vectors import ITEMS as NAME_IN_SOURCE
-from tests.data.small_store import write
+from tests.support.small_store import write
 
 ROWS = Rows(5, "d")
 MATRIX = torch.arange(12.0).view(6, 2)

@@ -13,7 +13,7 @@ from legorec.engine.optim import make_optimizer
 from legorec.engine.reduce import average_buffers
 from legorec.objectives.pointwise import PointwiseObjective
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
-from tests import small
+from tests.support import small
 
 
 class Batches:

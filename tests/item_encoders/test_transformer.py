@@ -7,8 +7,8 @@ from legorec.batch import TokenStates
 from legorec.item_encoders.fastformer import FastformerItemEncoder
 from legorec.item_encoders.transformer import TransformerItemEncoder
 from legorec.nn.segments import Segments
-from tests.nn import torch_layers
-from tests.nn.torch_layers import moved, weighted_mean
+from tests.support import torch_layers
+from tests.support.torch_layers import moved, weighted_mean
 
 LENGTHS = torch.tensor([[4, 1, 7], [0, 1, 3], [1, 0, 0], [0, 0, 0], [2, 1, 1]])
 SMALL = {"hidden_dim": 8, "layers": 2, "heads": 2, "ffn_factor": 3, "attention_dim": 5, "max_length": 12}

@@ -10,7 +10,7 @@ from torch import Tensor
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.lora import LoRA, inject
 from legorec.lm.pretrained import Pretrained
-from tests.lm.tiny import packed_ids
+from tests.support.tiny import packed_ids
 
 TYPES = ["llama", "bert", "gpt2", "opt", "qwen3"]
 DEPTH = 1

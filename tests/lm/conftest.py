@@ -1,19 +1,18 @@
-"""Tiny checkpoints, made once a session."""
+"""Checkpoints to do things to."""
+
+import shutil
 
 import pytest
 
-from tests.lm.tiny import tiny
+
+@pytest.fixture
+def folder(checkpoint, tmp_path):
+    """A LLaMA to do things to."""
+    shutil.copytree(checkpoint("llama").folder, tmp_path / "llama")
+    return tmp_path / "llama"
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """``checkpoint("llama", num_hidden_layers=2)``: a checkpoint that no test may change."""
-    made = {}
-
-    def make(model_type, **changes):
-        key = (model_type, repr(sorted(changes.items())))
-        if key not in made:
-            made[key] = tiny(model_type, tmp_path_factory.mktemp("tiny") / model_type, **changes)
-        return made[key]
-
-    return make
+@pytest.fixture
+def sharded(checkpoint, tmp_path):
+    shutil.copytree(checkpoint("llama", sharded=True).folder, tmp_path / "sharded")
+    return tmp_path / "sharded"

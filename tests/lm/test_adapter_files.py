@@ -14,7 +14,7 @@ from legorec.lm.cut import UpperLayers
 from legorec.lm.families import FAMILIES
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
 from tests.lm.adapters import CHOSEN, DEPTH, IDS, LENGTHS, TYPES, states, upper
-from tests.lm.tiny import difference, states_of, whole
+from tests.support.tiny import difference, states_of, whole
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated"

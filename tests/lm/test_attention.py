@@ -9,7 +9,7 @@ from torch import nn
 
 from legorec.lm.attention import implementation, short_row_attention
 from legorec.lm.cut import LowerLayers, UpperLayers
-from tests.lm.tiny import difference, packed_ids
+from tests.support.tiny import difference, packed_ids
 
 B, HEADS, L, D = 3, 4, 5, 8
 

@@ -10,7 +10,7 @@ from legorec.lm import length_groups
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.families import FAMILIES, part
 from legorec.lm.pretrained import Pretrained, PretrainedError
-from tests.lm.tiny import SIZES, difference, packed_ids, states_of, whole
+from tests.support.tiny import SIZES, difference, packed_ids, states_of, whole
 
 IDS, LENGTHS = packed_ids([5, 0, 1, 9, 5, 3, 9, 2])
 NUM_LAYERS = SIZES["num_hidden_layers"]

@@ -15,7 +15,7 @@ from legorec.lm.lora import LoRA, inject
 from legorec.nn.dropout import Dropout
 from legorec.registry.signatures import parameters_of, parse_source
 from tests.lm.adapters import DEPTH, LENGTHS, TYPES, states, upper
-from tests.lm.tiny import difference
+from tests.support.tiny import difference
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import sys
 import time
 
 import pytest
@@ -13,28 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from legorec.data import digest
-from legorec.lm import checkpoint_files
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.pretrained import Pretrained, PretrainedError
-from tests.lm.tiny import whole
-
-
-@pytest.fixture
-def folder(checkpoint, tmp_path):
-    """A LLaMA to do things to."""
-    shutil.copytree(checkpoint("llama").folder, tmp_path / "llama")
-    return tmp_path / "llama"
-
-
-@pytest.fixture
-def sharded(checkpoint, tmp_path):
-    shutil.copytree(checkpoint("llama", sharded=True).folder, tmp_path / "sharded")
-    return tmp_path / "sharded"
-
-
-def edit(folder, **facts):
-    file = folder / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+from tests.support.tiny import whole
 
 
 def edit_weights(folder, change):
@@ -162,75 +140,6 @@ def test_damaged_weights(folder):
             UpperLayers(Pretrained(folder), 1)
 
 
-def test_r11_pickled_weights_are_not_read(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(
-        PretrainedError, match="no model.safetensors: pytorch_model.bin is pickled and is not read"
-    ):
-        UpperLayers(Pretrained(folder), 1)
-    (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(PretrainedError, match="no model.safetensors: weights are read only from safetensors"):
-        Pretrained(folder).digest()
-
-
-def test_r12_an_index_that_leads_astray(sharded):
-    index = sharded / checkpoint_files.INDEX
-    facts = json.loads(index.read_text())
-    Pretrained(sharded).weight_files[1].unlink()
-    with pytest.raises(PretrainedError, match=r"is incomplete: model-00002-of-.* is missing; fetch it again"):
-        UpperLayers(Pretrained(sharded), 1)
-    for outside in ("../llama/model.safetensors", "/model.safetensors"):
-        index.write_text(json.dumps({"weight_map": {"norm.weight": outside}}))
-        with pytest.raises(PretrainedError, match=f"leads out of its folder: '{outside}'"):
-            Pretrained(sharded).digest()
-    for wrong in ({}, {"weight_map": []}, {"weight_map": {"norm.weight": 3}}):
-        index.write_text(json.dumps({**facts, "weight_map": None} | wrong))
-        with pytest.raises(PretrainedError, match="does not say where the weights are"):
-            Pretrained(sharded).digest()
-
-
-def test_no_config(tmp_path):
-    with pytest.raises(
-        PretrainedError, match="is not a checkpoint of a language model: it has no config.json"
-    ):
-        Pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("{'model_type'")
-    with pytest.raises(PretrainedError, match="config.json is not JSON: "):
-        Pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("[1]")
-    with pytest.raises(PretrainedError, match="config.json must hold a JSON object, it holds a list"):
-        Pretrained(tmp_path)
-
-
-@pytest.mark.parametrize("model_type", ["gemma", "gemma2", "gemma3_text", "mamba", "no_such", None])
-def test_families_whose_cut_is_not_known(folder, model_type):
-    edit(folder, model_type=model_type)
-    with pytest.raises(ValueError, match=f"is a model of type '{model_type}'; known are bert, .*families.py"):
-        Pretrained(folder)
-
-
-def test_quantised(folder):
-    edit(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(PretrainedError, match="is quantised, which is not supported"):
-        Pretrained(folder)
-
-
 def test_an_attention_that_is_not_there(checkpoint):
     with pytest.raises(ValueError, match="cannot use `attention: flash_attention_2`: .+"):
         UpperLayers(checkpoint("llama"), 1, attention="flash_attention_2")
-
-
-@pytest.mark.parametrize("model_type", ["llama", "custom"])
-def test_r11_code_of_a_checkpoint_is_not_run(folder, model_type):
-    """A known type is built by transformers' own code, another refused."""
-    for name in ("configuration", "modeling"):
-        (folder / f"{name}_custom.py").write_text("import sys\nsys.legorec_ran = True\nraise SystemExit(3)\n")
-    mapping = {"AutoConfig": "configuration_custom.Config", "AutoModel": "modeling_custom.Model"}
-    edit(folder, model_type=model_type, auto_map=mapping)
-    if model_type == "llama":
-        module = type(UpperLayers(Pretrained(folder), 1).model).__module__
-        assert module == "transformers.models.llama.modeling_llama"
-    else:
-        with pytest.raises(ValueError, match="is a model of type 'custom'"):
-            Pretrained(folder)
-    assert not hasattr(sys, "legorec_ran")

@@ -12,7 +12,7 @@ from legorec.data.ragged import Ragged
 from legorec.data.vectors import Rows
 from legorec.lm import tables
 from legorec.lm.tables import POOLS, item_vectors, token_table
-from tests.lm.tiny import difference, packed_ids, states_of, tiny, whole
+from tests.support.tiny import difference, packed_ids, states_of, tiny, whole
 
 LENGTHS = [3, 0, 7, 1, 7, 2, 0, 30, 5]
 

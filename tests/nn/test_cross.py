@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from legorec.nn.cross import CrossAndDeep, CrossNetwork, GatedCross, MatrixCross, MixtureCross, VectorCross
-from tests.predictors.pairs import D, agrees, array, drawn, linear, mlp, sigmoid, softmax
+from tests.support.pairs import D, agrees, array, drawn, linear, mlp, sigmoid, softmax
 
 LAYERS = 3
 

@@ -8,7 +8,7 @@ import torch
 
 from legorec.nn.fastformer import FastAttention, Fastformer, FastformerLayer
 from legorec.nn.segments import Segments
-from tests.nn.torch_layers import moved
+from tests.support.torch_layers import moved
 
 LENGTHS = [3, 0, 1, 7, 3, 0, 12]
 

@@ -9,7 +9,7 @@ from legorec.nn.fastformer import Fastformer
 from legorec.nn.rows import rows_of
 from legorec.nn.sequence import ClickSequence, Positions, TokenHistory, TokenSequence, flat
 from legorec.nn.transformer import Transformer
-from tests.nn.torch_layers import moved, weighted_mean
+from tests.support.torch_layers import moved, weighted_mean
 
 BODIES = [Transformer(8, 2, 2, 2, 0.0), Fastformer(8, 2, 2, 2, 0.0)]
 

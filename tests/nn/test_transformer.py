@@ -10,8 +10,8 @@ from legorec.nn import attention as attentions
 from legorec.nn.attention import MultiHeadSelfAttention
 from legorec.nn.segments import Segments
 from legorec.nn.transformer import Transformer, TransformerLayer, attend
-from tests.nn import torch_layers
-from tests.nn.torch_layers import moved
+from tests.support import torch_layers
+from tests.support.torch_layers import moved
 
 LENGTHS = [3, 0, 1, 7, 3, 0, 12]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch
 from legorec.objectives.pointwise import PointwiseObjective
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
-from tests import small
+from tests.support import small
 
 
 class Given(nn.Module):

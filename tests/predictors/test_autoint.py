@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from legorec.predictors.autoint import AutoIntPredictor, FieldAttention
-from tests.predictors.pairs import D, agrees, array, drawn, linear, mlp, relu, softmax
+from tests.support.pairs import D, agrees, array, drawn, linear, mlp, relu, softmax
 
 
 def attended(layer, fields):

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from legorec.nn.rows import rows_of
 from legorec.predictors.bst import BSTPredictor
-from tests.nn import torch_layers
-from tests.nn.torch_layers import moved
+from tests.support import torch_layers
+from tests.support.torch_layers import moved
 
 LENGTHS = [3, 0, 7, 1]
 SMALL = {"heads": 2, "ffn_factor": 3, "mlp_dims": [6, 5]}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.dcn import DCNPredictor
-from tests.predictors.pairs import D, agrees, array, mlp
+from tests.support.pairs import D, agrees, array, mlp
 
 
 @pytest.mark.parametrize("mlp_dims", [[7, 5], []])

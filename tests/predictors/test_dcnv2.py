@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.dcnv2 import DCNv2Predictor
-from tests.predictors.pairs import D, agrees, array, linear, mlp, sigmoid, softmax
+from tests.support.pairs import D, agrees, array, linear, mlp, sigmoid, softmax
 
 
 def mixture(layer, start, values, gate):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.deepfm import DeepFMPredictor
-from tests.predictors.pairs import D, agrees, linear, mlp, relu
+from tests.support.pairs import D, agrees, linear, mlp, relu
 
 
 @pytest.mark.parametrize("activation, function", [("relu", relu), ("tanh", np.tanh)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.dnn import DNNPredictor
-from tests.predictors.pairs import D, agrees, linear, mlp, relu, sigmoid
+from tests.support.pairs import D, agrees, linear, mlp, relu, sigmoid
 
 
 @pytest.mark.parametrize("activation, function", [("relu", relu), ("tanh", np.tanh), ("sigmoid", sigmoid)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.finalmlp import FinalMLPPredictor
-from tests.predictors.pairs import D, agrees, array, linear, mlp, relu, sigmoid
+from tests.support.pairs import D, agrees, array, linear, mlp, relu, sigmoid
 
 
 @pytest.mark.parametrize("feature_selection", [True, False])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.gdcn import GDCNPredictor
-from tests.predictors.pairs import D, agrees, array, linear, mlp, sigmoid
+from tests.support.pairs import D, agrees, array, linear, mlp, sigmoid
 
 
 @pytest.mark.parametrize("structure, mlp_dims", [("parallel", [7, 5]), ("stacked", [7, 5]), ("stacked", [])])

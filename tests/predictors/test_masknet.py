@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.masknet import MaskNetPredictor
-from tests.predictors.pairs import D, agrees, array, linear, mlp, relu
+from tests.support.pairs import D, agrees, array, linear, mlp, relu
 
 
 def normed(norm, values):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from legorec.predictors.pnn import PNNPredictor
-from tests.predictors.pairs import D, agrees, array, linear, mlp, relu
+from tests.support.pairs import D, agrees, array, linear, mlp, relu
 
 
 @pytest.mark.parametrize("activation, function", [("relu", relu), ("tanh", np.tanh)])

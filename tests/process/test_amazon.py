@@ -13,9 +13,9 @@ import pytest
 
 from legorec.data.raw import lines
 from process.amazon import main, number_of, text_of
-from tests.data.small_store import files
-from tests.process.raw_files import made, refusal
 from tests.process.test_goodreads import impressions, interrupted, liked, sees_nothing_of_later
+from tests.support.raw_files import made, refusal
+from tests.support.small_store import files
 
 Row = dict[str, Any]
 Click = tuple[str, str, int, int]  # user, item, stars, second

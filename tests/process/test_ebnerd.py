@@ -14,9 +14,9 @@ import process.ebnerd
 from legorec.data.raw.holdout import SPLITS
 from legorec.data.store import Store
 from process.ebnerd import main
-from tests.data.small_store import files
-from tests.process.raw_files import made, refusal
 from tests.process.test_goodreads import impressions
+from tests.support.raw_files import made, refusal
+from tests.support.small_store import files
 
 START = datetime(2023, 5, 18, 7)
 EPOCH = datetime(1970, 1, 1)

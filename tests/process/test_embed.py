@@ -15,9 +15,9 @@ from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.data.vectors import Rows
 from process.embed import main
-from tests.data.small_store import write
-from tests.lm.tiny import states_of, tiny, whole
-from tests.process.raw_files import ROOT, refusal
+from tests.support.raw_files import ROOT, refusal
+from tests.support.small_store import write
+from tests.support.tiny import states_of, tiny, whole
 
 TITLES = {"--template": "hello {title:2} {category}"}
 

@@ -17,9 +17,9 @@ from legorec.data.store import Store
 from legorec.data.vectors import ITEMS, NewTable, Rows, sizes_stated_in
 from legorec.settings import EmbedSettings
 from process.embed import main
-from tests.data.small_store import write
-from tests.process.raw_files import ROOT, refusal
 from tests.process.test_embed import line
+from tests.support.raw_files import ROOT, refusal
+from tests.support.small_store import write
 
 VECTORS = torch.tensor([[9.0, 1.0], [9.0, 0.0], [0.0, 5.0], [0.0, 6.0], [9.0, 1.0]])
 SMALL: dict[str, Any] = {"levels": 2, "size": 2}

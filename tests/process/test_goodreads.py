@@ -19,8 +19,8 @@ from legorec.data.raw.holdout import SPLITS
 from legorec.data.store import Store
 from legorec.data.writing.writer import StoreWriter
 from process.goodreads import CLOCK, main
-from tests.data.small_store import files
-from tests.process.raw_files import candidates, history, made, refusal
+from tests.support.raw_files import candidates, history, made, refusal
+from tests.support.small_store import files
 
 Row = dict[str, Any]
 CORE = ("--min_item_users", 4, "--min_user_likes", 5, "--num_negatives", 3)

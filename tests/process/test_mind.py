@@ -11,8 +11,8 @@ import pytest
 
 from legorec.data.store import Store
 from process.mind import main
-from tests.data.small_store import files
-from tests.process.raw_files import ROOT, candidates, history, made, refusal, shared
+from tests.support.raw_files import ROOT, candidates, history, made, refusal, shared
+from tests.support.small_store import files
 
 NEWS = [
     "N1\tnews\tworld\tFirst title\tAn abstract\turl\t[]\t[]",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from process.movielens import GENRES, main
-from tests.data.small_store import files
-from tests.process.raw_files import candidates, history, made, refusal, shared
+from tests.support.raw_files import candidates, history, made, refusal, shared
+from tests.support.small_store import files
 
 MOVIES = [(str(number), f"Movie {number}", str(1980 + number % 5)) for number in range(1, 41)]
 # user, item, rating, time; user 3 has one like, user 4 two, and equal times keep the order of the file.

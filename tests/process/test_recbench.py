@@ -13,9 +13,9 @@ import pytest
 from legorec.data.raw.holdout import SPLITS
 from legorec.data.store import Store
 from process.recbench import main
-from tests.data.small_store import files
-from tests.process.raw_files import candidates, history, made, refusal
-from tests.runs import ROOT, SMALL, finish
+from tests.support.raw_files import candidates, history, made, refusal
+from tests.support.runs import ROOT, SMALL, finish
+from tests.support.small_store import files
 
 NUM_ITEMS, NUM_USERS = 30, 40
 NAMES = {"mind": ("nid", "uid"), "hm": ("article_id", "customer_id"), "yelp": ("business_id", "user_id")}

@@ -8,8 +8,8 @@ import pytest
 
 from legorec.data.store import Store
 from process.retokenize import main
-from tests.data.small_store import write
-from tests.process.raw_files import refusal
+from tests.support.raw_files import refusal
+from tests.support.small_store import write
 
 
 def test_adds_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

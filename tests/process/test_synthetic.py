@@ -14,8 +14,8 @@ import pytest
 from legorec.data.store import Store
 from process import synthetic
 from process.synthetic import main, words
-from tests.data.small_store import files
-from tests.process.raw_files import ROOT, made, refusal
+from tests.support.raw_files import ROOT, made, refusal
+from tests.support.small_store import files
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from process.tables import main
-from tests.data.small_store import files
-from tests.process.raw_files import candidates, history, made, refusal, shared
+from tests.support.raw_files import candidates, history, made, refusal, shared
+from tests.support.small_store import files
 
 ITEMS = {
     "book": [f"b{number}" for number in range(30)],

@@ -17,8 +17,8 @@ from legorec.data.store import Store
 from legorec.data.text import encode, load_tokenizer
 from legorec.data.vectors import Rows
 from process.unitok import main
-from tests.process.raw_files import refusal
-from tests.process.unitok_depots import (
+from tests.support.raw_files import refusal
+from tests.support.unitok_depots import (
     DEV,
     ITEMS,
     TRAIN,

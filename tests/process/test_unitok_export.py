@@ -15,11 +15,11 @@ from legorec.data.text import TokenizerChoice, encode
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 from process.unitok import main
-from tests.data.small_store import ITEMS, TRAIN
-from tests.data.small_store import write as write_small
-from tests.process.raw_files import history, refusal
-from tests.process.unitok_depots import assert_same, imported, impressions
-from tests.runs import arguments, finish, write_store
+from tests.support.raw_files import history, refusal
+from tests.support.runs import arguments, finish, write_store
+from tests.support.small_store import ITEMS, TRAIN
+from tests.support.small_store import write as write_small
+from tests.support.unitok_depots import assert_same, imported, impressions
 
 
 def test_export_keeps_a_store(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ import legorec
 import process.unitok
 from legorec.data.store import Store
 from legorec.data.text import encode, load_tokenizer
-from tests.data.small_store import files
-from tests.process.planted import KINDS, NUM_ITEMS, TITLES, items_of_users, shown_to_users, suits
-from tests.process.planted_files import write_depots
-from tests.process.raw_files import ROOT
-from tests.process.unitok_depots import TRAIN, assert_same, depots, imported, impressions
-from tests.runs import arguments, finish
+from tests.support.planted import KINDS, NUM_ITEMS, TITLES, items_of_users, shown_to_users, suits
+from tests.support.planted_files import write_depots
+from tests.support.raw_files import ROOT
+from tests.support.runs import arguments, finish
+from tests.support.small_store import files
+from tests.support.unitok_depots import TRAIN, assert_same, depots, imported, impressions
 
 NUM_NEWS = 1000
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *KINDS, "story", "##s", *map(str, range(10))]

@@ -16,9 +16,9 @@ import legorec
 import worker
 from legorec.engine.stopping import Interrupted
 from legorec.lm.cut import LowerLayers
-from tests.language_runs import language_arguments, write_language_model, write_language_store
-from tests.launching import one_thread, prepared, shared
-from tests.runs import only_run, refused, run_folders
+from tests.support.language_runs import language_arguments, write_language_model, write_language_store
+from tests.support.launching import one_thread, prepared, shared
+from tests.support.runs import only_run, refused, run_folders
 
 SPLIT = {"layer": 0, "lora": 0, "fast_eval": 0, "shard_mb": 1}
 TRAIN = {"lr": 0.001, "item_lr": 0.0001, "batch_size": 8, "acc_batch": 2, "epoch_batch": -4}

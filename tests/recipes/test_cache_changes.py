@@ -19,8 +19,8 @@ from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.data.writing.writer import StoreWriter
 from legorec.lm.cut import LowerLayers
-from tests.language_runs import language_arguments, write_language_model, write_language_store
-from tests.runs import refused, write_store
+from tests.support.language_runs import language_arguments, write_language_model, write_language_store
+from tests.support.runs import refused, write_store
 
 WHOLE = {"layer": 0, "lora": 0, "fast_eval": 0, "shard_mb": 1, "exp__cache__layers": "[-1]"}
 

@@ -23,10 +23,10 @@ from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recommender import Recommender
 from legorec.settings import read_command_line
-from tests.language_runs import language_arguments, write_language_model, write_language_store
-from tests.launching import shared
-from tests.runs import arguments, finish, only_run, refused, run_folders
+from tests.support.language_runs import language_arguments, write_language_model, write_language_store
+from tests.support.launching import shared
 from tests.support.ranking import rank
+from tests.support.runs import arguments, finish, only_run, refused, run_folders
 
 FILES = {"items.safetensors", "item_ids.parquet", "users.safetensors", "user_ids.parquet"}
 

@@ -19,8 +19,8 @@ from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.latency import WARM_UP, answer, draw_requests
 from legorec.settings import Settings, read_command_line
-from tests.runs import arguments, finish, only_run, refused, write_store
 from tests.support.ranking import rank
+from tests.support.runs import arguments, finish, only_run, refused, write_store
 
 FIGURES = {"median_ms", "p95_ms", "p99_ms", "requests_per_second"}
 

@@ -24,9 +24,9 @@ from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.load import TrainedRecommender, load
 from legorec.scorers.top_items import best_of
 from legorec.settings import read_command_line
-from tests.launching import one_thread, shared
-from tests.runs import arguments, contents, finish, only_run, refused, run_folders, write_store
+from tests.support.launching import one_thread, shared
 from tests.support.ranking import rank
+from tests.support.runs import arguments, contents, finish, only_run, refused, run_folders, write_store
 
 
 def predicted(store: Path, folder: Path, loaded: Path, form: str = "parquet", **flags: Any) -> pl.DataFrame:

@@ -25,14 +25,14 @@ from legorec.recipes.size import count, figures, language_model
 from legorec.recommender import Recommender
 from legorec.settings import Settings, read_command_line
 from legorec.sources.states import StatesSource
-from tests.language_runs import (
+from tests.support.language_runs import (
     language_arguments,
     text_catalog,
     write_language_model,
     write_language_store,
 )
-from tests.lm.tiny import tiny
-from tests.runs import arguments, refused, run_folders, write_store
+from tests.support.runs import arguments, refused, run_folders, write_store
+from tests.support.tiny import tiny
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions
 from legorec.recommender import Recommender
-from tests import small
+from tests.support import small
 from tests.support.ranking import rank
 
 NAMES = ["nrms", "naml"]

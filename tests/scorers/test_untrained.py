@@ -4,7 +4,7 @@ import numpy as np
 
 from legorec.batch import Ranking
 from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
-from tests import small
+from tests.support import small
 from tests.support.ranking import rank
 
 

@@ -11,7 +11,7 @@ from legorec.settings import SettingsError, read_command_line
 from legorec.settings.families import FAMILIES, Family
 from legorec.settings.modes import MODES
 from legorec.settings.schema import ExpSettings, SplitSettings, Strict
-from tests.runs import ROOT, arguments, write_store
+from tests.support.runs import ROOT, arguments, write_store
 
 TABLES = {"legorec/settings/modes.py", "legorec/settings/families.py", "legorec/settings/schema.py"}
 FILES = [*sorted((ROOT / "legorec").rglob("*.py")), ROOT / "worker.py"]

@@ -18,8 +18,8 @@ from legorec.lm.pretrained import Pretrained
 from legorec.lm.state_cache import CacheWriter
 from legorec.sources.layers import LayersSource
 from legorec.sources.states import StatesSource
-from tests.language_runs import NO_DROPOUT, text_catalog
-from tests.lm.tiny import tiny, whole
+from tests.support.language_runs import NO_DROPOUT, text_catalog
+from tests.support.tiny import tiny, whole
 
 NAMES = ("llama", "bert", "gpt2", "opt")
 NUM_ITEMS = 12

@@ -24,8 +24,8 @@ from legorec.predictors.dot import DotPredictor
 from legorec.recommender import Recommender
 from legorec.sources.states import StatesSource
 from legorec.user_encoders.naml import NAMLUserEncoder
-from tests.language_runs import NO_DROPOUT, text_catalog
-from tests.lm.tiny import tiny
+from tests.support.language_runs import NO_DROPOUT, text_catalog
+from tests.support.tiny import tiny
 
 ENCODERS = {"llama": LlamaItemEncoder, "bert": BERTItemEncoder}
 NUM_ITEMS = 12

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from legorec.nn.rows import rows_of
 from legorec.user_encoders.sasrec import Block, SASRecUserEncoder
-from tests.nn.torch_layers import moved
+from tests.support.torch_layers import moved
 
 LENGTHS = [3, 0, 7, 1]
 

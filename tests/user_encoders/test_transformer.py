@@ -9,8 +9,8 @@ from legorec.user_encoders.fastformer import FastformerUserEncoder
 from legorec.user_encoders.flatten_fastformer import FlattenFastformerUserEncoder
 from legorec.user_encoders.flatten_transformer import FlattenTransformerUserEncoder
 from legorec.user_encoders.transformer import TransformerUserEncoder
-from tests.nn import torch_layers
-from tests.nn.torch_layers import moved, weighted_mean
+from tests.support import torch_layers
+from tests.support.torch_layers import moved, weighted_mean
 
 SMALL = {"layers": 2, "heads": 2, "ffn_factor": 3, "attention_dim": 5}
 LENGTHS = [3, 0, 5, 1]

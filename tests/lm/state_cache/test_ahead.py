@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from legorec.lm.state_cache import HiddenStateCache, Prefetcher
-from tests.lm.state_cache.small import build, identity, rows_of, states
+from tests.support.state_caches import build, identity, rows_of, states
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_program_ends_while_it_gathers(cache, tmp_path):
     code = f"""
 import time, torch
 from legorec.lm.state_cache import HiddenStateCache, Prefetcher
-from tests.lm.state_cache.small import identity
+from tests.support.state_caches import identity
 cache = HiddenStateCache.open({str(tmp_path)!r}, identity(dtype="fp32"))
 gather, cache.gather = cache.gather, lambda items, out=None: (time.sleep(0.3), gather(items, out))[1]
 ahead = Prefetcher(cache)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from legorec.lm.state_cache import CacheIdentity, catalog_digest
-from tests.lm.state_cache.small import identity
+from tests.support.state_caches import identity
 
 CHANGES = {
     "checkpoint": "x" * 32, "tokenizer": "x" * 32, "template": "title: {title:31} body: {body:100}",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from legorec.lm.state_cache import CacheWriter, HiddenStateCache, reading
-from tests.lm.state_cache.small import LENGTHS, TYPES, WIDTH, build, identity, rows_of, states
+from tests.support.state_caches import LENGTHS, TYPES, WIDTH, build, identity, rows_of, states
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
-from tests.lm.state_cache.small import build, identity, rows_of, states
+from tests.support.state_caches import build, identity, rows_of, states
 
 HOST, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 ITEMS = torch.tensor([7, 0, 3, 7])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.runs import arguments, finish, write_store
+from tests.support.runs import arguments, finish, write_store
 
 SOURCE = '''
 """A source whose arguments are called as those of the library's own."""

@@ -1,0 +1,110 @@
+"""Every file in config/ is read by a command line that is right, and published flags reach it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from legorec.settings import SettingsError, read_command_line
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config"
+LAYERS = ("data", "embed", "model", "exp")
+PUBLISHED = [
+    "--lr", "1e-4", "--item_lr", "1e-5", "--batch_size", "32", "--acc_batch", "2", "--epoch_batch", "-4",
+    "--hidden_size", "32", "--embed_hidden_size", "48", "--fast_eval", "0", "--epoch", "3", "--patience", "1",
+    "--simple_dev", "1", "--warmup", "10",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def tables_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables that ``config/embed`` names, which ``process/embed.py`` would have written."""
+    monkeypatch.chdir(tmp_path)
+    for path in files("embed"):
+        layer = yaml.safe_load(path.read_text())
+        for table in [*layer["tables"], *([layer["codes"]] if "codes" in layer else [])]:
+            Path(table["path"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(table["path"]).touch()
+
+
+def files(layer: str) -> list[Path]:
+    """What can be named on the command line; ``parts`` are imported by others."""
+    return [path for path in sorted((CONFIG / layer).rglob("*.yaml")) if "parts" not in path.parts]
+
+
+def command(tmp_path: Path, **chosen: Path) -> list[str]:
+    """The named files, and beside them such as go with them."""
+    with_lm = any(is_for_language_models(path) for path in chosen.values())
+    names = (
+        ("mind-bert", "null", "bert-naml", "tt-llm") if with_lm else ("mind", "null", "lego_naml", "train")
+    )
+    first = {layer: CONFIG / layer / f"{name}.yaml" for layer, name in zip(LAYERS, names, strict=True)}
+    if "model" in chosen and chosen["model"].stem.startswith("semantic"):
+        first["embed"] = CONFIG / "embed" / "semantic-codes.yaml"
+    if "embed" in chosen and chosen["embed"].stem == "semantic-codes":
+        first["model"] = CONFIG / "model" / "semantic_naml.yaml"
+    argv = [part for layer, path in (first | chosen).items() for part in (f"--{layer}", str(path))]
+    load = ["--load", str(tmp_path)] if "load: ${load}$" in (first | chosen)["exp"].read_text() else []
+    return [*argv, *load, *(["--llm_ver", "12L"] if with_lm else [])]
+
+
+def is_for_language_models(path: Path) -> bool:
+    """Items as one text, a language model that encodes them, its token table, or an experiment on it."""
+    named = path.stem.startswith(("bert-", "llama-", "plmnr-")) or path.stem.endswith("-llm")
+    return named or "template:" in path.read_text()
+
+
+EVERY = [(layer, path) for layer in LAYERS for path in files(layer)]
+
+
+def test_there_are_files_of_every_layer() -> None:
+    assert all(len(files(layer)) > 0 for layer in LAYERS)
+
+
+@pytest.mark.parametrize(("layer", "path"), EVERY, ids=[str(each[1].relative_to(CONFIG)) for each in EVERY])
+def test_every_file_is_read(tmp_path: Path, layer: str, path: Path) -> None:
+    settings = read_command_line(command(tmp_path, **{layer: path}))
+    assert getattr(settings, layer).name
+
+
+@pytest.mark.parametrize("model", files("model"), ids=[each.stem for each in files("model")])
+def test_every_data_set_goes_with_every_model(tmp_path: Path, model: Path) -> None:
+    for data in files("data"):
+        if is_for_language_models(data) is is_for_language_models(model):
+            assert read_command_line(command(tmp_path, model=model, data=data)).data.name
+
+
+@pytest.mark.parametrize("model", sorted((CONFIG / "model").glob("lego_*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("exp", sorted((CONFIG / "exp").glob("tt-n*.yaml")), ids=lambda path: path.stem)
+def test_the_published_flags_reach_their_settings(tmp_path: Path, model: Path, exp: Path) -> None:
+    argv = command(tmp_path, data=CONFIG / "data" / "mind.yaml", model=model, exp=exp)
+    settings = read_command_line([*argv, "--version", "large", *PUBLISHED])
+    policy = settings.exp.policy
+    assert (policy.lr, policy.item_lr, policy.batch_size, policy.acc_batch) == (1e-4, 1e-5, 32, 2)
+    assert (policy.epoch_batch, policy.epoch, policy.patience, policy.warmup) == (-4, 3, 1, 10)
+    assert policy.simple_dev is True and settings.exp.evaluation.fast is False
+    assert settings.data.name == "MIND-large" and settings.data.store == "data/MIND-large"
+    assert settings.model.source.arguments["embed_dim"] == 48
+    assert settings.model.item_encoder.arguments["hidden_dim"] == 32
+    assert settings.did_nothing == ()
+
+
+def test_a_missing_table_is_told_with_the_way_out(tmp_path: Path) -> None:
+    Path("data/embed/glove.safetensors").unlink()
+    with pytest.raises(SettingsError, match=r"no file data/embed/glove.safetensors.*process/embed.py"):
+        read_command_line(command(tmp_path, embed=CONFIG / "embed" / "glove.yaml"))
+
+
+def test_model_names_differ() -> None:
+    for layer in LAYERS:
+        names = [yaml.safe_load(path.read_text())["name"] for path in files(layer)]
+        assert len(set(names)) == len(names), layer
+
+
+def test_every_part_is_imported_by_something() -> None:
+    written = "".join(path.read_text() for path in CONFIG.rglob("*.yaml"))
+    parts = [path for path in CONFIG.rglob("*.yaml") if "parts" in path.parts]
+    assert parts and all(path.name in written for path in parts)

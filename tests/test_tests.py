@@ -1,0 +1,137 @@
+"""A test is found from what it tests: files mirror modules, or lie in a folder with a purpose named here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Folders of what belongs to no single module; CONTRIBUTING says what each is for.
+CROSSING = ("support", "contracts", "runs", "faults", "docs", "code", "benchmarks")
+# Every public brick goes through the contracts; a file of its own holds its formula.
+BRICKS = {"sources", "item_encoders", "user_encoders", "user_plugins", "predictors", "objectives"}
+# Modules that have no file of tests, and where they are held.
+ELSEWHERE = {
+    "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
+    "compose/problems": "compose/test_compose",
+    "data/digest": "data/test_store, which refuses what was damaged",
+    "data/files": "data/test_store and faults/test_full_disk",
+    "data/item_text": "sources/test_states",
+    "data/latest": "recipes/test_predict and test_export",
+    "data/passes": "data/test_clicks and recipes/test_train_outside",
+    "data/raw/command": "process/test_mind and its neighbours",
+    "data/raw/holdout": "process/test_mind and its neighbours",
+    "data/raw/readers": "process/test_mind and its neighbours",
+    "data/raw/unitok_depot": "process/test_unitok",
+    "data/raw/unitok_export": "process/test_unitok_export",
+    "data/raw/unitok_fields": "process/test_unitok",
+    "data/sealed": "data/test_store, which refuses what was damaged",
+    "data/writing/columns": "data/writing/test_writer",
+    "data/writing/missing": "data/writing/test_writer",
+    "data/writing/progress": "process/test_synthetic",
+    "data/writing/split_parts": "data/writing/test_writer",
+    "data/writing/tables": "data/writing/test_writer",
+    "engine/log": "test_worker",
+    "engine/rank": "scorers/test_clicks",
+    "engine/reduce": "test_processes",
+    "engine/run_folder": "test_worker",
+    "engine/task": "recipes/test_train_outside",
+    "engine/training": "recipes/test_train_outside and faults/test_resume",
+    "engine/weights": "recipes/test_load",
+    "lm/build_cache": "recipes/test_cache and faults/test_memory_in_caching",
+    "lm/cache_plan": "recipes/test_cache",
+    "lm/families": "lm/test_cut, which runs over it",
+    "lm/item_states": "recipes/test_cache and faults/test_memory_in_caching",
+    "lm/tuning": "lm/test_lora and sources/test_states",
+    "nn/device": "test_recommender",
+    "nn/sizes": "contracts",
+    "nn/text_view": "contracts",
+    "process/fetch_ml100k": "process/test_fetch_model",
+    "recipes/inputs/build_model": "contracts/test_grid",
+    "recipes/inputs/devices": "runs/test_launches",
+    "recipes/inputs/digests": "recipes/test_load",
+    "recipes/inputs/token_table": "recipes/test_size",
+    "recipes/inputs/trained_towers": "recipes/test_load",
+    "recipes/outputs/figures": "recipes/test_latency",
+    "recipes/outputs/item_table": "recipes/test_export and test_latency",
+    "recipes/outputs/measure": "test_worker and faults/test_resume",
+    "recipes/outputs/metric_table": "test_metrics_report",
+    "recipes/outputs/session": "test_worker",
+    "recipes/outputs/step_memory": "recipes/test_size",
+    "recipes/run": "test_worker and runs",
+    "recipes/tower": "test_worker and runs",
+    "registry/__main__": "docs/test_catalogue_page",
+    "registry/bricks": "registry/test_registry",
+    "registry/classes": "registry/test_registry",
+    "registry/docstrings": "docs/test_catalogue_page",
+    "registry/page": "docs/test_catalogue_page",
+    "registry/signatures": "registry/test_registry",
+    "scorers/by_history": "scorers/test_clicks",
+    "scorers/paging": "scorers/test_clicks",
+    "scorers/top_items": "recipes/test_predict",
+    "settings/checks": "settings/test_settings",
+    "settings/families": "settings/test_modes",
+    "settings/reading": "settings/test_settings",
+    "settings/resolved": "settings/test_settings",
+    "settings/schema": "settings/test_settings",
+}
+
+
+def modules() -> set[str]:
+    """Every module, by the path of its tests: ``data/store`` of legorec, ``process/mind``, ``worker``."""
+    library = [file.relative_to(ROOT / "legorec") for file in (ROOT / "legorec").rglob("*.py")]
+    scripts = [file.relative_to(ROOT) for file in [*(ROOT / "process").glob("*.py"), ROOT / "worker.py"]]
+    return {file.with_suffix("").as_posix() for file in [*library, *scripts]}
+
+
+def subjects() -> set[str]:
+    """What a file may be named after: modules (``_penalty`` is ``penalty``) and packages as a whole."""
+    packages = {Path(name).parent for name in modules() if name.endswith("/__init__")}
+    return {named(name) for name in modules()} | {(package / package.name).as_posix() for package in packages}
+
+
+def named(module: str) -> str:
+    """The module without the underscore of what is private."""
+    folder, _, name = module.rpartition("/")
+    return f"{folder}/{name.lstrip('_')}".lstrip("/")
+
+
+def files() -> list[Path]:
+    """The test files that should mirror something."""
+    every = [file.relative_to(ROOT / "tests") for file in sorted((ROOT / "tests").rglob("test_*.py"))]
+    return [file for file in every if file.parts[0] not in CROSSING and file.name != Path(__file__).name]
+
+
+def mirrored(file: Path) -> str | None:
+    """What ``test_store_damaged.py`` is about: the longest name that it begins with, ``store``."""
+    words = file.stem.removeprefix("test_").split("_")
+    for length in range(len(words), 0, -1):
+        subject = (file.parent / "_".join(words[:length])).as_posix()
+        if subject in subjects():
+            return subject
+    return None
+
+
+def test_every_file_is_named_after_what_it_tests():
+    lost = [file.as_posix() for file in files() if mirrored(file) is None]
+    assert not lost, f"no module is called so; rename or move to one of {CROSSING}: {lost}"
+
+
+def test_every_module_has_a_file_or_is_held_elsewhere():
+    found = {mirrored(file) for file in files()}
+    bare = {name for name in modules() if named(name) not in found and not name.endswith("__init__")}
+    bare = {name for name in bare if name.split("/")[0] not in BRICKS}
+    assert sorted(bare - set(ELSEWHERE)) == [], "write tests, or say in ELSEWHERE what holds it"
+    assert sorted(set(ELSEWHERE) - bare) == [], "is gone, or has a file: take it out of ELSEWHERE"
+
+
+def test_every_crossing_folder_is_there_and_contributing_tells_of_it():
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(CROSSING)
+    assert all((ROOT / "tests" / folder / "__init__.py").exists() for folder in CROSSING)
+
+
+def test_support_holds_no_test_and_every_folder_is_a_package():
+    assert not list((ROOT / "tests" / "support").rglob("test_*.py"))
+    folders = {file.parent for file in (ROOT / "tests").rglob("*.py")}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
