@@ -25,7 +25,7 @@ WRONG = {
     "negatives": ({"neg_count": 0}, "`num_negatives` must be at least 1"),
     "no such field": ({"data.fields": "{title@bert: {}}"}, "'title@bert' is not there; did you mean 'title@"),
     "no such split": ({"data.splits.test": "tset"}, "split 'tset' is not there; did you mean 'test'?"),
-    "other settings": ({"data.made_with": "{seed: 1}"}, "made with `seed` = 0, asked for is 1"),
+    "other settings": ({"data.made_with": "{seed: 1}"}, "made with `seed` = 0, requested is 1"),
     "no store": ({"data.store": "no/such"}, "no/such: there is no such folder", "process/"),
     "store is a file": ({"data.store": __file__}, f"{__file__}: there is no such folder"),
     "no device": ({"device": "cuda:99"}, "`device` 'cuda:99' cannot be used here"),

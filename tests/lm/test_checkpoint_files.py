@@ -50,10 +50,10 @@ def test_no_config(tmp_path):
     ):
         Pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{'model_type'")
-    with pytest.raises(PretrainedError, match="config.json is no JSON: "):
+    with pytest.raises(PretrainedError, match="config.json is not JSON: "):
         Pretrained(tmp_path)
     (tmp_path / "config.json").write_text("[1]")
-    with pytest.raises(PretrainedError, match="config.json is no JSON object, but a list"):
+    with pytest.raises(PretrainedError, match="config.json must hold a JSON object, it holds a list"):
         Pretrained(tmp_path)
 
 

@@ -76,7 +76,7 @@ WRONG_FILES = [
     ("model.yaml", "name: NRMS\n", "name: NRMS\nname: NAML\n", "model.yaml:2", "model.name", "is written twice, first at"),
     ("model.yaml", "name: NRMS\n", "name: NRMS\n3: x\n", "model.yaml:2", "", "a key must be text, got '3'"),
     ("model.yaml", "name: NRMS\n", "name: NRMS\n<<: {a: b}\n", "model.yaml:2", "model.<<", "use $$import"),
-    ("model.yaml", "name: dot", "$$import: x.yaml, name: dot", "model.yaml:12", "model.predictor.$$import", "top of a file only"),
+    ("model.yaml", "name: dot", "$$import: x.yaml, name: dot", "model.yaml:12", "model.predictor.$$import", "is only for the top of a file"),
     ("model.yaml", "name: NRMS", "name: !!python/object/apply:os.getcwd []", "model.yaml:1", "model.name", "is refused"),
     ("model.yaml", "name: NRMS", "name: !!python/name:os.system x", "model.yaml:1", "model.name", "config is plain data"),
     ("model.yaml", "name: NRMS", "name: !!bool maybe", "model.yaml:1", "model.name", "is not what its tag says"),
