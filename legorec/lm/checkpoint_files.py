@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from legorec.lm.families import family_of
+from legorec.lm.model_types import family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from legorec.lm.attention import AUTO, SHORT_ROWS, implementation
-from legorec.lm.families import part, replace
 from legorec.lm.length_groups import LengthGroups
+from legorec.lm.model_types import part, replace
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments

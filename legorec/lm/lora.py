@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from legorec.lm.adapter_files import AdapterError, read_facts, read_weights, write_adapter
 from legorec.lm.cut import UpperLayers
-from legorec.lm.families import part
+from legorec.lm.model_types import part
 from legorec.lm.pretrained import Pretrained
 from legorec.nn.dropout import Dropout
 

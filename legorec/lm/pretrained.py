@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from legorec.data.digest import digest_files
 from legorec.lm.checkpoint_files import PretrainedError, read_config, weight_files
-from legorec.lm.families import Family, family_of
+from legorec.lm.model_types import Family, family_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -19,8 +19,8 @@ from legorec.compose import (
 from legorec.compose.files import missing_file
 from legorec.registry import KINDS, did_you_mean
 from legorec.settings.checks import checked, checked_brick
+from legorec.settings.combinations import judge_export, judge_fit, judge_offers, judge_paging
 from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
-from legorec.settings.fit import judge_export, judge_fit, judge_offers, judge_paging
 from legorec.settings.modes import MODES
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings

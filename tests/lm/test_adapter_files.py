@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from legorec.lm import adapter_files
 from legorec.lm.cut import UpperLayers
-from legorec.lm.families import FAMILIES
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
+from legorec.lm.model_types import FAMILIES
 from tests.lm.adapters import CHOSEN, DEPTH, IDS, LENGTHS, TYPES, states, upper
 from tests.support.tiny import difference, states_of, whole
 

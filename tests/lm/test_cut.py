@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from legorec.lm import length_groups
 from legorec.lm.cut import LowerLayers, UpperLayers
-from legorec.lm.families import FAMILIES, part
+from legorec.lm.model_types import FAMILIES, part
 from legorec.lm.pretrained import Pretrained, PretrainedError
 from tests.support.tiny import SIZES, difference, packed_ids, states_of, whole
 

@@ -10,8 +10,8 @@ import torch
 
 from legorec.lm import lora
 from legorec.lm.cut import UpperLayers
-from legorec.lm.families import FAMILIES
 from legorec.lm.lora import LoRA, inject
+from legorec.lm.model_types import FAMILIES
 from legorec.nn.dropout import Dropout
 from legorec.registry.modules import parse_source
 from legorec.registry.signatures import parameters_of

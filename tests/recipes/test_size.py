@@ -16,7 +16,7 @@ from legorec.build import build
 from legorec.data.clicks import ClickStream
 from legorec.engine.optim import make_optimizer
 from legorec.lm.cut import LowerLayers, UpperLayers
-from legorec.lm.families import FAMILIES
+from legorec.lm.model_types import FAMILIES
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import open_data
 from legorec.recipes.outputs.figures import in_bytes

@@ -12,8 +12,8 @@ from torch import Tensor
 from legorec.halving import Halving
 from legorec.lm.build_cache import build_caches, mean_states
 from legorec.lm.cut import LowerLayers
-from legorec.lm.families import part
 from legorec.lm.item_states import cache_identity, mean_depths, mean_rows, means_folder
+from legorec.lm.model_types import part
 from legorec.lm.pretrained import Pretrained
 from legorec.lm.state_cache import CacheWriter
 from legorec.sources.layers import LayersSource

@@ -98,6 +98,6 @@ def _draw(model: nn.Module) -> None:
 
 
 def _causal_types() -> set[str]:
-    from legorec.lm.families import FAMILIES
+    from legorec.lm.model_types import FAMILIES
 
     return {name for name, family in FAMILIES.items() if family.causal}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from legorec.engine.optim import trainable
 from legorec.lm.cut import PassThrough
-from legorec.lm.families import part
+from legorec.lm.model_types import part
 from legorec.lm.tuning import TunedLayers
 from legorec.recommender import Recommender
 

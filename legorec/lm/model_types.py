@@ -105,7 +105,7 @@ def family_of(model_type: str, where: str) -> Family:
     if model_type not in FAMILIES:
         raise ValueError(
             f"{where} is a model of type '{model_type}'; known are {', '.join(sorted(FAMILIES))}. To add "
-            "another, give it a row in legorec/lm/families.py, which tests/lm/test_cut.py then checks"
+            "another, give it a row in legorec/lm/model_types.py, which tests/lm/test_cut.py then checks"
         )
     return FAMILIES[model_type]
 
