@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from legorec.data.disk import save_bytes
+from legorec.files.disk import save_bytes
 
 MAX_BYTES = 4 << 30
 # What arrays may hold beyond one value for each byte: an array of empty rows has none that would bound them.

@@ -80,8 +80,8 @@ def test_what_a_killed_run_left_is_removed(store, tmp_path, monkeypatch):
     code = """
 import os
 from legorec.engine import checkpoint
-from legorec.data import disk
-disk.os.replace = lambda *_: os.kill(os.getpid(), 9)
+from legorec.files import whole
+whole.os.replace = lambda *_: os.kill(os.getpid(), 9)
 """
     process = start(argv, code=code)
     process.communicate(timeout=60)
