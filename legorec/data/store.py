@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import polars as pl
 
-from legorec.data.files import (
-    MANIFEST,
+from legorec.data.layout import (
     StoreError,
-    Verify,
     check_name,
     map_arrays,
     nearest,
@@ -25,6 +23,7 @@ from legorec.data.files import (
 )
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
+from legorec.files.manifest import MANIFEST, Verify
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

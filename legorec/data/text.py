@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from legorec.data.digest import digest_bytes
-from legorec.data.files import StoreError, check_name
+from legorec.data.layout import StoreError, check_name
 from legorec.data.ragged import Ragged
+from legorec.files.digest import digest_bytes
 
 UNKNOWN = "[UNK]"
 BATCH = 4096

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from legorec.data.digest import digest_file, remember
-from legorec.data.disk import written_whole
-from legorec.data.files import MANIFEST, StoreError, canonical, nearest, seal
+from legorec.data.layout import StoreError, nearest
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice, vocab_size
-from legorec.data.writing.folder import locked
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.tables import save_tokenizer, write_tokens
+from legorec.files.digest import remember
+from legorec.files.lock import locked
+from legorec.files.manifest import MANIFEST, canonical, fact_of, seal
+from legorec.files.whole import save_whole
 
 
 def add_tokenization(
@@ -52,13 +53,10 @@ def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) 
         manifest["items"]["fields"].append(fact)
         manifest["tokenizers"][choice.name] = {"size": vocab_size(tokenizer)}
         manifest["made_with"].setdefault("tokenizers", {}).setdefault(choice.name, choice.settings)
-        digests = {file: digest_file(folder / file) for file in new_files}
-        for file, digest in digests.items():
-            manifest["files"][file] = {"bytes": (folder / file).stat().st_size, "blake2b": digest}
-        data = canonical(seal(manifest))
-        with written_whole(folder / MANIFEST, len(data)) as temporary:
-            temporary.write_bytes(data)
-    remember({folder / file: digest for file, digest in digests.items()})
+        facts = {file: fact_of(folder / file) for file in new_files}
+        manifest["files"].update(facts)
+        save_whole(folder / MANIFEST, canonical(seal(manifest)))
+    remember({folder / file: fact["blake2b"] for file, fact in facts.items()})
 
 
 @contextmanager

@@ -16,11 +16,11 @@ import yaml
 from safetensors import safe_open
 from torch import Tensor
 
-from legorec.data.digest import digest_bytes
-from legorec.data.disk import written_whole
-from legorec.data.files import check_name
-from legorec.data.sealed import load_sealed, save_sealed
+from legorec.data.layout import check_name
 from legorec.data.text import vocab_size
+from legorec.files.digest import digest_bytes
+from legorec.files.sealed import load_sealed, save_sealed
+from legorec.files.whole import save_whole, written_whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -149,9 +149,7 @@ class NewTable:
             save_sealed(tensors, temporary, {"format": "pt", **said})
             self._check()  # again: another process may have written it meanwhile
         if not self._layer_is_there:
-            layer = self.layer_text().encode()
-            with written_whole(self.layer_path, len(layer)) as temporary:
-                temporary.write_bytes(layer)
+            save_whole(self.layer_path, self.layer_text().encode())
 
     def layer_text(self) -> str:
         """The text of the layer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +12,29 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from legorec.data.digest import digest_file
-from legorec.data.disk import flush, writing
+from legorec.files.digest import digest_file
+from legorec.files.disk import flush
+from legorec.files.manifest import (
+    MANIFEST,
+    Fact,
+    Refusal,
+    check_digests,
+    check_sizes,
+    fact_of,
+    is_plain,
+    refuse_link,
+)
+from legorec.files.whole import folder_whole
 
-MANIFEST = "manifest.json"
 STATE = "state.json"
 FORMAT = 1
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, cut short or altered."""
+
+
+REFUSAL = Refusal("a checkpoint", CheckpointError, if_missing="the checkpoint cannot be used")
 
 
 @dataclass(frozen=True)
@@ -42,21 +54,13 @@ def save(folder: Path, name: str, checkpoint: Checkpoint) -> Path:
     Raises:
         WriteError: the disk is full, or may not be written.
     """
-    final, partial = folder / name, folder / f"{name}.tmp-{os.getpid()}"
+    final = folder / name
     if (final / MANIFEST).is_file():  # a run that was resumed and stopped at once
         return final
-    shutil.rmtree(partial, ignore_errors=True)
     size = sum(value.nbytes for tensors in checkpoint.tensors.values() for value in tensors.values())
-    try:
-        with writing(final, size, "about ", then="; what was saved before is untouched"):
-            partial.mkdir(parents=True)
-            _write(partial, checkpoint)
-            shutil.rmtree(final, ignore_errors=True)  # the rest of one whose removal was cut short
-            os.replace(partial, final)
-            flush(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with folder_whole(final, size, "about ", then="; what was saved before is untouched") as partial:
+        _write(partial, checkpoint)
+        shutil.rmtree(final, ignore_errors=True)  # the rest of one whose removal was cut short
     return final
 
 
@@ -67,10 +71,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, file)
         flush(file)
     _write_text(folder / STATE, json.dumps(checkpoint.state, indent=1, sort_keys=True))
-    files = {
-        file.name: {"bytes": file.stat().st_size, "blake2b": digest_file(file)}
-        for file in sorted(folder.iterdir())
-    }
+    files = {file.name: fact_of(file) for file in sorted(folder.iterdir())}
     _write_text(folder / MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=1))
     flush(folder)
 
@@ -82,8 +83,7 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, has another size or another content than when it was written.
     """
     facts = _facts(path)
-    for name in facts:
-        _verify(named(path, name), facts[name])
+    _verify({named(path, name): fact for name, fact in facts.items()})
     tensors = {Path(name).stem: load_file(path / name) for name in facts if name.endswith(".safetensors")}
     return Checkpoint(tensors=tensors, state=json.loads((path / STATE).read_text()))
 
@@ -94,19 +94,22 @@ def read_state(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: its file is missing or was altered.
     """
-    _verify(path / STATE, _facts(path)[STATE])
+    _verify({path / STATE: _facts(path)[STATE]})
     return json.loads((path / STATE).read_text())
 
 
-def _facts(path: Path) -> dict[str, tuple[int, str]]:
+def _facts(path: Path) -> dict[str, Fact]:
     """Size and digest of every file of a checkpoint."""
     manifest = path / MANIFEST
-    _refuse_link(manifest)
+    refuse_link(manifest, REFUSAL)
     if not manifest.is_file():
         raise CheckpointError(f"{path} is not a complete checkpoint: it has no {MANIFEST}")
     try:
         content = json.loads(manifest.read_text())
-        facts = {name: (int(fact["bytes"]), str(fact["blake2b"])) for name, fact in content["files"].items()}
+        facts: dict[str, Fact] = {
+            name: {"bytes": int(fact["bytes"]), "blake2b": str(fact["blake2b"])}
+            for name, fact in content["files"].items()
+        }
         if content["format"] != FORMAT or STATE not in facts:
             raise ValueError(f"format {content['format']} with {', '.join(facts)}")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -114,22 +117,10 @@ def _facts(path: Path) -> dict[str, tuple[int, str]]:
     return facts
 
 
-def _verify(file: Path, fact: tuple[int, str]) -> None:
-    size, digest = fact
-    _refuse_link(file)
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing; the checkpoint cannot be used")
-    if file.stat().st_size != size:
-        raise CheckpointError(
-            f"{file} was cut short or altered: {file.stat().st_size} bytes instead of {size}"
-        )
-    if digest_file(file) != digest:
-        raise CheckpointError(f"{file} was altered since it was written: its digest differs")
-
-
-def _refuse_link(file: Path) -> None:
-    if file.is_symlink():
-        raise CheckpointError(f"{file} is a symbolic link; the files of a checkpoint must be files")
+def _verify(facts: Mapping[Path, Fact]) -> None:
+    """Hold files against size and digest; every byte is read."""
+    check_sizes(facts, REFUSAL)
+    check_digests(facts, {file: digest_file(file) for file in facts}, REFUSAL)
 
 
 def named(folder: Path, name: str) -> Path:
@@ -138,7 +129,7 @@ def named(folder: Path, name: str) -> Path:
     Raises:
         CheckpointError: the name leads out of the folder.
     """
-    if Path(name).name != name:
+    if not is_plain(name):
         raise CheckpointError(f"{folder}: a file there names '{name}', which leads out of the folder")
     return folder / name
 

@@ -9,7 +9,7 @@ from pigmento import Pigmento, Prefix
 from pigmento.time_prefix import TimePrefix
 from pigmento.utils import Bracket, Color
 
-from legorec.data.disk import writing
+from legorec.files.disk import writing
 
 
 class RunLog:

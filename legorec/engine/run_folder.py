@@ -10,13 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from legorec.data.disk import written_whole
 from legorec.engine import checkpoint
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system; two runs in one folder are then not noticed
-    fcntl = None  # type: ignore[assignment]
+from legorec.files.lock import hold
+from legorec.files.whole import save_whole
 
 
 class RunFolder:
@@ -54,12 +50,14 @@ class RunFolder:
                 f"{path} cannot be written: {error.strerror}; name another folder with --runs"
             ) from None
         try:
-            self._lock()
+            alone = hold(self._lock_handle)
+            if alone is False:
+                raise ValueError(f"another process is running in {path}; wait for it or stop it")
             if overwrite:
                 self._clear()
             else:
                 self._refuse_used(resume)
-                if fcntl is not None:  # and so nobody else is writing here
+                if alone:
                     self._remove(path.glob("*.tmp-*"))
         except BaseException:
             self.close()
@@ -90,14 +88,6 @@ class RunFolder:
     @property
     def log_file(self) -> Path:
         return self.path / "run.log"
-
-    def _lock(self) -> None:
-        if fcntl is None or self._lock_handle is None:
-            return
-        try:
-            fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is running in {self.path}; wait for it or stop it") from None
 
     def _clear(self) -> None:
         self._remove(part for part in self.path.iterdir() if part.name != ".lock")
@@ -134,9 +124,7 @@ class RunFolder:
     def _write(self, name: str, text: str) -> None:
         """Replace a file in one step: a reader sees the old or the new one."""
         if self.writes:
-            data = text.encode()
-            with written_whole(self.path / name, len(data)) as temporary:
-                temporary.write_bytes(data)
+            save_whole(self.path / name, text.encode())
 
 
 def best_checkpoint(run: Path) -> Path:

@@ -13,17 +13,16 @@ those of its base.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from legorec.data.disk import flush, writing
-from legorec.data.files import save_json
-from legorec.data.sealed import load_sealed, save_sealed
+from legorec.files.disk import flush, share
+from legorec.files.manifest import save_json
+from legorec.files.sealed import load_sealed, save_sealed
+from legorec.files.whole import folder_whole
 
 CONFIG, WEIGHTS, WITH_HEAD = "adapter_config.json", "adapter_model.safetensors", "with-head"
 LAYOUT = {CONFIG, WEIGHTS, WITH_HEAD}
@@ -51,41 +50,20 @@ def write_adapter(
     """
     if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - LAYOUT):
         raise ValueError(f"{folder} holds more than an adapter and is not replaced; name a new folder")
-    partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with writing(folder, 2 * sum(weight.nbytes for weight in bare.values()), "about "):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _write(partial, bare, facts)
-            _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
-            _put_in_place(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    size = 2 * sum(weight.nbytes for weight in bare.values())
+    with folder_whole(folder, size, "about ") as partial:
+        _write(partial, bare, facts)
+        (partial / WITH_HEAD).mkdir()
+        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
 
 
 def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    folder.mkdir()
     file = folder / WEIGHTS
     save_sealed({ROOT + name: weight for name, weight in weights.items()}, file, {"format": "pt"})
-    file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
+    share(file)
     flush(file)
     save_json(folder / CONFIG, facts)
     flush(folder)
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    earlier = folder.with_name(f"{folder.name}.old-{os.getpid()}")
-    if folder.exists():
-        os.replace(folder, earlier)
-    try:
-        os.replace(partial, folder)
-    except BaseException:
-        if earlier.exists():
-            os.replace(earlier, folder)
-        raise
-    flush(folder.parent)
-    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

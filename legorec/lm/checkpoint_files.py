@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from legorec.files.manifest import is_plain
 from legorec.lm.model_types import family_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(_read_json(index)["weight_map"].values()))
-            outside = [each for each in names if Path(each).name != each]
+            outside = [each for each in names if not is_plain(each)]
         except (LookupError, AttributeError, TypeError) as error:
             raise PretrainedError(f"{index} does not say where the weights are: {error!r}") from error
         if outside:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from legorec.data.digest import digest_bytes
+from legorec.files.digest import digest_bytes
 from legorec.lm.attention import AUTO
 from legorec.lm.cut import Attention, Precision
 from legorec.lm.pretrained import Pretrained

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from legorec.data.digest import digest_files
+from legorec.files.digest import digest_files
 from legorec.lm.checkpoint_files import PretrainedError, read_config, weight_files
 from legorec.lm.model_types import Family, family_of
 

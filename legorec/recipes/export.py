@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from legorec.data.disk import all_or_none, writing
 from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
 from legorec.engine.stopping import StopRequest
+from legorec.files.disk import writing
+from legorec.files.whole import all_or_none
 from legorec.halving import Halving
 from legorec.nn.device import module_device
 from legorec.processes import ALONE, Processes

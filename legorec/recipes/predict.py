@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from legorec.data.disk import all_or_none, writing
 from legorec.data.evaluation import Impressions
 from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
 from legorec.engine.stopping import StopRequest
+from legorec.files.disk import writing
+from legorec.files.whole import all_or_none
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from legorec.data.files import read_manifest
+from legorec.data.layout import read_manifest
 from legorec.data.store import Store, StoreError
 from legorec.data.text import TokenizerChoice, encode, load_tokenizer
 from legorec.data.tokenizations import add_tokenization
@@ -60,7 +60,7 @@ def test_an_interrupted_addition_leaves_the_store(tmp_path: Path, monkeypatch: p
 
     choice = TokenizerChoice("bert", folder_tokenizer(tmp_path / "bert"))
     with monkeypatch.context() as patch:
-        patch.setattr("legorec.data.disk.os.replace", fail)
+        patch.setattr("legorec.files.whole.os.replace", fail)
         with pytest.raises(OSError, match="disk full"):
             add_tokenization(tmp_path / "small", "title", choice)
     assert Store.open(tmp_path / "small").digest == before

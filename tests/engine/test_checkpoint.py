@@ -10,6 +10,7 @@ import torch
 
 from legorec.engine import checkpoint
 from legorec.engine.checkpoint import Checkpoint, CheckpointError
+from legorec.files import manifest
 
 
 def made(number: int) -> Checkpoint:
@@ -80,7 +81,7 @@ class Faulty:
         patch.setattr(os, "fsync", self.wrap(os.fsync))
         patch.setattr(Path, "write_text", self.wrap(Path.write_text))
         patch.setattr(checkpoint, "save_file", self.wrap(checkpoint.save_file))
-        patch.setattr(checkpoint, "digest_file", self.wrap(checkpoint.digest_file))
+        patch.setattr(manifest, "digest_file", self.wrap(manifest.digest_file))
 
 
 def number_of_calls(folder: Path) -> int:
@@ -156,9 +157,7 @@ def test_a_flipped_bit_is_refused_by_name(tmp_path, file):
         flipped = bytearray(content)
         flipped[place] ^= 1
         (path / file).write_bytes(flipped)
-        with pytest.raises(
-            CheckpointError, match=rf"{file} was altered since it was written: its digest differs"
-        ):
+        with pytest.raises(CheckpointError, match=rf"{file}: its content was altered \(digest"):
             checkpoint.load(path)
     (path / file).write_bytes(content)
     assert same(checkpoint.load(path), made(1))
@@ -169,11 +168,11 @@ def test_a_short_or_missing_file_is_refused_by_name(tmp_path, file):
     path = checkpoint.save(tmp_path, name(1), made(1))
     content = (path / file).read_bytes()
     (path / file).write_bytes(content[:-1])
-    message = rf"{file} was cut short or altered: {len(content) - 1} bytes instead of {len(content)}"
+    message = rf"{file}: it has {len(content) - 1} bytes, the manifest says {len(content)}"
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(path)
     (path / file).unlink()
-    with pytest.raises(CheckpointError, match=rf"{file} is missing; the checkpoint cannot be used"):
+    with pytest.raises(CheckpointError, match=rf"{file}: the file is missing; the checkpoint cannot be used"):
         checkpoint.load(path)
 
 
@@ -181,22 +180,22 @@ def test_a_state_that_was_altered_is_refused(tmp_path):
     path = checkpoint.save(tmp_path, name(1), made(1))
     state = path / checkpoint.STATE
     state.write_text(state.read_text().replace("1", "2"))
-    with pytest.raises(CheckpointError, match="state.json was altered"):
+    with pytest.raises(CheckpointError, match="state.json: its content was altered"):
         checkpoint.read_state(path)
 
 
 def test_a_manifest_never_leads_to_other_contents(tmp_path):
     """Whichever bit of it is flipped or wherever it is cut, loading gives the same or names a file."""
     path = checkpoint.save(tmp_path, name(1), made(1))
-    manifest = path / checkpoint.MANIFEST
-    content, loaded = manifest.read_bytes(), 0
+    file = path / checkpoint.MANIFEST
+    content, loaded = file.read_bytes(), 0
     variants = [content[:length] for length in range(0, len(content) - 1, 7)]
     for place in range(len(content)):
         flipped = bytearray(content)
         flipped[place] ^= 1 << (place % 8)
         variants.append(bytes(flipped))
     for variant in variants:
-        manifest.write_bytes(variant)
+        file.write_bytes(variant)
         try:
             assert same(checkpoint.load(path), made(1))
             loaded += 1
@@ -207,8 +206,8 @@ def test_a_manifest_never_leads_to_other_contents(tmp_path):
 
 def test_a_manifest_of_another_version_is_refused(tmp_path):
     path = checkpoint.save(tmp_path, name(1), made(1))
-    manifest = path / checkpoint.MANIFEST
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
+    file = path / checkpoint.MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
     with pytest.raises(CheckpointError, match="manifest.json was altered, or written by another version"):
         checkpoint.load(path)
 

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 import legorec
 import worker
-from legorec.data.sealed import SEAL, load_sealed, save_sealed
 from legorec.data.store import Store
 from legorec.data.vectors import NewTable, Rows
 from legorec.engine import checkpoint
+from legorec.files.sealed import SEAL, load_sealed, save_sealed
 from legorec.recipes.outputs.session import settings_file
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store
 from tests.support.runs import arguments, contents, differences, finish, only_run, refused

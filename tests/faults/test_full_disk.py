@@ -16,8 +16,6 @@ import polars as pl
 import pytest
 import torch
 
-from legorec.data.disk import WriteError
-from legorec.data.files import MANIFEST
 from legorec.data.raw.wheels import Wheel, unpack
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
@@ -26,6 +24,8 @@ from legorec.data.vectors import NewTable, Rows
 from legorec.engine import checkpoint
 from legorec.engine.log import RunLog
 from legorec.engine.run_folder import RunFolder
+from legorec.files.disk import WriteError
+from legorec.files.manifest import MANIFEST
 from legorec.lm.adapter_files import read_weights, write_adapter
 from legorec.recipes import export, predict
 from legorec.recipes.outputs import measure

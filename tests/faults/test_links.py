@@ -11,12 +11,12 @@ import torch
 
 import legorec
 import worker
-from legorec.data.files import MANIFEST
 from legorec.data.raw.lines import InputError
 from legorec.data.raw.unitok_depot import Depot
 from legorec.data.store import Store, StoreError
 from legorec.engine import checkpoint
 from legorec.engine.checkpoint import Checkpoint, CheckpointError
+from legorec.files.manifest import MANIFEST
 from legorec.lm.pretrained import find_pretrained
 from legorec.lm.state_cache import CacheError, HiddenStateCache
 from process import movielens
@@ -43,7 +43,9 @@ def linked(path: Path) -> Path:
 def test_r12_links_within_a_store(tmp_path, part):
     write(tmp_path / "in" / "store")
     path = linked(tmp_path / "in" / "store" / part)
-    with pytest.raises(StoreError, match=re.escape(f"{path}: a symbolic link; the files of a store must be")):
+    with pytest.raises(
+        StoreError, match=re.escape(f"{path}: a symbolic link; the files of a data store must")
+    ):
         Store.open(tmp_path / "in" / "store")
 
 
@@ -53,7 +55,7 @@ def test_r12_links_within_a_checkpoint(tmp_path, part):
     saved = checkpoint.save(tmp_path / "checkpoints", "batch-1", Checkpoint(weights, {}))
     path = linked(saved / part)
     with pytest.raises(
-        CheckpointError, match=re.escape(f"{path} is a symbolic link; the files of a checkpoint")
+        CheckpointError, match=re.escape(f"{path}: a symbolic link; the files of a checkpoint")
     ):
         checkpoint.load(saved)
 
@@ -62,7 +64,7 @@ def test_r12_links_within_a_checkpoint(tmp_path, part):
 def test_r12_links_within_a_cache(tmp_path, part):
     path = linked(small.build(tmp_path / "root") / part)
     with pytest.raises(
-        CacheError, match=re.escape(f"{path}: a symbolic link; the files of a cache must be files")
+        CacheError, match=re.escape(f"{path}: a symbolic link; the files of a cache of hidden states must")
     ):
         HiddenStateCache.open(tmp_path / "root", small.identity())
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from legorec.data.files import MANIFEST, seal
 from legorec.data.store import Store, StoreError
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 from legorec.engine import checkpoint
 from legorec.engine.checkpoint import Checkpoint, CheckpointError
 from legorec.engine.run_folder import best_checkpoint
+from legorec.files.manifest import MANIFEST, seal
 from process import unitok
 from tests.support.raw_files import refusal
 from tests.support.runs import ROOT, arguments, finish, only_run, refused

@@ -66,7 +66,7 @@ def test_an_altered_store_is_refused_by_name(store, tmp_path, capsys):
     file.write_bytes(whole)
     manifest = copied / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"count": 24', '"count": 25'))
-    refused(argv, capsys, f"{manifest}: the manifest was altered")
+    refused(argv, capsys, f"{manifest}: it was altered")
     manifest.unlink()
     refused(argv, capsys, f"{manifest}: the file is missing")
     assert not (tmp_path / "runs").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -208,14 +209,14 @@ def test_written_whole_or_not_at_all(checkpoint, saved, tmp_path, monkeypatch, p
 def test_a_failed_rename_leaves_the_earlier_adapter(checkpoint, saved, tmp_path, monkeypatch):
     pretrained = checkpoint("llama")
     before = {file: file.read_bytes() for file in saved.rglob("*.*")}
-    real = adapter_files.os.replace
+    real = os.replace
 
     def fail(source, target):
         if ".tmp-" in str(source):
             raise OSError("no rename")
         return real(source, target)
 
-    monkeypatch.setattr(adapter_files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="no rename"):
         save_adapter(upper(pretrained, seed=9), pretrained, saved, CHOSEN)
     assert {file: file.read_bytes() for file in saved.rglob("*.*")} == before

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from legorec.data import digest
+from legorec.files import digest
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.pretrained import Pretrained, PretrainedError
 from tests.support.tiny import whole

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legorec.files import lock
 from legorec.lm.state_cache import CacheIdentity, CacheWriter, HiddenStateCache
-from legorec.lm.state_cache import folder as folder_module
 
 # 17 items with empty ones at the beginning, within and at the end; items of one token; a long one.
 LENGTHS = np.array([0, 3, 1, 4, 0, 0, 2, 9, 1, 1, 5, 0, 3, 2, 6, 1, 0], dtype=np.int64)
@@ -71,8 +71,8 @@ def check(root: Path, **changes: Any) -> HiddenStateCache:
 def build_in_process(root: str, number: int, locked: bool, seconds: float, results: Any) -> None:
     """Build a cache whose states are ``number`` everywhere; say which shards this process computed."""
     if not locked:
-        assert folder_module.fcntl is not None
-        folder_module.fcntl.flock = lambda *arguments: None
+        assert lock.fcntl is not None
+        lock.fcntl.flock = lambda *arguments: None
     cache, computed = writer(Path(root)), []
     until = time.monotonic() + 60
     while missing := cache.missing():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from legorec.data.files import StoreError
+from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged, offsets_of
 from legorec.data.writing.writer import StoreWriter
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from legorec.data.files import nearest
+from legorec.data.layout import nearest
 from legorec.data.raw.lines import InputError, RawFile, blocks, raw_file
 
 LINE = "#line"  # the column of line numbers

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from legorec.data.files import check_name, nearest
+from legorec.data.layout import check_name, nearest
 from legorec.data.ragged import Ragged
 from legorec.data.raw.lines import InputError
 from legorec.data.safe_pickle import load_npy, load_pickle

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from legorec.data.files import StoreError, check_name, save_json
 from legorec.data.histories import Histories
+from legorec.data.layout import StoreError, check_name
 from legorec.data.ragged import Ragged
 from legorec.data.raw.unitok_fields import words_of
 from legorec.data.safe_pickle import dump_pickle
 from legorec.data.store import Store, Table
 from legorec.data.writing.folder import NewFolder
 from legorec.data.writing.progress import Progress
+from legorec.files.manifest import save_json
 
 ITEM, USER, HISTORY, NEGATIVES, PERSON = "item_id", "user_id", "history", "neg", "original_user"
 INDEX, GROUP, LABEL = "index", "imp", "click"

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from legorec.data.disk import save_bytes
 from legorec.data.ragged import Ragged
 from legorec.data.raw.lines import InputError
 from legorec.data.raw.unitok_depot import Depot, list_series
 from legorec.data.text import BATCH, TokenizerChoice, load_tokenizer, vocab_size
 from legorec.data.writing.columns import Column
+from legorec.files.disk import save_bytes
 
 KINDS = ("text", "category", "categories", "number")
 # Lists from these tokenizers are several categories, not words in order.

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from legorec.data.disk import writing
 from legorec.data.raw.lines import UNREADABLE
+from legorec.files.disk import writing
 
 OUT_OF_REACH = 3
 BLOCK = 1 << 20

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from legorec.data.disk import flush, writing
 from legorec.data.ragged import Ragged
+from legorec.files.disk import flush, writing
 
 BLOCK = 1 << 20  # values in memory at a time
 # Names in safetensors, in the order in which its library writes the arrays of a file: widest first.

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from legorec.data.files import StoreError, check_name, nearest
+from legorec.data.layout import StoreError, check_name, nearest
 from legorec.data.ragged import Ragged
 from legorec.data.store import rows_of
 

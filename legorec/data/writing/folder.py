@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""The folder of a store that is being written."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import re
 import secrets
 import shutil
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from legorec.data.disk import flush
-from legorec.data.files import MANIFEST, StoreError
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system
-    fcntl = None  # type: ignore[assignment]
+from legorec.data.layout import StoreError
+from legorec.files.disk import flush
+from legorec.files.lock import hold, locked
+from legorec.files.manifest import MANIFEST
+from legorec.files.whole import put_folder
 
 # Behind the name of a store. Long enough that nobody's own copy, as `MIND.old-20240131`, is taken for one.
 _TEMPORARY, _OLD = re.compile(r"\.tmp-[0-9a-f]{16}(\.gone)?"), re.compile(r"\.old-[0-9a-f]{16}")
@@ -53,7 +50,8 @@ class NewFolder:
                 self._check()
             self.temporary.mkdir()
             handle = os.open(self.temporary, os.O_RDONLY)
-            _lock(handle, wait=False)
+            with suppress(OSError):  # a file system without locks
+                hold(handle)
         # Also where the writer is dropped, or the process has to end before it is done.
         self._remove = weakref.finalize(self, _remove, self.temporary, handle)
 
@@ -74,15 +72,7 @@ class NewFolder:
         old = self.path.with_name(self.temporary.name.replace(".tmp-", ".old-"))
         with locked(self.path.parent, wait=True), locked(self.path, wait=True):
             self._check()  # again: another process may have been faster
-            if self.path.exists():
-                self.path.rename(old)
-            try:
-                self.temporary.rename(self.path)
-            except OSError:
-                if old.exists() and not self.path.exists():  # else that of a writer without locks
-                    old.rename(self.path)
-                raise
-            flush(self.path.parent)
+            put_folder(self.temporary, self.path, old)
         shutil.rmtree(old, ignore_errors=True)
 
     def discard(self) -> None:
@@ -108,7 +98,7 @@ def _tidy(path: Path) -> None:
     beside = [each for each in path.parent.iterdir() if each.name.startswith(path.name)]
     for left in beside:
         if _TEMPORARY.fullmatch(left.name.removeprefix(path.name)):
-            with suppress(OSError), locked(left, wait=False) as alone:  # it may just have gone
+            with suppress(OSError), locked(left) as alone:  # it may just have gone
                 if alone:
                     shutil.rmtree(left, ignore_errors=True)
                 elif left.is_dir():
@@ -119,31 +109,3 @@ def _tidy(path: Path) -> None:
                 shutil.rmtree(old, ignore_errors=True)
             else:  # killed between the two renames
                 old.rename(path)
-
-
-@contextmanager
-def locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether this process alone is at a folder; False too where there are no locks, or no folder.
-
-    Args:
-        wait: for another process that is at it.
-    """
-    if fcntl is None or not folder.is_dir():
-        yield False
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        yield _lock(handle, wait)
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, wait: bool) -> bool:
-    """Hold a folder until the handle is closed or the process ends."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True

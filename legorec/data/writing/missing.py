@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from legorec.data.files import StoreError
+from legorec.data.layout import StoreError
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.files import StoreError
+from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
 from legorec.data.writing.arrays import GrowingArray, GrowingRagged, write_arrays

@@ -10,14 +10,15 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from legorec.data.disk import save_bytes
-from legorec.data.files import StoreError, save_arrays, save_json
+from legorec.data.layout import StoreError, save_arrays
 from legorec.data.ragged import Ragged, offsets_of
 from legorec.data.strings import Strings
 from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
 from legorec.data.writing.arrays import Blocks, write_arrays
 from legorec.data.writing.columns import Column, categories_of, column_of, encode_categories, encode_numbers
 from legorec.data.writing.progress import Progress
+from legorec.files.disk import save_bytes
+from legorec.files.manifest import save_json
 
 
 class Vocabularies:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from legorec.data.digest import digest_file, remember
-from legorec.data.files import FORMAT, MANIFEST, VERSION, StoreError, check_name, save_json, seal
 from legorec.data.histories import Histories
+from legorec.data.layout import FORMAT, VERSION, StoreError, check_name
 from legorec.data.ragged import Ragged
 from legorec.data.store import rows_of
 from legorec.data.text import TokenizerChoice
@@ -25,6 +24,8 @@ from legorec.data.writing.progress import Progress
 from legorec.data.writing.spans import HistoryPool
 from legorec.data.writing.split_parts import SplitParts
 from legorec.data.writing.tables import TableWriter, Vocabularies
+from legorec.files.digest import remember
+from legorec.files.manifest import MANIFEST, fact_of, save_json, seal
 
 TRAIN = "train"
 CHUNK = 200_000  # impressions whose raw ids are looked up at a time
@@ -292,7 +293,6 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file() and path != folder / MANIFEST
     )
-    digests = {name: digest_file(folder / name) for name in names}
-    facts = {name: {"bytes": (folder / name).stat().st_size, "blake2b": digests[name]} for name in names}
+    facts = {name: fact_of(folder / name) for name in names}
     save_json(folder / MANIFEST, seal({**manifest, "files": facts}))
-    return digests
+    return {name: fact["blake2b"] for name, fact in facts.items()}

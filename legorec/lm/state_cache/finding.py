@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from legorec.data.files import MANIFEST, seal
+from legorec.files.manifest import MANIFEST, Refusal, read_sealed
 from legorec.lm.state_cache.identity import CacheError, CacheIdentity
 
 IDENTITY = "identity.json"
@@ -28,7 +27,7 @@ def find(root: Path, wanted: CacheIdentity) -> dict[str, Any]:
     if not path.is_file():
         raise CacheError(_absent(root, wanted))
     way_out = f"remove {'that file' if finished else folder} and start the cache run again"
-    content = read_sealed(path, way_out)
+    content = read_plan(path, way_out)
     found = identity_in(content, path, way_out)
     if found != wanted:
         raise CacheError(f"{folder}: this cache is of another content: {_named(wanted, found)}; {_OTHERWISE}")
@@ -41,23 +40,13 @@ def find(root: Path, wanted: CacheIdentity) -> dict[str, Any]:
     return content
 
 
-def read_sealed(path: Path, way_out: str) -> dict[str, Any]:
-    """A JSON file that carries its own digest.
+def read_plan(path: Path, way_out: str) -> dict[str, Any]:
+    """The content of ``identity.json`` or ``manifest.json``.
 
     Raises:
         CacheError: it is not readable, or was altered.
     """
-    if path.is_symlink():
-        raise CacheError(f"{path}: a symbolic link; the files of a cache must be files; {way_out}")
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as problem:
-        raise CacheError(f"{path}: not readable ({problem}); {way_out}") from None
-    if not isinstance(content, dict) or content.get("format") != KIND:
-        raise CacheError(f"{path}: `format` must be '{KIND}'; this is not a cache of hidden states")
-    if seal(content)["digest"] != content.get("digest"):
-        raise CacheError(f"{path}: it was altered (its digest differs); {way_out}")
-    return content
+    return read_sealed(path, KIND, Refusal("a cache of hidden states", CacheError, way_out))
 
 
 def identity_in(content: dict[str, Any], path: Path, way_out: str) -> CacheIdentity:
@@ -97,7 +86,7 @@ def _caches(root: Path) -> Iterator[tuple[CacheIdentity, bool]]:
     found = []
     for path in root.glob(f"depth-*/{IDENTITY}"):
         try:
-            identity = identity_in(read_sealed(path, ""), path, "")
+            identity = identity_in(read_plan(path, ""), path, "")
         except CacheError:
             continue  # it cannot be what was asked for, and says so to the one who asks for it
         found.append((identity, (path.parent / MANIFEST).is_file()))

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from legorec.data.digest import digest_bytes
-from legorec.data.files import canonical
+from legorec.files.digest import digest_bytes
+from legorec.files.manifest import canonical
 
 FORMAT = 1
 StoredType = Literal["bf16", "fp16", "fp32"]

@@ -10,13 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.data.digest import digest_files
-from legorec.data.files import MANIFEST, Verify
 from legorec.data.ragged import offsets_of
+from legorec.files.digest import digest_files
+from legorec.files.manifest import MANIFEST, Refusal, Verify, check_digests, check_sizes, check_verify
 from legorec.lm.state_cache.finding import find
 from legorec.lm.state_cache.identity import CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import AGAIN, TORCH_TYPES, Shard, shards_of
 from legorec.nn.row_places import row_places
+
+REFUSAL = Refusal(
+    "a cache of hidden states",
+    CacheError,
+    AGAIN,
+    if_missing="start the cache run again, it writes what is missing",
+)
 
 
 class HiddenStateCache:
@@ -174,30 +181,17 @@ class ResidentStates:
 
 def _verify(shards: Sequence[Shard], facts: Sequence[dict[str, Any]], verify: Verify) -> None:
     """Hold every shard against its size, its header and its digest in the manifest."""
-    if verify not in ("size", "digest", "full"):
-        raise ValueError(f"`verify` must be size, digest or full, got '{verify}'")
+    check_verify(verify)
+    noted = {
+        shard.path: {"bytes": shard.num_bytes, "blake2b": fact["blake2b"]}
+        for shard, fact in zip(shards, facts, strict=True)
+    }
+    check_sizes(noted, REFUSAL)
     for shard in shards:
-        path = shard.path
-        if path.is_symlink():
-            raise CacheError(f"{path}: a symbolic link; the files of a cache must be files; {AGAIN}")
-        if not path.is_file():
-            raise CacheError(
-                f"{path}: the file is missing; start the cache run again, it writes what is missing"
-            )
-        if (size := path.stat().st_size) != shard.num_bytes:
-            raise CacheError(f"{path}: it has {size:,} bytes instead of {shard.num_bytes:,}; {AGAIN}")
         if not shard.is_complete():
-            raise CacheError(f"{path}: its header is not that of this shard of this cache; {AGAIN}")
-    if verify == "size":
-        return
-    found = digest_files([shard.path for shard in shards], remembered=verify == "digest")
-    for shard, fact in zip(shards, facts, strict=True):
-        digest, noted = found[shard.path], fact["blake2b"]
-        if digest != noted:
-            raise CacheError(
-                f"{shard.path}: its content was altered (digest {digest[:8]}.., the manifest says "
-                f"{noted[:8]}..); {AGAIN}"
-            )
+            raise REFUSAL(shard.path, "its header is not that of this shard of this cache")
+    if verify != "size":
+        check_digests(noted, digest_files(noted, remembered=verify == "digest"), REFUSAL)
 
 
 def _checked(items: Tensor, num_items: int) -> np.ndarray:

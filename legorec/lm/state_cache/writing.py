@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.data.digest import digest_file, remember
-from legorec.data.disk import free_bytes, writing
-from legorec.data.files import MANIFEST, seal
 from legorec.data.ragged import offsets_of
-from legorec.lm.state_cache.finding import IDENTITY, KIND, read_sealed
-from legorec.lm.state_cache.folder import lock, place_first, remove_leftovers, temporary_beside, write_json
+from legorec.files.digest import digest_file, remember
+from legorec.files.disk import free_bytes, writing
+from legorec.files.lock import locked
+from legorec.files.manifest import MANIFEST, canonical, seal
+from legorec.files.temporary import remove_leftovers, temporary_beside
+from legorec.files.whole import place_first, save_whole
+from legorec.lm.state_cache.finding import IDENTITY, KIND, read_plan
 from legorec.lm.state_cache.identity import FORMAT, CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import SHARD_BYTES, TORCH_TYPES, Shard, plan_shards, shards_of
 
@@ -86,8 +88,9 @@ class CacheWriter:
             yield False
             return
         self._begin()
-        with lock(file.path.with_suffix(".lock")) as mine:
-            yield mine and not file.is_complete()  # its writer may have been done just before
+        with locked(file.path.with_suffix(".lock"), create=True) as alone:
+            # Without locks several may write one shard: the first file stays. Or its writer was just done.
+            yield alone is not False and not file.is_complete()
 
     def write(self, index: int, values_TE: Tensor) -> None:
         """Put a shard on the disk; one that is complete there stays.
@@ -137,7 +140,7 @@ class CacheWriter:
         ]
         manifest = seal(self._plan() | {"shards": shards})
         if _read(self.folder / MANIFEST) != manifest:
-            write_json(self.folder / MANIFEST, manifest)
+            save_whole(self.folder / MANIFEST, canonical(manifest))
         remove_leftovers(self.folder)
         # What this process wrote need not be read to be trusted; what others wrote is, once.
         remember({path: digest for path, digest in self._written.items() if digests[path] == digest})
@@ -147,7 +150,7 @@ class CacheWriter:
         path = self.folder / IDENTITY
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, seal(self._plan()), first=True)
+            save_whole(path, canonical(seal(self._plan())), first=True)
         if not self._held:  # another process may have been faster
             self._hold_against_plan()
 
@@ -162,7 +165,7 @@ class CacheWriter:
 
     def _hold_against_plan(self) -> None:
         path = self.folder / IDENTITY
-        found = read_sealed(path, f"remove the folder {self.folder} and start the cache run again")
+        found = read_plan(path, f"remove the folder {self.folder} and start the cache run again")
         wanted = seal(self._plan())
         if found != wanted:
             names = ", ".join(name for name in wanted if name != "digest" and found.get(name) != wanted[name])
@@ -220,7 +223,7 @@ class CacheWriter:
         return digest
 
     def _save_facts(self, file: Shard, digest: str) -> None:
-        write_json(file.path.with_suffix(".json"), _facts(file, digest))
+        save_whole(file.path.with_suffix(".json"), canonical(_facts(file, digest)))
 
 
 def _facts(file: Shard, digest: str) -> dict[str, Any]:

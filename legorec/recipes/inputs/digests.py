@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from legorec import registry
-from legorec.data.digest import digest_files
 from legorec.data.item_text import stored_field
 from legorec.data.store import Field
 from legorec.engine.weights import LANGUAGE_MODEL
+from legorec.files.digest import digest_files
 from legorec.recipes.inputs.store_data import Data
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from legorec.batch import TokenVectors
-from legorec.data.sealed import load_sealed
 from legorec.data.vectors import ITEMS, Rows
+from legorec.files.sealed import load_sealed
 
 if TYPE_CHECKING:
     from legorec.recipes.inputs.store_data import Data

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from legorec.batch import ItemCodes
-from legorec.data.sealed import load_sealed
 from legorec.data.vectors import Rows, sizes_stated_in
+from legorec.files.sealed import load_sealed
 
 if TYPE_CHECKING:
     from legorec.recipes.inputs.store_data import Data

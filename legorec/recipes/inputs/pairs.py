@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from legorec.data.evaluation import Impressions
-from legorec.data.files import nearest
 from legorec.data.histories import Histories
+from legorec.data.layout import nearest
 from legorec.data.ragged import Ragged
 from legorec.data.raw.readers import LINE, need_columns, read_table
 from legorec.data.store import Interactions

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from legorec.batch import Ranking
-from legorec.data.disk import written_whole
 from legorec.engine.progress import bar
 from legorec.engine.rank import Scorer, rank
+from legorec.files.whole import written_whole
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 from legorec.recipes.outputs.session import Session
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from legorec.data.digest import digest_bytes
 from legorec.engine.log import RunLog
 from legorec.engine.run_folder import RunFolder
 from legorec.engine.stopping import Interrupted, StopRequest
+from legorec.files.digest import digest_bytes
 from legorec.processes import ALONE, PeerError, Processes
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.disk import writing
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions, Store
+from legorec.files.disk import writing
 
 TEXT, ARCHIVE = "prediction.txt", "prediction.zip"
 BLOCK = 4096  # impressions that are text at a time

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from legorec.data.disk import WriteError
-from legorec.data.files import map_arrays, save_arrays
+from legorec.data.layout import map_arrays, save_arrays
 from legorec.data.ragged import Ragged
 from legorec.data.writing import arrays as writing
 from legorec.data.writing.arrays import Blocks, GrowingArray, GrowingRagged, write_arrays
+from legorec.files.disk import WriteError
 
 DTYPES = st.sampled_from(["int64", "int32", "uint8", "float32"])
 ARRAYS = st.dictionaries(

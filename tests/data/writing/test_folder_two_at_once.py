@@ -17,8 +17,8 @@ from legorec.data.store import Store, StoreError
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.data.vectors import NewTable, Rows
-from legorec.data.writing import folder as folders
 from legorec.data.writing.folder import NewFolder
+from legorec.files import lock
 from tests.support.runs import ROOT, write_store
 from tests.support.small_store import write
 
@@ -27,8 +27,9 @@ BUSY = "another process is writing it; wait for it or stop it"
 WRITER = """
 import os, sys
 from pathlib import Path
+from legorec.data.writing import writer
+from legorec.files import lock
 from tests.support.small_store import *
-from legorec.data.writing import folder, writer
 def wait(*_):
     print("here", flush=True)
     sys.stdin.readline()
@@ -40,8 +41,8 @@ real = writer.write_manifest
 writer.write_manifest = lambda *given: (wait(), real(*given))[1]
 """
 BETWEEN_THE_RENAMES = """
-rename = Path.rename
-Path.rename = lambda self, to: (rename(self, to), wait() if ".old-" in to.name else None)[0]
+replace = os.replace
+os.replace = lambda path, to: (replace(path, to), wait() if ".old-" in str(to) else None)[0]
 """
 
 
@@ -140,7 +141,7 @@ def test_a_store_that_was_about_to_be_replaced_is_put_back(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("locks", [True, False])
 def test_many_writers_leave_one_whole_store(tmp_path, locks):
-    code = "" if locks else "folder.fcntl = None\n"
+    code = "" if locks else "lock.fcntl = None\n"
     command = [sys.executable, "-c", WRITER.format(code), tmp_path / "store"]
     given = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **given) for _ in range(4)]  # type: ignore[call-overload]
@@ -225,7 +226,7 @@ def test_tokenizations_that_are_added_at_once_are_both_there(tmp_path, monkeypat
 def test_a_store_is_not_replaced_while_a_tokenization_is_added(tmp_path):
     write(tmp_path / "store")
     with ThreadPoolExecutor(1) as pool:
-        with folders.locked(tmp_path / "store", wait=True) as alone:
+        with lock.locked(tmp_path / "store", wait=True) as alone:
             replacing = pool.submit(write, tmp_path / "store", True)
             time.sleep(0.5)
             assert alone and not replacing.done()

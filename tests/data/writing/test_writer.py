@@ -47,7 +47,7 @@ def test_an_existing_store_is_kept_or_replaced(tmp_path: Path) -> None:
 
 def test_the_slower_of_two_writers_does_not_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are no locks, which tell the second one at its start."""
-    monkeypatch.setattr("legorec.data.writing.folder.fcntl", None)
+    monkeypatch.setattr("legorec.files.lock.fcntl", None)
     with pytest.raises(StoreError, match="it exists"), StoreWriter(tmp_path / "small", {}, [WORDS]) as writer:
         writer.items(ITEMS, COLUMNS)
         before = write(tmp_path / "small").digest
@@ -87,8 +87,8 @@ def test_a_store_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
         if calls > call:
             raise OSError(28, "No space left on device")
 
-    for module in ("disk", "files", "writing.arrays", "writing.folder"):
-        monkeypatch.setattr(f"legorec.data.{module}.flush", failing)
+    for module in ("files.disk", "files.whole", "data.layout", "data.writing.arrays", "data.writing.folder"):
+        monkeypatch.setattr(f"legorec.{module}.flush", failing)
     for name in ("old", "new"):
         calls = 0
         try:

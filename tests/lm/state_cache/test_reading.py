@@ -149,7 +149,7 @@ def test_what_is_gathered_is_a_copy(root):
 def test_opening_again_reads_no_values(root, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     HiddenStateCache.open(root, identity())
-    monkeypatch.setattr("legorec.data.digest.digest_file", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr("legorec.files.digest.digest_file", lambda path: pytest.fail(f"{path} was read"))
     HiddenStateCache.open(root, identity())
     HiddenStateCache.open(root, identity(), verify="size")
     with pytest.raises(pytest.fail.Exception, match="was read"):

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from legorec.data.files import canonical, seal
+from legorec.files.manifest import canonical, seal
 from legorec.lm.state_cache import CacheError, CacheWriter, HiddenStateCache
 from tests.lm.state_cache.test_finding import refusal
 from tests.support.state_caches import LENGTHS, SHARD_BYTES, build, check, identity, of_items, states, writer
@@ -39,7 +39,10 @@ def link(path):
 
 SHARD = "shard-00001.safetensors"
 DAMAGE = {
-    "truncated": (lambda f: os.truncate(f / SHARD, 200), r"shard-00001\.safetensors: it has 200 bytes inst"),
+    "truncated": (
+        lambda f: os.truncate(f / SHARD, 200),
+        r"shard-00001\.safetensors: it has 200 bytes, the man",
+    ),
     "longer": (lambda f: (f / SHARD).open("ab").write(b"1"), r"shard-00001\.safetensors: it has \d+ bytes"),
     "last bit": (lambda f: flip(f / SHARD), r"shard-00001\.safetensors: its content was altered \(digest"),
     "header": (lambda f: flip(f / SHARD, 30), r"shard-00001\.safetensors: its header is not that of"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from legorec.data.files import canonical
+from legorec.files.manifest import canonical
 
 SEAL = "legorec.digest"
 

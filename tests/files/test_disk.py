@@ -17,8 +17,9 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from legorec.data import digest
-from legorec.data.disk import WriteError, all_or_none, flush, free_bytes, save_bytes, writing, written_whole
+from legorec.files import digest
+from legorec.files.disk import WriteError, flush, free_bytes, save_bytes, writing
+from legorec.files.whole import all_or_none, written_whole
 from tests.support.disks import files_up_to, left_overs, no_space
 
 FRAME = pl.DataFrame({"number": np.random.default_rng(0).random(5000)})

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from legorec.files import lock, temporary
 from legorec.lm.state_cache import CacheError, CacheWriter
-from legorec.lm.state_cache import folder as folder_module
 from tests.support.state_caches import LENGTHS, SHARD_BYTES, build, check, identity, of_items, states, writer
 
 
@@ -96,9 +96,9 @@ def test_claims_without_locks(tmp_path, monkeypatch, kind):
         raise OSError(errno.ENOLCK, "No locks available")
 
     if kind == "none":
-        monkeypatch.setattr(folder_module, "fcntl", None)
+        monkeypatch.setattr(lock, "fcntl", None)
     else:
-        monkeypatch.setattr(folder_module.fcntl, "flock", refuse)
+        monkeypatch.setattr(lock.fcntl, "flock", refuse)
     cache, other = writer(tmp_path), writer(tmp_path)
     with cache.claim(0) as mine, other.claim(0) as theirs:
         assert mine and theirs
@@ -116,7 +116,7 @@ def test_an_error_within_a_claim_lets_it_go(tmp_path):
 
 def test_leftovers_of_the_living_stay(tmp_path):
     folder = build(tmp_path)
-    space = folder_module._process_space()
+    space = temporary._process_space()
     gone = 2**22 + 1  # above the largest process number
     kept = [f"a.tmp-{space}-{os.getpid()}-00", f"a.tmp-elsewhere-{gone}-00", "a.tmp-any-1-00", "a.tmp-1-0"]
     removed = ["b.tmp-elsewhere-1-00", "b.tmp-any-1-00", "c.tmp-1-00", "shard-00000.lock"]

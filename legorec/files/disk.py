@@ -1,10 +1,9 @@
-"""Files that appear whole or not at all, and the one line that says why a disk did not take them."""
+"""Writing to a disk, and the one line that says why it did not take a file."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import Literal
 
 import polars as pl
 from safetensors import SafetensorError
+
+How = Literal["", "about ", "at most "]  # a number of bytes is meant
 
 
 class WriteError(OSError):
@@ -23,7 +24,7 @@ class WriteError(OSError):
 def writing(
     path: Path,
     num_bytes: int | Callable[[], int] | None = None,
-    how: Literal["", "about ", "at most "] = "",
+    how: How = "",
     then: str = "",
 ) -> Iterator[None]:
     """What goes wrong while ``path`` is written becomes one line, whatever library wrote it.
@@ -75,50 +76,9 @@ def save_bytes(path: Path, data: bytes) -> None:
         flush(path)
 
 
-@contextmanager
-def written_whole(
-    path: Path, num_bytes: int | Callable[[], int] | None = None, how: Literal["", "about ", "at most "] = ""
-) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends without an exception.
-
-    Args:
-        num_bytes: as of ``writing``, likewise ``how``.
-    """
-    temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
-        with writing(path, num_bytes, how):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            temporary.chmod(path.parent.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
-            flush(temporary)
-            os.replace(temporary, path)
-            flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def all_or_none(folder: Path, prefix: str) -> Iterator[Path]:
-    """A folder to write files into, which are moved into ``folder`` when all went well.
-
-    Args:
-        prefix: of its name; what an earlier process left under it is removed.
-    """
-    for left_over in folder.glob(f"{prefix}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial = folder / f"{prefix}{os.getpid()}"
-    partial.mkdir()
-    try:
-        yield partial
-        files = sorted(partial.iterdir())
-        for file in files:
-            with writing(folder / file.name, file.stat().st_size):
-                flush(file)
-        for file in files:
-            os.replace(file, folder / file.name)
-        flush(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def share(path: Path) -> None:
+    """Give a file the permissions of its folder; safetensors keeps what it writes to its owner."""
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def flush(path: Path) -> None:

@@ -17,28 +17,40 @@ Layout of a store folder:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from legorec.data.digest import digest_bytes, digest_files
-from legorec.data.disk import flush, save_bytes, writing
+from legorec.files.digest import digest_files
+from legorec.files.disk import flush, share, writing
+from legorec.files.manifest import (
+    MANIFEST,
+    Fact,
+    Refusal,
+    Verify,
+    check_digests,
+    check_sizes,
+    check_verify,
+    leads_out,
+    read_sealed,
+    refuse_link,
+)
 
 FORMAT, VERSION = "legorec-store", 1
-MANIFEST = "manifest.json"
-Verify = Literal["size", "digest", "full"]
 _NAME = re.compile(r"[^\W-][\w.+-]*(@[\w][\w.+-]*)?")
 
 
 class StoreError(ValueError):
     """A store, or a request to it, breaks a rule; the message names the file and the rule."""
+
+
+REFUSAL = Refusal("a data store", StoreError, "process the data again")
 
 
 def check_name(name: str, what: str) -> str:
@@ -64,7 +76,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with writing(path, sum(array.nbytes for array in whole.values()), "about "):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(whole, path)
-        path.chmod(path.parent.stat().st_mode & 0o666)  # the library lets only the owner read its files
+        share(path)
         flush(path)
 
 
@@ -84,28 +96,6 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def save_json(path: Path, value: Any) -> None:
-    """Write JSON in one fixed form and flush it to the disk."""
-    save_bytes(path, canonical(value))
-
-
-def canonical(value: Any) -> bytes:
-    """The bytes of a JSON value, the same for equal values."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def refuse_link(path: Path) -> None:
-    """Refuse a symbolic link inside a store; the store itself may be reached through one."""
-    if path.is_symlink():
-        raise StoreError(f"{path}: a symbolic link; the files of a store must be files")
-
-
-def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with its own digest in it."""
-    body = {key: value for key, value in manifest.items() if key != "digest"}
-    return body | {"digest": digest_bytes(canonical(body))}
-
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a store, checked against its own digest.
 
@@ -113,26 +103,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         StoreError: no store, an unfinished one, another format version, or an altered manifest.
     """
     path = folder / MANIFEST
-    refuse_link(path)
+    refuse_link(path, REFUSAL)
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such folder; write the store with one of process/*.py")
     if not path.is_file():
         rest = "it is not a data store, or writing it was interrupted (the manifest is written last)"
         raise StoreError(f"{path}: the file is missing; {rest}")
-    try:
-        manifest = json.loads(path.read_bytes())
-    except ValueError as problem:
-        raise StoreError(f"{path}: not readable as JSON ({problem})") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise StoreError(f"{path}: `format` must be '{FORMAT}'; this is not a data store")
-    if manifest.get("version") != VERSION:
-        raise StoreError(
-            f"{path}: format version {manifest.get('version')!r} is unknown, this program reads {VERSION}; "
-            "process the data again"
-        )
-    if seal(manifest)["digest"] != manifest.get("digest"):
-        raise StoreError(f"{path}: the manifest was altered (its digest differs); process the data again")
-    return manifest
+    return read_sealed(path, FORMAT, REFUSAL, VERSION)
 
 
 def refuse_replaced(folder: Path, facts: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> None:
@@ -148,29 +125,15 @@ def refuse_replaced(folder: Path, facts: Mapping[str, Mapping[str, Any]], names:
 
 def verify_files(folder: Path, facts: Mapping[str, Mapping[str, Any]], verify: Verify) -> None:
     """Compare every file of a store with its size and digest in the manifest."""
-    if verify not in ("size", "digest", "full"):
-        raise StoreError(f"`verify` must be size, digest or full, got '{verify}'")
-    paths = {}
+    check_verify(verify, StoreError)
+    noted: dict[Path, Fact] = {}
     for name, fact in facts.items():
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts:
+        if leads_out(name):
             raise StoreError(f"{folder / MANIFEST}: the file name '{name}' leaves the store")
-        path = folder / pure
-        for part in (path, *path.parents[: len(pure.parts) - 1]):
-            refuse_link(part)
-        if not path.is_file():
-            raise StoreError(f"{path}: the file is missing; process the data again")
-        if (size := path.stat().st_size) != fact["bytes"]:
-            raise StoreError(
-                f"{path}: it has {size:,} bytes, the manifest says {fact['bytes']:,}; process the data again"
-            )
-        paths[path] = fact["blake2b"]
-    if verify == "size":
-        return
-    found = digest_files(paths, remembered=verify == "digest")
-    for path, digest in paths.items():
-        if found[path] != digest:
-            raise StoreError(
-                f"{path}: its content was altered (digest {found[path][:8]}.., the manifest says "
-                f"{digest[:8]}..); process the data again"
-            )
+        path = folder / name
+        for within in path.parents[: len(PurePosixPath(name).parts) - 1]:
+            refuse_link(within, REFUSAL)
+        noted[path] = fact
+    check_sizes(noted, REFUSAL)
+    if verify != "size":
+        check_digests(noted, digest_files(noted, remembered=verify == "digest"), REFUSAL)
