@@ -58,6 +58,7 @@ class FieldType:
     block: tuple[Parameter, ...] = ()
     block_name: str = ""
     block_module: str = ""
+    block_docstring: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,13 @@ def _named(node: ast.Name | ast.Attribute, reading: Reading) -> FieldType:
                     f"the field `{each.written}` ({each.place}) of {name} cannot be read, as "
                     f"{each.unreadable}"
                 )
-        return FieldType("block", block=block, block_name=found.name, block_module=source.module)
+        return FieldType(
+            "block",
+            block=block,
+            block_name=found.name,
+            block_module=source.module,
+            block_docstring=ast.get_docstring(found) or "",
+        )
     if isinstance(found, ast.Call):
         if head_of(found.func, source) == "NewType" and len(found.args) == 2:
             return read_type(found.args[1], inner)

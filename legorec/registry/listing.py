@@ -60,7 +60,7 @@ def details(brick: Brick) -> str:
     """One brick: what it computes, its arguments, what it asks for and what it fits."""
     said = arguments(brick.docstring)
     parts = [f"### {brick.kind} {brick.name}", _where(brick), "", _filled(summary(brick.docstring)), ""]
-    lines = [line for each in brick.own for line in _argument(each, said, brick.kind)]
+    lines = [line for each in brick.own for line in _argument(each, said)]
     parts += [*lines, ""] if lines else ["Nothing can be set.", ""]
     if brick.offered:
         given = [_filled(f"`{name}`{_after(name, said)}", "- ") for name in brick.offered]
@@ -78,12 +78,12 @@ def _where(brick: Brick) -> str:
     return f"[{path}](../{brick.file.relative_to(ROOT).as_posix()})"
 
 
-def _argument(each: Parameter, said: Mapping[str, str], kind: str, block: str = "") -> list[str]:
+def _argument(each: Parameter, said: Mapping[str, str], block: str = "") -> list[str]:
     """Lines of one argument; a nested block has one for each of its own too."""
     text, name = _after(each.name, said), f"{block}{each.name}"
     if each.type is not None and each.type.form == "block":
-        inner = arguments(find(kind, f"{each.type.block_module}.{each.type.block_name}").docstring)
-        below = [line for part in each.type.block for line in _argument(part, inner, kind, f"{name}.")]
+        inner = arguments(each.type.block_docstring)
+        below = [line for part in each.type.block for line in _argument(part, inner, f"{name}.")]
         return [_filled(f"`{name}` (a block){text}", "- "), *below]
     if each.type is None:
         return [_filled(f"`{block}{each.written}` (cannot be set in YAML: {each.unreadable}){text}", "- ")]

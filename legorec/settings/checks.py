@@ -122,12 +122,9 @@ class _Block(Strict):
 
 def _arguments(options: BaseModel) -> dict[str, Any]:
     """What was given, and of the rest the defaults that can be read, in the constructor's order."""
-    values = {key: getattr(options, name) for key, name in _attributes(type(options)).items()}
+    fields = type(options).model_fields.items()
+    values = {field.alias or name: getattr(options, name) for name, field in fields}
     return {key: _plain(value) for key, value in values.items() if value is not UNREAD}
-
-
-def _attributes(schema: type[BaseModel]) -> dict[str, str]:
-    return {field.alias or name: name for name, field in schema.model_fields.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from legorec import registry
+from legorec.registry.listing import details
 
 LAB = """
 import abc
@@ -113,6 +114,12 @@ def test_an_argument_called_name_is_refused_by_name(kind: str) -> None:
 def test_a_field_of_a_block_may_be_called_name() -> None:
     read = brick("WithBlock").settable[0].type
     assert read is not None and [each.name for each in read.block] == ["name"]
+
+
+def test_a_brick_is_shown_with_such_a_block_and_with_what_cannot_be_set() -> None:
+    assert "- `part` (a block)\n- `part.name: str = x`\n" in details(brick("WithBlock"))
+    shown = details(brick("Unannotated"))
+    assert "- `size` (cannot be set in YAML: it has no annotation; write int, float, " in shown
 
 
 def test_defaults_are_those_that_yaml_could_hold() -> None:
