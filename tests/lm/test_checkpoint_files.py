@@ -60,9 +60,7 @@ def test_no_config(tmp_path):
 @pytest.mark.parametrize("model_type", ["gemma", "gemma2", "gemma3_text", "mamba", "no_such", None])
 def test_families_whose_cut_is_not_known(folder, model_type):
     edit(folder, model_type=model_type)
-    with pytest.raises(
-        ValueError, match=f"is a model of type '{model_type}'; known are bert, .*_types.py"
-    ):
+    with pytest.raises(ValueError, match=f"is a model of type '{model_type}'; known are bert, .*_types.py"):
         Pretrained(folder)
 
 

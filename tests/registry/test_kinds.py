@@ -15,10 +15,10 @@ from legorec.build import build
 from legorec.registry import KINDS
 from legorec.settings import schema
 from process.embed import main as embed
-from tests.language_runs import language_arguments, write_language_model, write_language_store
-from tests.profiles import profile_arguments, write_profile_store
-from tests.runs import ROOT, finish
+from tests.support.language_runs import language_arguments, write_language_model, write_language_store
+from tests.support.profiles import profile_arguments, write_profile_store
 from tests.support.recorders import needed, seen, write_recorders
+from tests.support.runs import ROOT, finish
 from tests.test_build import Block
 
 OFFERED = {name for kind in KINDS.values() for name in kind.offered}
@@ -65,8 +65,6 @@ def words_of_the_program() -> set[str]:
 
 
 WORDS = words_of_the_program()
-# A source with a checkpoint is known by that argument, see ``checkpoint_of``.
-TAKEN = {"source": {"checkpoint"}}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,7 @@ def test_every_name_that_the_program_uses_is_free_to_a_brick_of_every_kind(
     """Set in YAML it reaches the constructor, in training and where the trained run is loaded."""
     assert len(WORDS) > 150
     assert {"cache", "layer", "depth", "checkpoint", "disagreement", "seed", "token"} <= WORDS
-    free = {kind: sorted(WORDS - set(row.offered) - TAKEN.get(kind, set())) for kind, row in KINDS.items()}
+    free = {kind: sorted(WORDS - set(row.offered)) for kind, row in KINDS.items()}
     write_recorders(
         place,
         "names_lab",

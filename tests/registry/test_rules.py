@@ -13,9 +13,9 @@ from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
 from legorec.predictors.dot import DotPredictor
 from legorec.recommender import Recommender
 from legorec.settings import SettingsError, read_command_line
-from tests import small
-from tests.config_files import FILES, arguments, write_files
-from tests.foreign_bricks import put_on_path
+from tests.support import small
+from tests.support.config_files import FILES, arguments, write_files
+from tests.support.foreign_bricks import put_on_path
 
 ENCODER = "name: nrms\n  heads: 8\npredictor"
 

@@ -10,7 +10,7 @@ import pytest
 
 from legorec import registry
 from legorec.settings import Settings, SettingsError, read_command_line
-from tests.config_files import FILES, arguments, write_files
+from tests.support.config_files import FILES, arguments, write_files
 
 LAB = """
 from __future__ import annotations
