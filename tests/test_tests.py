@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,7 @@ ELSEWHERE = {
 }
 
 
+@cache
 def modules() -> set[str]:
     """Every module, by the path of its tests: ``data/store`` of legorec, ``process/mind``, ``worker``."""
     library = [file.relative_to(ROOT / "legorec") for file in (ROOT / "legorec").rglob("*.py")]
@@ -80,6 +82,7 @@ def modules() -> set[str]:
     return {file.with_suffix("").as_posix() for file in [*library, *scripts]}
 
 
+@cache
 def subjects() -> set[str]:
     """What a file may be named after: modules (``_penalty`` is ``penalty``) and packages as a whole."""
     packages = {Path(name).parent for name in modules() if name.endswith("/__init__")}

@@ -76,11 +76,12 @@ def test_gradients_are_summed_and_what_none_has_used_stays_without(bucket, monke
     assert Meeting(3).all(work) == [[{111.0}, {2.5}, {3.0}, None]] * 3
 
 
-def test_a_bucket_is_of_one_dtype_and_as_large_as_it_may_be(monkeypatch):
-    monkeypatch.setattr(reduce, "BUCKET_BYTES", 28)
+@pytest.mark.parametrize(("bucket", "sent"), [(1, 4), (28, 3), (1 << 20, 3)])
+def test_a_bucket_is_of_one_dtype_and_as_large_as_it_may_be(bucket, sent, monkeypatch):
+    monkeypatch.setattr(reduce, "BUCKET_BYTES", bucket)
     meeting = Meeting(2)
     meeting.all(lambda processes, rank: reduce_gradients(parameters((1.0, 1.0, 1.0, 1.0)), processes))
-    assert meeting.calls == 1 + 3  # who has used what; then 24 + 4 bytes of float32, the float64, the last
+    assert meeting.calls == 1 + sent  # who has used what; then two of float32 together, the float64, the last
 
 
 def test_the_loss_of_a_process_without_examples_has_any_dtype():
