@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.engine import reduce
-from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_loss
+from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_sums
 
 
 class Meeting:
@@ -86,8 +86,10 @@ def test_a_bucket_is_of_one_dtype_and_as_large_as_it_may_be(bucket, sent, monkey
 
 def test_the_loss_of_a_process_without_examples_has_any_dtype():
     losses = [torch.tensor(0.1, dtype=torch.bfloat16), torch.tensor(2.0), torch.tensor(0)]
-    found = Meeting(3).all(lambda processes, rank: reduce_loss(losses[rank], processes))
-    assert [each.item() for each in found] == [float(losses[0]) + 2.0] * 3
+    meeting = Meeting(3)
+    found = meeting.all(lambda processes, rank: reduce_sums({"a": losses[rank], "b": losses[-1]}, processes))
+    assert [(each["a"].item(), each["b"].item()) for each in found] == [(float(losses[0]) + 2.0, 0.0)] * 3
+    assert meeting.calls == 1  # all sums travel together
     assert losses[1].item() == 2.0
 
 
@@ -110,4 +112,4 @@ def test_one_process_alone_changes_nothing():
     made, loss = parameters((1.0, None, 2.0, 3.0)), torch.tensor(3.0)
     reduce_gradients(made, Alone())
     assert made[0].grad is not None and made[0].grad[0, 0] == 1.0 and made[1].grad is None
-    assert reduce_loss(loss, Alone()) is loss
+    assert reduce_sums({"a": loss}, Alone())["a"] is loss
