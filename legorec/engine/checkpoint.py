@@ -138,8 +138,13 @@ def complete(folder: Path) -> list[Path]:
     """Complete checkpoints of a folder, by name; names sort by age (``batch-00001234``)."""
     if not folder.is_dir():
         return []
-    whole = (path for path in folder.iterdir() if ".tmp-" not in path.name and (path / MANIFEST).is_file())
+    whole = (path for path in folder.iterdir() if not _left_over(path.name) and (path / MANIFEST).is_file())
     return sorted(whole)
+
+
+def _left_over(name: str) -> bool:
+    """Whether a folder is one that a killed writer left, see ``folder_whole``."""
+    return ".tmp-" in name or ".old-" in name
 
 
 def newest(folder: Path) -> Path | None:
@@ -150,7 +155,7 @@ def newest(folder: Path) -> Path | None:
     """
     whole = complete(folder)
     names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    last = max((name for name in names if ".tmp-" not in name), default=None)
+    last = max((name for name in names if not _left_over(name)), default=None)
     if last is not None and (not whole or whole[-1].name != last):
         raise CheckpointError(f"{folder / last} was altered: it has no {MANIFEST}; {way_out(folder / last)}")
     return whole[-1] if whole else None

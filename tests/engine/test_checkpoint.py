@@ -116,9 +116,10 @@ def test_r2_a_fault_at_any_call_leaves_the_last_complete_checkpoint(tmp_path, af
         assert [path.name for path in folder.iterdir()] == [name(2)]
 
 
-def test_r2_a_temporary_folder_is_never_chosen(tmp_path):
+@pytest.mark.parametrize("kind", ["tmp", "old"])
+def test_r2_a_temporary_folder_is_never_chosen(tmp_path, kind):
     whole = checkpoint.save(tmp_path, name(1), made(1))
-    shutil.copytree(whole, tmp_path / f"{name(9)}.tmp-123")
+    shutil.copytree(whole, tmp_path / f"{name(9)}.{kind}-123")
     assert checkpoint.complete(tmp_path) == [whole]
 
 
