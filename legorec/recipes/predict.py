@@ -32,8 +32,8 @@ from legorec.recipes.outputs.submission import (
     check_submission,
     write_submission,
 )
+from legorec.recipes.tower import click_scorer
 from legorec.recommender import Recommender
-from legorec.scorers.clicks import ClickScorer
 from legorec.scorers.top_items import top_items
 from legorec.settings.schema import PredictSettings
 
@@ -195,16 +195,7 @@ def _ranked(
     model: Recommender, impressions: Impressions, title: str, settings: Settings, session: Session
 ) -> np.ndarray:
     """(R,) the scores of all candidates, as in evaluation."""
-    evaluation = settings.exp.evaluation
-    scorer = ClickScorer(
-        model,
-        impressions,
-        title,
-        fast=evaluation.fast,
-        batch_size=evaluation.batch_size,
-        item_page_size=evaluation.item_page_size,
-    )
-    ranking = ranked(title, scorer, settings, session)
+    ranking = ranked(title, click_scorer(model, impressions, title, settings), settings, session)
     _check(ranking.score)
     return ranking.score
 

@@ -9,6 +9,7 @@ import torch
 
 from legorec.build import build
 from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.evaluation import Impressions
 from legorec.engine.fit import Objective
 from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
@@ -102,13 +103,13 @@ def click_stream(
     )
 
 
-def click_scorer(model: Recommender, data: Data, split: str, settings: Settings) -> ClickScorer:
-    """The candidates of a split, scored as ``exp.evaluation`` says."""
+def click_scorer(model: Recommender, impressions: Impressions, place: str, settings: Settings) -> ClickScorer:
+    """The candidates of some impressions, scored as ``exp.evaluation`` says."""
     evaluation = settings.exp.evaluation
     return ClickScorer(
         model,
-        data.impressions(split),
-        data.place(split),
+        impressions,
+        place,
         fast=evaluation.fast,
         batch_size=evaluation.batch_size,
         item_page_size=evaluation.item_page_size,
@@ -116,12 +117,12 @@ def click_scorer(model: Recommender, data: Data, split: str, settings: Settings)
 
 
 def labelled_scorer(model: Recommender, data: Data, split: str, settings: Settings) -> Scorer:
-    """``click_scorer`` of a split that can be measured.
+    """The candidates of a split that can be measured.
 
     Raises:
         ValueError: its labels are not known.
     """
-    scorer = click_scorer(model, data, split, settings)
+    scorer = click_scorer(model, data.impressions(split), data.place(split), settings)
     if not scorer.data.interactions.labelled:
         raise ValueError(f"{scorer.place}: its labels are not known, so nothing can be measured on it")
     return scorer
