@@ -15,7 +15,6 @@ BRICKS = {"sources", "item_encoders", "user_encoders", "user_plugins", "predicto
 ELSEWHERE = {
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
     "compose/problems": "compose/test_compose",
-    "data/item_text": "sources/test_states",
     "data/latest": "recipes/test_predict and test_export",
     "data/layout": "data/test_store and faults/test_full_disk",
     "data/passes": "data/test_clicks and recipes/test_train_outside",
@@ -40,7 +39,6 @@ ELSEWHERE = {
     "lm/cache_plan": "recipes/test_cache",
     "lm/item_states": "recipes/test_cache and faults/test_memory_in_caching",
     "lm/model_types": "lm/test_cut, which runs over it",
-    "lm/tuning": "lm/test_lora and sources/test_states",
     "nn/device": "test_recommender",
     "nn/sizes": "contracts",
     "nn/text_view": "contracts",
