@@ -109,6 +109,7 @@ def test_it_keeps_the_contracts(lab: Lab) -> None:
     assert re.search(r"^\d\d passed in", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.slow
 def test_a_brick_that_breaks_a_contract_is_found(lab: Lab) -> None:
     wrong = FILES["lab/my_lab/known.py"].replace("torch.where(there_BH1, clicks_BHD, 0.0)", "clicks_BHD")
     (lab.folder / "lab" / "my_lab" / "wrong.py").write_text(wrong, encoding="utf-8")

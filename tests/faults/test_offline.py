@@ -70,6 +70,7 @@ assert len(trained.recommend([trained.data.store.items.ids[0]], k=3)) == 3
 """
 
 
+@pytest.mark.slow
 def test_r23_processing_training_predicting_and_loading(tmp_path: Path) -> None:
     """A word-level model; torch is loaded, transformers never is."""
     sizes = ["--items", "60", "--users", "20", "--impressions", "120"]

@@ -67,7 +67,9 @@ def send_at(monkeypatch, number: int, step: int) -> None:
     monkeypatch.setattr(torch.optim.AdamW, "step", signalled)
 
 
-@pytest.mark.parametrize("code", [KILL_AFTER_STEP.format(13), KILL_AFTER_SAVE.format(3)])
+@pytest.mark.parametrize(
+    "code", [KILL_AFTER_STEP.format(13), pytest.param(KILL_AFTER_SAVE.format(3), marks=pytest.mark.slow)]
+)
 def test_r1_killed_and_resumed_equals_straight(store, straight, tmp_path, code):
     argv = arguments(store, tmp_path, save_every=3)
     process = start(argv, torch.get_num_threads(), code)
@@ -77,7 +79,7 @@ def test_r1_killed_and_resumed_equals_straight(store, straight, tmp_path, code):
     assert differences(straight, only_run(tmp_path)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", [1, 5, 8, 9, STEPS])
 def test_r4_a_signal_in_training_leaves_a_checkpoint(
     store, straight, tmp_path, monkeypatch, capfd, number, step
@@ -92,7 +94,9 @@ def test_r4_a_signal_in_training_leaves_a_checkpoint(
     assert differences(straight, only_run(tmp_path)) == []
 
 
-@pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "call", [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow), 5]
+)
 def test_r4_a_signal_in_evaluation_leaves_a_checkpoint(store, straight, tmp_path, monkeypatch, capfd, call):
     """Calls: dev after each epoch, test, then the two baselines."""
     argv, calls, rank = arguments(store, tmp_path, save_every=3), [], measure.rank
@@ -131,6 +135,7 @@ def test_r4_a_signal_while_the_dev_loss_is_taken(store, tmp_path, monkeypatch):
     assert differences(straight, only_run(tmp_path / "cut")) == []
 
 
+@pytest.mark.slow
 def test_resuming_may_be_cut_again_and_again(store, straight, tmp_path, monkeypatch):
     argv, status, cuts = arguments(store, tmp_path, save_every=3), 130, 0
     while status == 130:
