@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from legorec.compose.files import read_document
+from legorec.compose.documents import read_document
 from legorec.registry import KINDS, find, names
 from legorec.registry.listing import details, glance, offers, table, title
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from legorec.compose.files import Document, join, parse_text, put
+from legorec.compose.documents import Document, join, parse_text, put
 from legorec.compose.problems import MASK, Problem, is_secret
 from legorec.compose.scalars import cast
 from legorec.registry import did_you_mean

@@ -16,7 +16,7 @@ from legorec.compose.command_line import (
     override,
     parse_command_line,
 )
-from legorec.compose.files import Document, join, missing_file, put, read_document
+from legorec.compose.documents import Document, join, missing_file, put, read_document
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Read, References
 from legorec.registry import KINDS, RegistryError, did_you_mean, find

@@ -18,7 +18,7 @@ from typing import Any
 import refconfig
 import smartdict
 
-from legorec.compose.files import join
+from legorec.compose.documents import join
 from legorec.compose.problems import UNRESOLVED, Problem, is_secret
 from legorec.compose.scalars import cast, spell
 from legorec.registry import did_you_mean

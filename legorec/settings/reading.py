@@ -16,7 +16,7 @@ from legorec.compose import (
     compose,
     is_secret,
 )
-from legorec.compose.files import missing_file
+from legorec.compose.documents import missing_file
 from legorec.registry import KINDS, did_you_mean
 from legorec.settings.checks import checked, checked_brick
 from legorec.settings.combinations import judge_export, judge_fit, judge_offers, judge_paging

@@ -118,7 +118,7 @@ def test_heavy_libraries_are_imported_where_they_are_used(path):
         ("legorec/data/store.py", "def f():\n    from legorec.engine import run"),
         ("legorec/sources/table.py", "from legorec.item_encoders.naml import TextView"),
         ("legorec/objectives/pointwise.py", "import legorec.scorers.clicks"),
-        ("legorec/compose/files.py", "from legorec import settings"),
+        ("legorec/compose/documents.py", "from legorec import settings"),
         ("legorec/settings/schema.py", "from legorec.data.store import Store"),
         ("legorec/engine/fit.py", "if TYPE_CHECKING:\n    from legorec.settings import Settings"),
         ("process/mind.py", "from legorec.recommender import Recommender"),

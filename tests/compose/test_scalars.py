@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legorec.compose import to_yaml
-from legorec.compose.files import parse_text
+from legorec.compose.documents import parse_text
 from legorec.compose.problems import Problem
 from legorec.compose.scalars import cast
 from tests.compose.test_references import resolved

@@ -11,7 +11,7 @@ import pytest
 
 from docs.catalogue import MODELS, models, page
 from legorec import registry
-from legorec.compose.files import read_document
+from legorec.compose.documents import read_document
 from legorec.registry.__main__ import main
 from legorec.registry.docstrings import CITATION, arguments, is_sourced, sentences, summary
 from legorec.registry.listing import details, listing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from legorec import registry
-from legorec.compose.files import read_document
+from legorec.compose.documents import read_document
 from legorec.compose.problems import Problem, SettingsError
 from legorec.engine.weights import LANGUAGE_MODEL, load_best
 from legorec.recipes.inputs.digests import BRICKS, ITEM_IDS, USER_IDS, input_digests, offered_to_bricks

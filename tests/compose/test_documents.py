@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from legorec.compose.files import Document, parse_text, read_document
+from legorec.compose.documents import Document, parse_text, read_document
 from legorec.compose.problems import Problem
 
 
