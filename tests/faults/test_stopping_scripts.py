@@ -56,7 +56,7 @@ def test_r4_a_signal_while_a_tokenization_is_added(tmp_path, monkeypatch, capfd)
     before = files(store.path)
     argv = ["--store", store.path, "--field", "title", "--tokenizer", f"more={tmp_path}"]
     with monkeypatch.context() as patch:
-        signalled(patch, tokenizations, "digest_file", signal.SIGTERM)  # when its files are there
+        signalled(patch, tokenizations, "fact_of", signal.SIGTERM)  # when its files are there
         stopped(retokenize.main, argv, signal.SIGTERM, capfd)
     assert files(store.path) == before
     retokenize.main([str(part) for part in argv])

@@ -79,11 +79,11 @@ def test_malformed_lines_are_counted_and_the_first_is_told(tmp_path, block, monk
     ("name", "text", "message"),
     [
         ("a.tsv", "\n1\t2\n", "its first line is empty"),
-        ("a.tsv", "x\tx\n", "a column name stands twice in the first line"),
+        ("a.tsv", "x\tx\n", "a column name occurs twice in the first line"),
         ("a.dat", "x\n", "give --separator, or a file ending in .csv, .tsv, .txt, .jsonl or .parquet"),
         ("a.parquet", "no", "not a readable Parquet file"),
         ("a.csv", 'x,y\n"a,b\n', "line 2: unexpected end of data"),
-        ("a.jsonl", '{"x": 1}\n{"x": [1]}\n', "the lines do not agree in the types of their values"),
+        ("a.jsonl", '{"x": 1}\n{"x": [1]}\n', "the lines differ in the types of their values"),
     ],
 )
 def test_tables_that_cannot_be_read_are_named(tmp_path, name, text, message):
