@@ -53,6 +53,8 @@ def _main(argv: list[str], processes: Processes) -> int:
         settings = read_command_line(argv)
     except SettingsError as error:
         say(error, to_stderr=True)
+        if not processes.is_first:
+            processes.give_way()
         return 2
     for flag in settings.did_nothing:
         say(f"--{flag} did nothing: {settings.exp.name} takes it and does not need it", to_stderr=True)

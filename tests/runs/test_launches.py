@@ -143,7 +143,7 @@ def test_mpirun_names_are_read_too(store, trained, tmp_path):
 
 
 BROKEN = {  # where: what fails there, and in which processes
-    "before the folder": "import legorec.recipes.experiment as m\nm.open_data = fail({ranks}, m.open_data)",
+    "before the folder": "import legorec.recipes.tower as m\nm.open_data = fail({ranks}, m.open_data)",
     "while training": "import torch\ntorch.optim.AdamW.step = fail({ranks}, torch.optim.AdamW.step)",
     "while saving": "from legorec.engine import checkpoint\ncheckpoint.save = fail({ranks}, checkpoint.save)",
 }
