@@ -185,7 +185,10 @@ class ItemCodes:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scored candidates, row by row: the one currency of evaluation. Scores are float32 or float64."""
+    """Scored candidates, row by row: the one currency of evaluation. Scores are float32 or float64.
+
+    Columns of a data frame are taken in their order, whatever their labels.
+    """
 
     group: np.ndarray  # (R,) rows of one group need not stand together
     label: np.ndarray  # (R,) 1 for a click
@@ -193,6 +196,12 @@ class Ranking:
     group_by: str = "impression"
 
     def __post_init__(self) -> None:
+        for name in ("group", "label", "score"):
+            if not isinstance(given := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, np.asarray(given))
+            if (ndim := getattr(self, name).ndim) != 1:
+                said = type(given).__name__
+                raise ValueError(f"`{name}` must be one number for each row, in order; got a {said}, {ndim}-d")
         if not len(self.group) == len(self.label) == len(self.score):
             raise ValueError(
                 f"`group`, `label` and `score` must have one row per candidate, got "

@@ -81,3 +81,19 @@ def test_batch_moves_whole_but_items_stay_on_the_host():
 def test_ranking_needs_one_row_per_candidate():
     with pytest.raises(ValueError, match="must have one row per candidate, got 2, 3 and 2"):
         Ranking(np.zeros(2), np.zeros(3), np.zeros(2))
+
+
+def test_a_ranking_takes_columns_in_their_order():
+    pandas = pytest.importorskip("pandas")
+    plain = Ranking(np.array([0, 0, 1]), np.array([1, 0, 1]), np.array([0.1, 0.2, 0.3]))
+    index = [2, 0, 1]
+    framed = Ranking(*(pandas.Series(each, index=index) for each in (plain.group, plain.label, plain.score)))
+    for name in ("group", "label", "score"):
+        np.testing.assert_array_equal(getattr(framed, name), getattr(plain, name))
+    assert np.array_equal(Ranking([0], [1], [0.5]).score, [0.5])
+
+
+@pytest.mark.parametrize("given", [{0: 1.0, 1: 2.0}, {1.0, 2.0}, np.zeros((2, 1)), 3.0])
+def test_a_ranking_refuses_what_has_no_order(given):
+    with pytest.raises(ValueError, match="`score` must be one number for each row, in order; got a"):
+        Ranking(np.zeros(2), np.zeros(2), given)

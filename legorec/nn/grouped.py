@@ -101,11 +101,12 @@ class GroupedAttention(Function):
     @once_differentiable
     def backward(ctx: Any, grad_SD: Tensor) -> tuple[Tensor, None, None]:
         heads, width = ctx.heads, ctx.width
+        saved = ctx.saved_tensors  # read once: under checkpointing the first read gives them away
         grad_qkv_SX = grad_SD.new_empty(len(grad_SD), 3 * heads * width)
         start = 0
         for number, group in enumerate(ctx.groups):
             rows, length = group.rows, group.length
-            parts, weights, out = ctx.saved_tensors[3 * number : 3 * number + 3]
+            parts, weights, out = saved[3 * number : 3 * number + 3]
             stop = start + rows * length
             query, key, value = parts.view(3, rows * heads, length, width)
             grad = grad_SD[start:stop].view(rows, length, heads, width).transpose(1, 2)

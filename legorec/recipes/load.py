@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +107,7 @@ class TrainedRecommender:
         """
         if k < 1:
             raise ValueError(f"`k` must be at least 1, got {k}")
+        history = checked(history, "history")
         every = _Items(self.item_vectors, torch.arange(self.data.num_items))
         scores = self._scores(self._history(history), every, user).clone()
         known = [item for item in history if isinstance(item, str)]
@@ -131,7 +132,7 @@ class TrainedRecommender:
             mask = torch.ones(1, max(1, len(vectors)), dtype=torch.bool)
             if not len(vectors):  # one place that is masked, as a batch of empty histories has it
                 vectors, rows, mask = vectors.new_zeros(1, shown.vectors.shape[1]), mask.long(), ~mask
-            row = -1 if user is None else int(self.data.store.users.index([user])[0])
+            row = -1 if checked_user(user) is None else int(self.data.store.users.index([user])[0])
             clicks = self.model.clicks_of(rows, mask, torch.tensor([row]), vectors[None])
             users = self.model.encode_users(clicks)
 
@@ -224,18 +225,39 @@ class TrainedRecommender:
         return row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
 
 
-def checked(items: Sequence[Item], name: str) -> Sequence[Item]:
-    """The items, where each is a raw id or a mapping of fields.
+def checked(items: Iterable[Item], name: str) -> list[Item]:
+    """The items in the order in which they are given, each a raw id or a mapping of fields.
+
+    A list of its own: a column of a data frame is read by its labels where a list is read by its places.
 
     Raises:
-        ValueError: naming the first that is neither.
+        ValueError: they have no order or are not items, naming the first that is none.
     """
-    if isinstance(items, str):
-        raise ValueError(f"`{name}` must be a list of items, got the text '{items}'")
-    for item in items:
+    if isinstance(items, str | bytes):
+        raise ValueError(f"`{name}` must be a list of items, got the text {items!r}")
+    if isinstance(items, Mapping | Set) or getattr(items, "ndim", 1) != 1 or hasattr(items, "columns"):
+        raise ValueError(f"`{name}` must be a list of items in an order, got a {type(items).__name__}")
+    try:
+        listed = list(items)
+    except TypeError:
+        raise ValueError(f"`{name}` must be a list of items, got {items!r}") from None
+    for item in listed:
         if not isinstance(item, str | Mapping):
-            raise ValueError(f"an item of `{name}` is a raw id (a text) or a mapping of fields, got {item!r}")
-    return items
+            hint = f"; as a raw id it is {str(item)!r}" if isinstance(item, Integral) else ""
+            message = f"an item of `{name}` is a raw id (a text) or a mapping of fields, got {item!r}{hint}"
+            raise ValueError(message)
+    return listed
+
+
+def checked_user(user: str | None) -> str | None:
+    """The raw id of a user, or None for a stranger.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if user is not None and not isinstance(user, str):
+        raise ValueError(f"`user` is a raw id (a text) or None, got {user!r}")
+    return user
 
 
 def _texts(name: str, kind: str, value: Any) -> list[str]:

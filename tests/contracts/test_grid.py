@@ -223,6 +223,32 @@ def test_r15_every_source_and_item_encoder_ranks_both_ways() -> None:
     assert not any(wrong), "\n".join(filter(None, wrong))
 
 
+def gradients_of(model: Recommender, page_size: int) -> dict[str, Tensor]:
+    """What one batch asks of every parameter."""
+    model.item_page_size = page_size
+    model.zero_grad()
+    objective = construct("objective", "sampled_softmax", **TINY)
+    objective(model, one_batch(objective.positives_only, objective.num_negatives).batch(0)).total.backward()
+    return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+
+
+IN_PAGES = [
+    pytest.param(items, marks=[pytest.mark.slow] if items[0] != "table" else [], id="-".join(items))
+    for items in ITEMS
+]
+
+
+@pytest.mark.parametrize("items", IN_PAGES)
+def test_pages_of_items_ask_for_the_same_gradients(items: tuple[str, str]) -> None:
+    model = Bricks(*items).model((*items, "nrms", None, "dot", "sampled_softmax")).eval()
+    whole = gradients_of(model, 0)
+    for page_size in (1, 4):
+        paged = gradients_of(model, page_size)
+        assert paged.keys() == whole.keys() and whole
+        for name, value in whole.items():
+            torch.testing.assert_close(paged[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def command(folder: Path, **chosen: str) -> list[str]:
     """The command line of a model of these bricks, with all that they need of the other layers."""
     first = {"source": "table", "item_encoder": "nrms", "user_encoder": "naml", "predictor": "dot"}

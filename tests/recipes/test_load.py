@@ -133,6 +133,49 @@ def test_what_cannot_be_scored_is_a_message(trained, history, candidates, messag
         trained.score(history, candidates)
 
 
+def test_a_column_of_a_data_frame_is_read_in_its_order(trained):
+    pandas = pytest.importorskip("pandas")
+    history, candidates = ["i5", "i6", "i7"], ["i1", "i2", "i3"]
+    wanted = trained.score(history, candidates)
+    for index in ([2, 0, 1], [7, 9, 11], ["a", "b", "c"]):
+        clicked, shown = (pandas.Series(each, index=index) for each in (history, candidates))
+        np.testing.assert_array_equal(trained.score(history, shown), wanted)
+        np.testing.assert_array_equal(trained.score(clicked, candidates), wanted)
+        assert trained.recommend(clicked, k=3) == trained.recommend(history, k=3)
+    for other in (tuple, np.array, iter):
+        np.testing.assert_array_equal(trained.score(history, other(candidates)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"i1", "i2"}, "a list of items in an order, got a set"),
+        ({"i1": 1}, "a list of items in an order, got a dict"),
+        (b"i1", "a list of items, got the text b'i1'"),
+        (np.array([["i1"], ["i2"]]), "a list of items in an order, got a ndarray"),
+        (3, "a list of items, got 3"),
+        (None, "a list of items, got None"),
+        ([17], "or a mapping of fields, got 17; as a raw id it is '17'"),
+        ([1.5], "or a mapping of fields, got 1.5$"),
+        ([None], "or a mapping of fields, got None$"),
+    ],
+)
+def test_what_has_no_order_or_no_id_is_refused_by_name(trained, given, message):
+    for ask in (
+        lambda: trained.score(given, ["i1"]),
+        lambda: trained.score(["i1"], given),
+        lambda: trained.recommend(given),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
+
+
+@pytest.mark.parametrize("user", [7, 1.5, ["u1"], b"u1"])
+def test_a_user_is_a_raw_id(trained, user):
+    with pytest.raises(ValueError, match="`user` is a raw id .a text. or None, got "):
+        trained.score(["i1"], ["i2"], user=user)
+
+
 def test_k_and_history_of_a_recommendation_are_checked(trained):
     with pytest.raises(ValueError, match="`k` must be at least 1, got 0"):
         trained.recommend(["i1"], k=0)
