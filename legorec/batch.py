@@ -201,7 +201,9 @@ class Ranking:
                 object.__setattr__(self, name, np.asarray(given))
             if (ndim := getattr(self, name).ndim) != 1:
                 said = type(given).__name__
-                raise ValueError(f"`{name}` must be one number for each row, in order; got a {said}, {ndim}-d")
+                raise ValueError(
+                    f"`{name}` must be one number for each row, in order; got a {said}, {ndim}-d"
+                )
         if not len(self.group) == len(self.label) == len(self.score):
             raise ValueError(
                 f"`group`, `label` and `score` must have one row per candidate, got "

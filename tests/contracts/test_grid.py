@@ -246,7 +246,8 @@ def test_pages_of_items_ask_for_the_same_gradients(items: tuple[str, str]) -> No
         paged = gradients_of(model, page_size)
         assert paged.keys() == whole.keys() and whole
         for name, value in whole.items():
-            torch.testing.assert_close(paged[name], value, rtol=1e-4, atol=1e-6, msg=name)
+            rounding = 1e-5 * float(value.abs().max()) + 1e-7  # of sums in another order
+            torch.testing.assert_close(paged[name], value, rtol=0, atol=rounding, msg=name)
 
 
 def command(folder: Path, **chosen: str) -> list[str]:
