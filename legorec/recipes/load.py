@@ -132,7 +132,8 @@ class TrainedRecommender:
             mask = torch.ones(1, max(1, len(vectors)), dtype=torch.bool)
             if not len(vectors):  # one place that is masked, as a batch of empty histories has it
                 vectors, rows, mask = vectors.new_zeros(1, shown.vectors.shape[1]), mask.long(), ~mask
-            row = -1 if checked_user(user) is None else int(self.data.store.users.index([user])[0])
+            user = checked_user(user)
+            row = -1 if user is None else int(self.data.store.users.index([user])[0])
             clicks = self.model.clicks_of(rows, mask, torch.tensor([row]), vectors[None])
             users = self.model.encode_users(clicks)
 
