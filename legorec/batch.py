@@ -199,11 +199,9 @@ class Ranking:
         for name in ("group", "label", "score"):
             if not isinstance(given := getattr(self, name), np.ndarray):
                 object.__setattr__(self, name, np.asarray(given))
-            if (ndim := getattr(self, name).ndim) != 1:
+            if not getattr(self, name).ndim:  # what numpy takes for a single value
                 said = type(given).__name__
-                raise ValueError(
-                    f"`{name}` must be one number for each row, in order; got a {said}, {ndim}-d"
-                )
+                raise ValueError(f"`{name}` must be one number for each row, in order; got a {said}")
         if not len(self.group) == len(self.label) == len(self.score):
             raise ValueError(
                 f"`group`, `label` and `score` must have one row per candidate, got "

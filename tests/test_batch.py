@@ -93,7 +93,7 @@ def test_a_ranking_takes_columns_in_their_order():
     assert np.array_equal(Ranking([0], [1], [0.5]).score, [0.5])
 
 
-@pytest.mark.parametrize("given", [{0: 1.0, 1: 2.0}, {1.0, 2.0}, np.zeros((2, 1)), 3.0])
+@pytest.mark.parametrize("given", [{0: 1.0, 1: 2.0}, {1.0, 2.0}, 3.0])
 def test_a_ranking_refuses_what_has_no_order(given):
     with pytest.raises(ValueError, match="`score` must be one number for each row, in order; got a"):
         Ranking(np.zeros(2), np.zeros(2), given)
