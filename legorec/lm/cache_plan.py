@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from legorec.lm.cut import Attention, LowerLayers, Precision
-from legorec.lm.item_states import cache_identity, mean_rows, means_folder
+from legorec.lm.item_states import cache_identity, check_text, mean_rows, means_folder
 from legorec.lm.pretrained import Pretrained
 from legorec.lm.state_cache import CacheIdentity, CacheWriter
 
@@ -53,6 +53,34 @@ class CachePlan:
     stored: Precision
     computed: Precision
     attention: Attention
+
+    @classmethod
+    def of(
+        cls,
+        catalog: Catalog,
+        pretrained: Pretrained,
+        depths: list[int],
+        arguments: Mapping[str, Any],
+        mean: bool = False,
+    ) -> CachePlan:
+        """The plan of a source with these constructor arguments.
+
+        Raises:
+            ValueError: there is no ``cache`` folder, or the items are not text for this model.
+        """
+        if arguments["cache"] is None:
+            raise ValueError("a cache run needs a `cache` folder to write to")
+        check_text(catalog, pretrained)
+        return cls(
+            catalog,
+            pretrained,
+            arguments["cache"],
+            depths,
+            mean,
+            stored=arguments["cache_dtype"],
+            computed=arguments["dtype"],
+            attention=arguments["attention"],
+        )
 
     @property
     def contents(self) -> str:

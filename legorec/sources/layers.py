@@ -68,12 +68,8 @@ class LayersSource(nn.Module):
         Raises:
             ValueError: there is no ``cache`` folder, or ``step`` is beyond the model's layers.
         """
-        root, depths = arguments["cache"], mean_depths(pretrained, arguments["step"])
-        if root is None:
-            raise ValueError("a cache run needs a `cache` folder to write to")
-        check_text(catalog, pretrained)
-        stored, computed = arguments["cache_dtype"], arguments["dtype"]
-        return CachePlan(catalog, pretrained, root, depths, True, stored, computed, arguments["attention"])
+        depths = mean_depths(pretrained, arguments["step"])
+        return CachePlan.of(catalog, pretrained, depths, arguments, mean=True)
 
     def __init__(
         self,

@@ -61,9 +61,7 @@ class StatesSource(nn.Module):
             ValueError: there is no ``cache`` folder, ``layers`` name depth 0 or one that the model does not
                 have, or ``layer`` or ``embed_dim`` are set, which a run from the whole model does not read.
         """
-        root, layer, width = arguments["cache"], arguments["layer"], arguments["embed_dim"]
-        if root is None:
-            raise ValueError("a cache run needs a `cache` folder to write to")
+        layer, width = arguments["layer"], arguments["embed_dim"]
         if layer != 0:
             raise ValueError(f"`layer` is 0 while caching, got {layer}; exp.cache.layers says how deep")
         if width not in (None, pretrained.width):
@@ -71,10 +69,7 @@ class StatesSource(nn.Module):
                 f"`embed_dim` (--embed_hidden_size) is the width of {pretrained.name} ({pretrained.width}) "
                 f"while caching, got {width}"
             )
-        check_text(catalog, pretrained)
-        depths = cached_depths(layers, pretrained)
-        stored, computed = arguments["cache_dtype"], arguments["dtype"]
-        return CachePlan(catalog, pretrained, root, depths, False, stored, computed, arguments["attention"])
+        return CachePlan.of(catalog, pretrained, cached_depths(layers, pretrained), arguments)
 
     def __init__(
         self,
