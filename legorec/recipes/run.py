@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from legorec.engine.kernels import kernels
 from legorec.processes import ALONE, Processes
 from legorec.settings.modes import MODES
 
@@ -23,7 +24,9 @@ def run(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         Interrupted: the process was asked to stop; the folder holds a checkpoint to resume from.
         PeerError: another of the processes failed.
     """
-    return function_at(MODES[settings.exp.mode].recipe)(settings, processes)
+    policy = settings.exp.policy
+    with kernels(policy.tf32, policy.deterministic):
+        return function_at(MODES[settings.exp.mode].recipe)(settings, processes)
 
 
 def function_at(path: str) -> Any:

@@ -198,6 +198,8 @@ class PolicySettings(Strict):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: Flag = False  # see engine/kernels, as for the next
+    deterministic: Flag = False
     item_page_size: Count = 0  # items encoded at a time in training, see Recommender; 0: all at once
     patience: Count = 2
     simple_dev: Flag = False
