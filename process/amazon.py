@@ -37,6 +37,7 @@ from legorec.data.raw.holdout import Events, last_left_out, liked_among_unmet, s
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, unpacked
 from legorec.data.raw.readers import numbers_of
+from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
@@ -229,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("last", "time"), default="last")
     parser.add_argument("--num_negatives", type=int, default=20, help="of each dev and test impression")
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
+    user_arguments(parser)
     args = parser.parse_args(arguments)
     if args.core < 2:
         raise InputError(f"`core` must be at least 2, got {args.core}: one click has no history; see --core")
@@ -236,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if others:
         raise InputError(f"--meta has files of {args.year} and of {others[0]}; take those of one year")
     settings = ["year", "split", "min_rating", "core", "drop_repeats", "num_negatives"]
-    with open_writer(args, "amazon", *settings, *["shares"] * (args.split == "time")) as writer:
+    users = read_user_table(args)
+    with open_writer(args, "amazon", *settings, *["shares"] * (args.split == "time"), users=users) as writer:
         write(writer, args)
     print_counts(args.out)
 

@@ -28,6 +28,7 @@ from legorec.data.raw.command import open_writer, print_counts, run, store_argum
 from legorec.data.raw.holdout import split_times
 from legorec.data.raw.lines import InputError, raw_file
 from legorec.data.raw.readers import need_columns
+from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column, list_parts
 from legorec.data.writing.writer import StoreWriter
 
@@ -266,10 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", type=Path, metavar="FOLDER", help="the test set of the challenge, unpacked")
     parser.add_argument("--split", choices=("time", "once", "given"), default="time", help="of validation")
     parser.add_argument("--grow_history", action="store_true", help="add clicks of the folder made before")
+    user_arguments(parser)
     args = parser.parse_args(arguments)
     if args.test and args.split != "given":
         raise InputError(f"--split {args.split} makes dev and test of validation; leave --test out")
-    with open_writer(args, "ebnerd", "split", "grow_history") as writer:
+    users = read_user_table(args)
+    with open_writer(args, "ebnerd", "split", "grow_history", users=users) as writer:
         write(writer, args)
     print_counts(args.out)
 

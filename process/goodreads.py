@@ -33,6 +33,7 @@ from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_le
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, packed_file, unpacked
 from legorec.data.raw.readers import LINE, BadLines, numbers_of, read_rows
+from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.store import rows_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
@@ -249,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("last", "share"), default="last")
     parser.add_argument("--num_negatives", type=int, default=20, help="of each dev and test impression")
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test")
+    user_arguments(parser)
     args = parser.parse_args(arguments)
     if args.min_user_likes < 2:
         raise InputError(f"`min_user_likes` must be at least 2, got {args.min_user_likes}; the default is 10")
@@ -256,7 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len({in_csv, bool(args.book_map), args.time == "file"}) > 1:
         raise InputError("goodreads_interactions.csv, --time file and --book_map go together or not at all")
     settings = "time split min_item_users max_item_users min_user_likes num_users num_negatives".split()
-    with open_writer(args, "goodreads", *settings, *["shares"] * (args.split == "share")) as writer:
+    users = read_user_table(args)
+    with open_writer(
+        args, "goodreads", *settings, *["shares"] * (args.split == "share"), users=users
+    ) as writer:
         write(writer, args)
     print_counts(args.out)
 

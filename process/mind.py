@@ -21,6 +21,7 @@ from legorec.data.raw.command import open_writer, print_counts, run, shares, sto
 from legorec.data.raw.holdout import SPLITS, split_times
 from legorec.data.raw.lines import InputError, RawFile, find_file
 from legorec.data.raw.readers import LINE, BadLines, read_frame, read_rows
+from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
@@ -156,10 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="SOURCE", required=name == "train")
     parser.add_argument("--split", choices=("given", "once", "time"), default="given")
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
+    user_arguments(parser)
     args = parser.parse_args(arguments)
     check(args)
     settings = ("split", "shares") if args.split == "time" else ("split",)
-    with open_writer(args, "mind", *settings) as writer:
+    users = read_user_table(args)
+    with open_writer(args, "mind", *settings, users=users) as writer:
         sources = [source for source in (args.train, args.dev, args.test) if source is not None]
         writer.progress.say("reading news.tsv")
         news, changed = read_news(sources)

@@ -9,7 +9,8 @@ file are dev, all others train; without the file a --dev_share of its users is d
 --group row: every row is an impression; metrics then need group_by: user in the data config.
 Column names differ between data sets: the item id is the column that items and interactions share (nid, asin,
 business_id, ...), the user id the one that users and interactions share; --item and --user override this.
-Fields are named after their column, or given as name=column.
+Fields are named after their column, or given as name=column; those of users are in users.parquet, or in
+--users FILE.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from legorec.data.ragged import Ragged
 from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
 from legorec.data.raw.lines import InputError, raw_file
 from legorec.data.raw.readers import need_columns, numbers_of
+from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column, list_parts
+from legorec.data.writing.user_table import UserTable
 from legorec.data.writing.writer import StoreWriter
 
 KINDS = ("text", "category", "categories", "number")
@@ -114,6 +117,14 @@ def add_users(writer: StoreWriter, args: argparse.Namespace) -> np.ndarray:
     return clicks.lengths
 
 
+def fields_of_users(args: argparse.Namespace) -> UserTable | None:
+    """The table of users; where fields are named and no file is, users.parquet, read as the histories are."""
+    if not args.users and (args.user_category or args.user_categories or args.user_number):
+        args.users, args.user_repeats = [args.source / "users.parquet"], "last"
+    args.user_id = args.user_id or args.user
+    return read_user_table(args)
+
+
 def read_rows(args: argparse.Namespace, name: str) -> pl.DataFrame:
     """Interactions: user, item, label."""
     path = args.source / name
@@ -179,8 +190,6 @@ def add_split(
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     """Write everything into the store."""
-    args.item = shared_column(args, "item", "items.parquet")
-    args.user = shared_column(args, "user", "users.parquet")
     writer.progress.say("reading items.parquet and users.parquet")
     add_items(writer, args)
     lengths = add_users(writer, args)
@@ -211,11 +220,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--group", choices=("user", "row"), default="user", help="what is an impression")
     parser.add_argument("--dev_users", type=Path, metavar="FILE", help="users of dev, one a line")
     parser.add_argument("--dev_share", type=float, default=0.1, help="of users, where no file names them")
+    user_arguments(parser)
+    parser.set_defaults(user_id=None)
     args = parser.parse_args(arguments)
     if not 0 < args.dev_share < 1:
         raise InputError(f"`dev_share` must lie between 0 and 1, got {args.dev_share:g}; see --dev_share")
     args.dev_users = args.dev_users or file_of_dev(args.source)
-    with open_writer(args, "recbench", "group", *["dev_share"] * (args.dev_users is None)) as writer:
+    args.item = shared_column(args, "item", "items.parquet")
+    args.user = shared_column(args, "user", "users.parquet")
+    settings = ["group", *["dev_share"] * (args.dev_users is None)]
+    with open_writer(args, "recbench", *settings, users=fields_of_users(args)) as writer:
         write(writer, args)
     print_counts(args.out)
 

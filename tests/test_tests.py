@@ -22,6 +22,7 @@ ELSEWHERE = {
     "data/raw/unitok_depot": "process/test_unitok",
     "data/raw/unitok_export": "process/test_unitok_export",
     "data/raw/unitok_fields": "process/test_unitok",
+    "data/raw/user_tables": "process/test_add_users",
     "data/writing/columns": "data/writing/test_writer",
     "data/writing/progress": "process/test_synthetic",
     "data/writing/split_parts": "data/writing/test_writer",

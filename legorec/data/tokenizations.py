@@ -46,7 +46,7 @@ def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) 
     tokenizer, is_new = _tokenizer(store, choice, texts)
     manifest = store.manifest
     new_files = [f"items/{name}.safetensors", *[f"tokenizers/{choice.name}/tokenizer.json"] * is_new]
-    with _removed_unless_named(folder, new_files):
+    with removed_unless_named(folder, new_files):
         fact = write_tokens(folder / "items", field, texts, choice.name, tokenizer, progress)
         if is_new:
             save_tokenizer(folder, choice.name, tokenizer)
@@ -60,7 +60,7 @@ def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) 
 
 
 @contextmanager
-def _removed_unless_named(folder: Path, files: Sequence[str]) -> Iterator[None]:
+def removed_unless_named(folder: Path, files: Sequence[str]) -> Iterator[None]:
     """Remove new files of a store if the block fails before a manifest with them is in place."""
     before = (folder / MANIFEST).read_bytes()
     try:

@@ -17,6 +17,7 @@ import polars as pl
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.progress import Progress
+from legorec.data.writing.user_table import UserTable
 from legorec.data.writing.writer import StoreWriter
 from legorec.signals import STOPPED, Watch, leave
 
@@ -67,8 +68,14 @@ def store_arguments(description: str | None) -> Arguments:
     return parser
 
 
-def open_writer(args: argparse.Namespace, processor: str, *settings: str) -> StoreWriter:
-    """The writer for the arguments; ``settings`` are the arguments that go into the manifest."""
+def open_writer(
+    args: argparse.Namespace, processor: str, *settings: str, users: UserTable | None = None
+) -> StoreWriter:
+    """The writer for the arguments; ``settings`` are the arguments that go into the manifest.
+
+    Args:
+        users: fields of the users, who are otherwise known by their ids alone.
+    """
     choices = args.tokenizer or ["words"]
     return StoreWriter(
         args.out,
@@ -77,6 +84,7 @@ def open_writer(args: argparse.Namespace, processor: str, *settings: str) -> Sto
         max_missing=args.max_missing,
         overwrite=args.overwrite,
         progress=Progress.on_stderr(),
+        user_table=users,
     )
 
 
@@ -86,8 +94,9 @@ def print_counts(path: Path) -> None:
     facts = store.manifest
     print(f"{path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}")
     print(f"  item fields: {', '.join(store.items.field_names) or 'none'}")
-    if store.users.field_names:
-        print(f"  user fields: {', '.join(store.users.field_names)}")
+    for fact in facts["users"]["fields"]:
+        given = len(store.users) - fact["empty"]
+        print(f"  user field {fact['name']}: {given:,} of {len(store.users):,} users have one")
     history = facts["histories"]
     print(f"  histories: {history['spans']:,} distinct, {history['clicks']:,} clicks stored")
     for split in store.splits:

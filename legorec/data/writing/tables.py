@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
 from legorec.data.writing.arrays import Blocks, write_arrays
 from legorec.data.writing.columns import Column, categories_of, column_of, encode_categories, encode_numbers
 from legorec.data.writing.progress import Progress
+from legorec.data.writing.user_table import ID, UserTable
 from legorec.files.disk import save_bytes
 from legorec.files.manifest import save_json
 
@@ -110,7 +111,7 @@ class TableWriter:
                 )
             else:
                 progress.say(f"{self.name}: {column.name}")
-                fields.append(self._write_column(place, column, vocabularies))
+                fields.append(write_column(place, column, self.columns, self.frame, vocabularies))
         return {
             "count": len(self),
             "visible": visible is not None,
@@ -133,16 +134,44 @@ class TableWriter:
 
         vocabularies.tokenizers = {choice.name: choice.build(lines()) for choice in tokenizers}
 
-    def _write_column(self, place: Path, column: Column, vocabularies: Vocabularies) -> dict[str, Any]:
-        if column.kind == "number":
-            rows, vocabulary, size = encode_numbers(column.of(self.frame)), None, 0
-        else:
-            vocabulary = column.vocabulary or column.name
-            shared = [part.of(self.frame) for part in self.columns if _vocabulary(part) == vocabulary]
-            vocabularies.add(vocabulary, categories := categories_of(shared))
-            rows, size = encode_categories(column.of(self.frame), categories), len(categories)
-        save_arrays(place / f"{column.name}.safetensors", {"values": rows.values, "offsets": rows.offsets})
-        return field_facts(column.name, column.kind, rows.lengths, vocabulary, size)
+
+def with_fields(
+    users: TableWriter, table: UserTable | None, max_missing: float, dropped: Callable[[str, int], None]
+) -> TableWriter:
+    """The users with the fields of a table if there is one, in the order that they have.
+
+    Args:
+        dropped: is told of the rows of the table that are not used, by reason.
+    """
+    if table is None:
+        return users
+    frame, left_out = table.of_users(users.ids, max_missing)
+    for what, count in left_out.items():
+        dropped(what, count)
+    return TableWriter("users", frame.with_columns(users.ids.rename(ID)), table.columns, ID)
+
+
+def write_column(
+    place: Path,
+    column: Column,
+    columns: Sequence[Column],
+    frame: pl.DataFrame,
+    vocabularies: Vocabularies,
+) -> dict[str, Any]:
+    """Write a field that is no text; returns its entry in the manifest.
+
+    Args:
+        columns: all of the table, some of which may share a vocabulary.
+    """
+    if column.kind == "number":
+        rows, vocabulary, size = encode_numbers(column.of(frame)), None, 0
+    else:
+        vocabulary = column.vocabulary or column.name
+        shared = [part.of(frame) for part in columns if _vocabulary(part) == vocabulary]
+        vocabularies.add(vocabulary, categories := categories_of(shared))
+        rows, size = encode_categories(column.of(frame), categories), len(categories)
+    save_arrays(place / f"{column.name}.safetensors", {"values": rows.values, "offsets": rows.offsets})
+    return field_facts(column.name, column.kind, rows.lengths, vocabulary, size)
 
 
 def write_text(

@@ -23,7 +23,8 @@ from legorec.data.writing.missing import MissingIds
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.spans import HistoryPool
 from legorec.data.writing.split_parts import SplitParts
-from legorec.data.writing.tables import TableWriter, Vocabularies
+from legorec.data.writing.tables import TableWriter, Vocabularies, with_fields
+from legorec.data.writing.user_table import UserTable
 from legorec.files.digest import remember
 from legorec.files.manifest import MANIFEST, fact_of, save_json, seal
 
@@ -45,6 +46,7 @@ class StoreWriter:
         tokenizers: every text field is tokenized by each of them.
         max_missing: the share of ids in one place that may be in no table.
         overwrite: replace an existing store.
+        user_table: fields of the users; who the users are is said by the impressions or ``users``.
 
     Until then, the data lies in files in ``scratch``; a reader may put files of its own there too.
     """
@@ -57,6 +59,7 @@ class StoreWriter:
         max_missing: float = 0.01,
         overwrite: bool = False,
         progress: Progress | None = None,
+        user_table: UserTable | None = None,
     ) -> None:
         names = [choice.name for choice in tokenizers]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -64,13 +67,12 @@ class StoreWriter:
         self.missing = MissingIds(max_missing)
         self.progress = progress or Progress()
         self.tokenizers = list(tokenizers)
-        described = {
-            choice.name: choice.settings for choice in tokenizers
-        }  # reads the folders now, so that errors come early
+        # Reads the folders now, so that errors come early.
+        described = {choice.name: choice.settings for choice in tokenizers}
         self.made_with = {**made_with, "tokenizers": described, "max_missing": max_missing}
         self._items: TableWriter | None = None
         self._users: TableWriter | None = None
-        self._users_grow = False
+        self._users_grow, self._user_table = False, user_table
         self._splits: dict[str, SplitParts] = {}
         self._first_sequence: int | None = None
         self._dropped: dict[str, int] = {}
@@ -228,6 +230,7 @@ class StoreWriter:
         self.missing.check()
         items = self._table(self._items, "items")
         users = self._users or TableWriter("users", pl.DataFrame({"id": []}), (), "id")
+        users = with_fields(users, self._user_table, self.missing.max_missing, self.dropped)
         folder = self._folder.temporary
         visible = self._write_interactions(folder, len(items))
         vocabularies = Vocabularies()
@@ -270,11 +273,9 @@ class StoreWriter:
             parts.write(folder / "interactions" / f"{name}.safetensors", span)
             shutil.rmtree(parts.folder)
             self._split_facts[name] = {
-                "count": len(parts),
-                "candidates": len(parts.candidates.values),
-                "positives": parts.num_clicked,
-                "labelled": parts.labelled,
-            }
+                "count": len(parts), "candidates": len(parts.candidates.values),
+                "positives": parts.num_clicked, "labelled": parts.labelled,
+            }  # fmt: skip
             self.dropped(f"impressions without known candidates ({name})", parts.without_candidates)
         shutil.rmtree(self.scratch)
         return visible
