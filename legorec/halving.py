@@ -86,7 +86,8 @@ class Halving:
         """How many rows the first page has, once it fits, and its result."""
         before = self.size
         while True:
-            page = rows[: fitting(rows, self.size)]
+            size = self.size  # another thread may halve it meanwhile
+            page = rows[: fitting(rows, size)]
             try:
                 done = run(page)
             except (MemoryError, RuntimeError, NoMemoryError) as error:
@@ -101,14 +102,15 @@ class Halving:
                     )
                 return len(page), done
             # After the handler: inside it, the error keeps the frames of the attempt and their tensors alive.
-            if self.size == 1:
+            if size == 1:
                 raise NoMemoryError(
                     f"out of memory with {name(int(page[0]))} alone ({reason}), so that {self.setting} "
                     "cannot be halved any more; cut it shorter in the data layer (`max_length`, `text`), or "
                     "take a device with more memory"
                 )
-            self.size //= 2
-            while len(page) > 1 and fitting(rows, self.size) >= len(page):
-                self.size //= 2
+            size //= 2
+            while len(page) > 1 and fitting(rows, size) >= len(page):
+                size //= 2
+            self.size = min(self.size, size)
             gc.collect()  # some libraries keep an error in a frame that the error refers to
             torch.cuda.empty_cache()  # does nothing unless CUDA is in use

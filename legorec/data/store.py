@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import polars as pl
 
 from legorec.data.layout import (
     StoreError,
@@ -23,6 +22,7 @@ from legorec.data.layout import (
 )
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
+from legorec.data.table import Field, Table, rows_of, strings_of
 from legorec.files.manifest import MANIFEST, Verify
 
 if TYPE_CHECKING:
@@ -30,20 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Field", "Interactions", "Store", "StoreError", "Table", "rows_of"]
 
-Reader = Callable[[Path], dict[str, np.ndarray]]
 Content = TypeVar("Content")
-FieldKind = Literal["text", "category", "categories", "number"]
-
-
-@dataclass(frozen=True)
-class Field:
-    """One column of a table: int32 token ids or float32 numbers; a row is empty if nothing was given."""
-
-    name: str  # "title@bert", "category"
-    kind: FieldKind
-    rows: Ragged
-    vocabulary: str | None  # the tokenizer, or the vocabulary of categories; None for numbers
-    vocab_size: int  # 0 for numbers
 
 
 @dataclass(frozen=True)
@@ -62,74 +49,12 @@ class Interactions:
         return len(self.user)
 
 
-class Table:
-    """Items or users: raw ids, fields and raw texts, each mapped on first use."""
-
-    def __init__(self, folder: Path, facts: Mapping[str, Any], read: Reader) -> None:
-        self._folder = folder
-        self._facts = facts
-        self._read = read
-        self._fields: dict[str, Field] = {}
-
-    def __len__(self) -> int:
-        return int(self._facts["count"])
-
-    @cached_property
-    def ids(self) -> Strings:
-        """Raw ids, in the order of the rows."""
-        return _strings(self._read(self._folder / "ids.safetensors"), "")
-
-    @cached_property
-    def visible(self) -> np.ndarray:
-        """(n,) bool, True for rows that occur in the train split (all rows, if there is none)."""
-        path = self._folder / "visible.safetensors"
-        return self._read(path)["visible"].view(bool) if self._facts["visible"] else np.ones(len(self), bool)
-
-    @cached_property
-    def _enum(self) -> pl.Enum:
-        return pl.Enum(self.ids.series())
-
-    def index(self, raw_ids: Iterable[str]) -> np.ndarray:
-        """Rows (int64) of raw ids; -1 where an id is not in the table."""
-        column = raw_ids if isinstance(raw_ids, pl.Series) else pl.Series(list(raw_ids), dtype=pl.String)
-        return rows_of(column, self._enum)
-
-    @property
-    def field_names(self) -> tuple[str, ...]:
-        """The fields, in the order in which they were written."""
-        return tuple(fact["name"] for fact in self._facts["fields"])
-
-    @property
-    def text_names(self) -> tuple[str, ...]:
-        """The fields whose raw text is in the store."""
-        return tuple(self._facts["texts"])
-
-    def field(self, name: str) -> Field:
-        """One field by name, a text field with its tokenization (``title@bert``)."""
-        if name not in self._fields:
-            for fact in self._facts["fields"]:
-                if fact["name"] == name:
-                    arrays = self._read(self._folder / f"{name}.safetensors")
-                    rows = Ragged(arrays["values"], arrays["offsets"])
-                    self._fields[name] = Field(
-                        name, fact["kind"], rows, fact["vocabulary"], fact["vocab_size"]
-                    )
-                    break
-            else:
-                rule = f"{self._folder}: there is no field '{name}'"
-                raise StoreError(f"{rule}; {nearest(name, self.field_names)}")
-        return self._fields[name]
-
-    def text(self, name: str) -> Strings:
-        """The raw text of a text field, by its name without tokenization (``title``)."""
-        if name not in self.text_names:
-            rule = f"{self._folder}: there is no text '{name}'"
-            raise StoreError(f"{rule}; {nearest(name, self.text_names)}")
-        return _strings(self._read(self._folder / f"{name}.text.safetensors"), "")
-
-
 class Store:
-    """A folder written by ``process/*.py``. Opening reads the manifest; arrays are mapped on first use."""
+    """A folder written by ``process/*.py``. Opening reads the manifest; arrays are mapped on first use.
+
+    A copy is the store itself, which is read and never changed. A pickle names the folder, where the store is
+    opened again.
+    """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
@@ -165,6 +90,12 @@ class Store:
             + ", ".join(f"{name} {fact['count']:,}" for name, fact in self.manifest["interactions"].items())
             + ")"
         )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Store:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.path.resolve(), self.digest)
 
     def _map(self, path: Path) -> dict[str, np.ndarray]:
         return self._checked(path, map_arrays(path))
@@ -210,7 +141,7 @@ class Store:
                 span=arrays["span"],
                 candidates=Ragged(arrays["candidates"], arrays["candidates.offsets"]),
                 labels=arrays["labels"],
-                ids=_strings(arrays, "ids.") if "ids.values" in arrays else None,
+                ids=strings_of(arrays, "ids.") if "ids.values" in arrays else None,
                 time=arrays.get("time"),
                 labelled=self.manifest["interactions"][split]["labelled"],
             )
@@ -260,6 +191,14 @@ class Store:
             raise StoreError(f"{self.path / MANIFEST}: " + "; ".join(problems))
 
 
+def _again(path: Path, digest: str) -> Store:
+    """The store of a pickle."""
+    store = Store.open(path)
+    if store.digest != digest:
+        raise StoreError(f"{path}: the store was replaced since this was pickled; load it from its run again")
+    return store
+
+
 def _check_parts(path: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse a manifest that names a part outside the store, or has no digest of a part's file."""
     try:
@@ -286,14 +225,3 @@ def _files(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield f"vocabularies/{check_name(part['name'], 'vocabulary')}.json"
     for name in manifest["tokenizers"]:
         yield f"tokenizers/{check_name(name, 'tokenizer')}/tokenizer.json"
-
-
-def rows_of(column: pl.Series, enum: pl.Enum) -> np.ndarray:
-    """Rows (int64) of raw ids; -1 where an id is unknown or missing."""
-    column = column if isinstance(column.dtype, pl.Enum) else column.cast(pl.String)
-    physical = column.cast(enum, strict=False).to_physical().cast(pl.Int64)
-    return physical.fill_null(-1).to_numpy()
-
-
-def _strings(arrays: Mapping[str, np.ndarray], prefix: str) -> Strings:
-    return Strings(Ragged(arrays[prefix + "values"], arrays[prefix + "offsets"]))

@@ -9,6 +9,8 @@ adapters stay correct.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -61,6 +63,29 @@ class NoPositions(nn.Module):
         return torch.zeros((), device=positions.device)
 
 
+@dataclass
+class Pass:
+    """One pass through the layers: what is kept of the states at each depth."""
+
+    keep: Callable[[Tensor], Tensor]
+    seen: dict[int, Tensor] = field(default_factory=dict)
+
+
+# Of this thread. Kept on the model, it would be another thread's too, and that of every copy of the model.
+PASS: ContextVar[Pass] = ContextVar("pass")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A hook on the layer after a depth, whose input is the states there."""
+
+    depth: int
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        now = PASS.get()
+        now.seen[self.depth] = now.keep(inputs[0])
+
+
 class LowerLayers(nn.Module):
     """The embeddings and the first layers, frozen: token ids -> the states at one or several depths.
 
@@ -94,18 +119,9 @@ class LowerLayers(nn.Module):
         self.requires_grad_(False)
         self.eval()
         self._rows = _PaddedRows(pretrained, self.model, attention)
-        self._seen: dict[int, Tensor] = {}
-        self._keep: Callable[[Tensor], Tensor] | None = None
         for depth in self.depths:
             if depth < len(layers):
-                layers[depth].register_forward_pre_hook(self._note(depth))
-
-    def _note(self, depth: int) -> Any:
-        def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            assert self._keep is not None
-            self._seen[depth] = self._keep(inputs[0])
-
-        return note
+                layers[depth].register_forward_pre_hook(Taken(depth))
 
     def train(self, mode: bool = True) -> LowerLayers:
         """Frozen layers never have dropout, whatever the mode of the rest of the model."""
@@ -127,12 +143,14 @@ class LowerLayers(nn.Module):
                 return packed_TE
             return rows.mean(packed_TE.to(torch.promote_types(packed_TE.dtype, torch.float32)))
 
-        self._keep = keep
+        now = Pass(keep)
+        before = PASS.set(now)
         try:
             out = self.model(**inputs, use_cache=False).last_hidden_state
-            return {depth: self._seen[depth] if depth in self._seen else keep(out) for depth in self.depths}
-        finally:  # also when memory runs out: a smaller batch needs what this frees
-            self._seen.clear()
+            return {depth: now.seen[depth] if depth in now.seen else keep(out) for depth in self.depths}
+        finally:
+            PASS.reset(before)
+            now.seen.clear()  # also when memory runs out: a smaller batch needs what this frees
 
     def forward(self, ids_T: Tensor, lengths_R: Tensor) -> dict[int, Tensor]:
         """Depth -> packed states (T, E) of packed rows of token ids; ``lengths_R`` is on the host."""
@@ -198,6 +216,10 @@ class UpperLayers(nn.Module):
                 replace(self.model, path, Dropout(module.p))
         pretrained.fill(self.model, DTYPES[dtype])
         self._rows = _PaddedRows(pretrained, self.model, used)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        implementation(AUTO)  # in a new process, transformers does not know our attention yet
+        super().__setstate__(state)
 
     def forward(self, values_TE: Tensor, lengths_R: Tensor) -> Tensor:
         """Final states (T, output_dim) of packed rows; ``lengths_R`` is on the host."""

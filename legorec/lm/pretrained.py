@@ -39,6 +39,11 @@ class Pretrained:
         self.config = read_config(folder, self.name)
         self.family: Family = family_of(self.config.model_type, self.name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle names the folder from wherever it is read; where its weights lie is looked up again."""
+        kept = ("name", "config", "family")
+        return {name: self.__dict__[name] for name in kept} | {"folder": self.folder.resolve()}
+
     def __repr__(self) -> str:
         return f"Pretrained({self.name!r}: {self.family.model_type}, {self.num_layers} x {self.width})"
 

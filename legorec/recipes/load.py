@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from functools import cached_property
-from numbers import Integral, Real
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,18 +11,18 @@ import torch
 from torch import Tensor
 
 from legorec.abilities import EmbedsNewItems
-from legorec.data.catalog import CatalogField
-from legorec.data.item_text import stored_field
-from legorec.data.ragged import Ragged
-from legorec.data.text import encode
 from legorec.halving import Halving
+from legorec.nn.device import module_device
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.new_items import catalog_of
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
 from legorec.scorers.paging import rows_at_once, score_rows
+from legorec.sequences import as_text, listed
+from legorec.threads import Once, after_fork
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
 
@@ -63,6 +61,11 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
 class TrainedRecommender:
     """Scores candidates for a history; items are raw ids, or the fields of new ones.
 
+    Any number of threads may ask it at once. A deep copy has weights of its own. A pickle holds the weights
+    and the vectors of the items; the store and a language model's cache, which are mapped from disk, go by
+    absolute path and digest, and must be there where the pickle is read. In a process that was forked from
+    the one that loaded it, torch works in one thread, and not on an accelerator.
+
     Args:
         model: the recommender, with its weights.
         data: the store's items, as the model was trained on them.
@@ -72,12 +75,16 @@ class TrainedRecommender:
         self.model = model
         self.data = data
         self._items = Halving(1024, "items in pages of")
+        self._encoded = Once(self._encode_all)
         self._cells = Halving(CELLS, "candidates, times clicks where they are read, in pages of")
 
-    @cached_property
+    @property
     def item_vectors(self) -> Tensor:
-        """(num_items, D), every item of the store encoded once."""
-        with torch.inference_mode():
+        """(num_items, D), every item of the store; encoded when they are first needed."""
+        return self._encoded.get()
+
+    def _encode_all(self) -> Tensor:
+        with torch.no_grad():  # a tensor of inference mode could not be copied
             items = torch.arange(self.data.num_items)
             name = "row {} of the items".format
             return torch.cat(list(self._items.pages(items, self.model.encode_items, name)))
@@ -94,6 +101,7 @@ class TrainedRecommender:
         Raises:
             ValueError: a raw id is not in the store, or a new item has a field that the model does not read.
         """
+        after_fork(module_device(self.model))
         clicked, shown = self._history(history), self._known_or_new(checked(candidates, "candidates"))
         return self._scores(clicked, shown, user).cpu().numpy()
 
@@ -105,6 +113,7 @@ class TrainedRecommender:
         Raises:
             ValueError: as ``score``, or ``k`` is below 1.
         """
+        after_fork(module_device(self.model))
         if k < 1:
             raise ValueError(f"`k` must be at least 1, got {k}")
         history = checked(history, "history")
@@ -170,7 +179,7 @@ class TrainedRecommender:
         return _Items(vectors, rows)
 
     def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:
-        rows = np.array(self.data.store.items.index(raw_ids))  # a copy: torch warns of a read-only array
+        rows = self.data.store.items.index(raw_ids)
         unknown = [raw for raw, row in zip(raw_ids, rows, strict=True) if row < 0]
         if unknown:
             raise ValueError(
@@ -180,50 +189,15 @@ class TrainedRecommender:
         return rows
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
-        catalog = self.data.catalog
         source = self.model.source
         if not isinstance(source, EmbedsNewItems):
             raise ValueError(f"{type(source).__name__} reads item ids alone; it cannot encode a new item")
-        text = catalog.text
-        names = [part.name.partition("@")[0] for part in catalog.fields]
-        names = list(text.field_names) if text is not None else names
-        for item in items:
-            for name in item:
-                if name not in names:
-                    raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(names)}")
-        if text is not None:
-            stored = [stored_field(self.data.store, name, text.tokenizer_name) for name in names]
-            kinds = dict(zip(names, (field.kind for field in stored), strict=True))
-            filled = [{name: _written(name, kinds[name], item.get(name)) for name in names} for item in items]
-            rows = [text.of(filled)]
-        else:
-            rows = [
-                self._tokenize(part, [item.get(name) for item in items])
-                for part, name in zip(catalog.fields, names, strict=True)
-            ]
-        fresh = catalog.with_items(rows).to(catalog.values.device)
+        fresh = catalog_of(self.data, items)
 
         def encode(rows: Tensor) -> Tensor:
             return self.model.item_encoder(source.embed(fresh.tokens(rows)))
 
         return torch.cat(list(self._items.pages(torch.arange(len(items)), encode, "new item {}".format)))
-
-    def _tokenize(self, part: CatalogField, values: Sequence[Any]) -> Ragged:
-        """The tokens or numbers of one field of new items, cut as in training; without unknown categories."""
-        if part.kind == "number":
-            return Ragged.from_lists([_numbers(part.name, value) for value in values], np.float32)
-        lists = [_texts(part.name, part.kind, value) for value in values]
-        if part.kind == "text":
-            row = encode(self.data.store.tokenizer(part.vocabulary), ["".join(each) for each in lists])
-        else:
-            place = {value: row for row, value in enumerate(self.data.store.vocabulary(part.vocabulary))}
-            found = [[place[value] for value in each if value in place] for each in lists]
-            flat = np.array([value for each in found for value in each], dtype=np.int32)
-            row = Ragged.from_lengths(flat, [len(each) for each in found])
-        cut = self.data.settings.fields[part.name]
-        if cut.max_length is None:
-            return row
-        return row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
 
 
 def checked(items: Iterable[Item], name: str) -> list[Item]:
@@ -234,20 +208,12 @@ def checked(items: Iterable[Item], name: str) -> list[Item]:
     Raises:
         ValueError: they have no order or are not items, naming the first that is none.
     """
-    if isinstance(items, str | bytes):
-        raise ValueError(f"`{name}` must be a list of items, got the text {items!r}")
-    if isinstance(items, Mapping | Set) or getattr(items, "ndim", 1) != 1 or hasattr(items, "columns"):
-        raise ValueError(f"`{name}` must be a list of items in an order, got a {type(items).__name__}")
-    try:
-        listed = list(items)
-    except TypeError:
-        raise ValueError(f"`{name}` must be a list of items, got {items!r}") from None
-    for item in listed:
+    every = listed(items, name, "items")
+    for item in every:
         if not isinstance(item, str | Mapping):
-            hint = f"; as a raw id it is {str(item)!r}" if isinstance(item, Integral) else ""
-            message = f"an item of `{name}` is a raw id (a text) or a mapping of fields, got {item!r}{hint}"
-            raise ValueError(message)
-    return listed
+            wanted = "a raw id (a text) or a mapping of fields"
+            raise ValueError(f"an item of `{name}` is {wanted}, got {item!r}{as_text(item)}")
+    return every
 
 
 def checked_user(user: str | None) -> str | None:
@@ -257,35 +223,5 @@ def checked_user(user: str | None) -> str | None:
         ValueError: it is neither.
     """
     if user is not None and not isinstance(user, str):
-        raise ValueError(f"`user` is a raw id (a text) or None, got {user!r}")
+        raise ValueError(f"`user` is a raw id (a text) or None, got {user!r}{as_text(user)}")
     return user
-
-
-def _texts(name: str, kind: str, value: Any) -> list[str]:
-    """What is given for one field as a list of texts; None is empty."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [value]
-    several = kind == "categories" and isinstance(value, Sequence)
-    if several and all(isinstance(each, str) for each in value):
-        return list(value)
-    wanted = "a text or a list of texts" if kind == "categories" else "a text"
-    raise ValueError(f"the field '{name}' of a new item must be {wanted}, got {value!r}")
-
-
-def _numbers(name: str, value: Any) -> list[float]:
-    """What is given for one field as the float32 that a store would hold; None is none."""
-    if value is None:
-        return []
-    known = isinstance(value, Real) and not isinstance(value, bool)
-    if not known or not abs(value) <= float(np.finfo(np.float32).max):
-        raise ValueError(f"the field '{name}' of a new item must be a finite number, got {value!r}")
-    return [float(np.float32(value))]
-
-
-def _written(name: str, kind: str, value: Any) -> list[str]:
-    """What is given for one field as texts that a template is filled with."""
-    if kind == "number":
-        return [f"{number:g}" for number in _numbers(name, value)]
-    return [text for text in _texts(name, kind, value) if text]

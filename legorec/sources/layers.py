@@ -16,6 +16,7 @@ from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text, mean_depths, mean_rows, means_folder
 from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
+from legorec.threads import Once
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog, Tokens
@@ -109,7 +110,7 @@ class LayersSource(nn.Module):
             )
             self.cached = ServedStates(HiddenStateCache.open(means_folder(cache), identity), self.memory)
         self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the model
-        self._for_new: list[LowerLayers] = []  # a list hides them from the model's parameters
+        self._for_new = Once(self._layers)  # which hides them from the model's parameters
 
     @property
     def device(self) -> torch.device:
@@ -127,11 +128,7 @@ class LayersSource(nn.Module):
     def embed(self, tokens: Tokens) -> TokenStates:
         """The means of any items, such as new ones, from their tokens, by running the layers."""
         device = self.device
-        lower = self.lower
-        if lower is None:
-            if not self._for_new:
-                self._for_new.append(self._layers())
-            lower = self._for_new[0].to(device)
+        lower = self.lower or self._for_new.get().to(device)
         lengths_N = tokens.lengths.sum(1)
         values_TE = mean_states(lower, tokens.ids.to(device), lengths_N, self._batches, DTYPES[self.dtype])
         return self._states(values_TE, mean_rows(lengths_N, self.depths))

@@ -14,6 +14,7 @@ from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text
 from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
+from legorec.threads import Once
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog, Tokens
@@ -105,12 +106,12 @@ class StatesSource(nn.Module):
                 )
                 self.cached = ServedStates(HiddenStateCache.open(cache, identity), self.memory)
         else:
-            self.lower = LowerLayers(self.pretrained, [self.depth], dtype, attention)
+            self.lower = self._layers()
         width = self.pretrained.width
         self.dim = embed_dim or width
         self.project = nn.Identity() if self.dim == width else nn.Linear(width, self.dim)
         self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the model
-        self._for_new: list[LowerLayers] = []  # a list hides them from the model's parameters
+        self._for_new = Once(self._layers)  # which hides them from the model's parameters
 
     @property
     def device(self) -> torch.device:
@@ -128,11 +129,7 @@ class StatesSource(nn.Module):
     def embed(self, tokens: Tokens) -> TokenStates:
         """States of any items, such as new ones, from their tokens, by running the layers below."""
         device = self.device
-        lower = self.lower
-        if lower is None:
-            if not self._for_new:
-                self._for_new.append(LowerLayers(self.pretrained, [self.depth], self.dtype, self.attention))
-            lower = self._for_new[0].to(device)
+        lower = self.lower or self._for_new.get().to(device)
         states = lower(tokens.ids.to(device), tokens.lengths.sum(1))[self.depth]
         return self._states(states, tokens.lengths)
 
@@ -144,6 +141,9 @@ class StatesSource(nn.Module):
         """Start reading the states of ``items``, which the next call will need, from disk."""
         if self.cached is not None:
             self.cached.prefetch(items, self.device)
+
+    def _layers(self) -> LowerLayers:
+        return LowerLayers(self.pretrained, [self.depth], self.dtype, self.attention)
 
     def _states(self, values_TE: Tensor, lengths_NF: Tensor) -> TokenStates:
         return TokenStates(self.project(values_TE.to(DTYPES[self.dtype])), lengths_NF)

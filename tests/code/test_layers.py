@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # From left to right; a part imports itself and what stands to its left, never another of its set.
 ORDER: list[set[str]] = [
     {"files", "nn"},
-    {"batch", "registry", "template", "processes", "halving", "signals"},
+    {"batch", "registry", "template", "processes", "halving", "signals", "sequences", "threads"},
     {"abilities", "tie_blocks"},
     {"metrics"},
     {"significance"},

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from legorec.halving import Halving
 from legorec.lm.build_cache import build_caches, mean_states
-from legorec.lm.cut import LowerLayers
+from legorec.lm.cut import PASS, LowerLayers
 from legorec.lm.item_states import cache_identity, mean_depths, mean_rows, means_folder
 from legorec.lm.model_types import part
 from legorec.lm.pretrained import Pretrained
@@ -137,7 +137,7 @@ def test_few_states_are_held_at_a_time(models):
     lower = LowerLayers(models["bert"], [0, 1, 2, 3])
     seen = []
     layers = part(lower.model, models["bert"].family.layers)
-    layers[2].register_forward_hook(lambda *_: seen.extend(map(len, lower._seen.values())))
+    layers[2].register_forward_hook(lambda *_: seen.extend(map(len, PASS.get().seen.values())))
     ids = torch.tensor([5, 6, 7, 8, 9])
     means = lower.padded(ids, np.array([3, 2]), mean=True)
     assert seen == [2, 2, 2] and all(value.shape == (2, 32) for value in means.values())

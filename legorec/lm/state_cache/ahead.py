@@ -39,9 +39,10 @@ class Prefetcher:
 
         Raises: what gathering raised.
         """
-        for place, (begun, gathering) in enumerate(self._begun):
+        for begun, gathering in self._begun:
             if torch.equal(begun, items):
-                del self._begun[place]
+                # A new list: another thread may be looking through this one.
+                self._begun = [each for each in self._begun if each[1] is not gathering]
                 return gathering.result()
         return _gathered(self.cache, items, self.pinned)
 

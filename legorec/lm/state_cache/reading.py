@@ -31,10 +31,12 @@ class HiddenStateCache:
 
     Reading touches file backed pages alone, which the system may drop again: the cache may be larger than
     the memory. A file that is cut short while it is mapped kills the process, as with any mapped file.
+    A copy is the cache itself. A pickle names the folder, where the cache is opened and verified again.
     """
 
     def __init__(self, identity: CacheIdentity, shards: Sequence[Shard]) -> None:
         self.identity = identity
+        self.folder = shards[0].path.parent.resolve() if shards else None
         self._first_rows = np.array([shard.items.start for shard in shards], dtype=np.int64)
         mapped = [shard.map() for shard in shards]
         self._shards = [values for values, _ in mapped]
@@ -67,6 +69,14 @@ class HiddenStateCache:
                 f"{manifest['num_items']} with {manifest['num_tokens']}; remove the folder and build it again"
             )
         return cache
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HiddenStateCache:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.folder is None:
+            return HiddenStateCache, (self.identity, [])
+        return HiddenStateCache.open, (self.folder.parent, self.identity)
 
     @property
     def depth(self) -> int:

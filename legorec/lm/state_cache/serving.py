@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from legorec.halving import lacks_memory
 from legorec.lm.state_cache.ahead import Prefetcher
 from legorec.lm.state_cache.reading import HiddenStateCache, ResidentStates
+from legorec.threads import Once
 
 
 class ServedStates:
@@ -24,8 +27,15 @@ class ServedStates:
     def __init__(self, cache: HiddenStateCache, memory: int) -> None:
         self.cache = cache
         self.memory = memory
-        self._resident: ResidentStates | None = None
-        self._ahead: Prefetcher | None = None
+        self._resident: dict[torch.device, Once[ResidentStates | None]] = {}
+        self._ahead = Once(partial(Prefetcher, cache))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy and a pickle begin anew: what lies on a device, and the thread that reads, stay here."""
+        return {"cache": self.cache, "memory": self.memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def gather(self, items: Tensor, device: torch.device) -> Tensor:
         """States (T, E) of ``items`` (n,), rows of the catalogue on the host, packed in their order."""
@@ -33,35 +43,34 @@ class ServedStates:
             return self.cache.gather(items)
         if self._is_kept(device) and (kept := self._kept(device)) is not None:
             return kept.gather(items)
-        return self._prefetcher.take(items).to(device, non_blocking=True)
+        return self._ahead.get().take(items).to(device, non_blocking=True)
 
     def prefetch(self, items: Tensor, device: torch.device) -> None:
         """Begin to read the states of ``items`` from disk, to be asked for next."""
         if device.type != "cpu" and not self._is_kept(device):
-            self._prefetcher.prefetch(items)
+            self._ahead.get().prefetch(items)
 
     def _is_kept(self, device: torch.device) -> bool:
         return device.type != "cpu" and self.cache.nbytes <= self.memory
 
     def _kept(self, device: torch.device) -> ResidentStates | None:
         """All states on the device; None, now and from now on, if there is no room for them."""
-        if self._resident is None or self._resident.values.device != device:
-            try:
-                self._resident = self.cache.resident(device)
-            except (MemoryError, RuntimeError) as error:
-                if not lacks_memory(error):
-                    raise
-                size, self.memory = self.cache.nbytes / 2**30, 0
-                warnings.warn(
-                    f"out of memory with all cached states ({size:.2f} GB) on {device}; going on to read "
-                    "them from disk, as with a smaller --memory_gb, which gives the same result",
-                    stacklevel=2,
-                )
-                return None
-        return self._resident
+        if device not in self._resident:
+            for elsewhere in self._resident.keys() - {device}:
+                self._resident.pop(elsewhere, None)
+            self._resident.setdefault(device, Once(partial(self._moved, device)))
+        return self._resident[device].get()
 
-    @property
-    def _prefetcher(self) -> Prefetcher:
-        if self._ahead is None:
-            self._ahead = Prefetcher(self.cache)
-        return self._ahead
+    def _moved(self, device: torch.device) -> ResidentStates | None:
+        try:
+            return self.cache.resident(device)
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            size, self.memory = self.cache.nbytes / 2**30, 0
+            warnings.warn(
+                f"out of memory with all cached states ({size:.2f} GB) on {device}; going on to read "
+                "them from disk, as with a smaller --memory_gb, which gives the same result",
+                stacklevel=4,
+            )
+            return None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,14 @@ class Data:
     histories: Histories
     settings: DataSettings
     language_model: LanguageModel | None = None  # that reads the items
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is mapped from the store, which is mapped again where a pickle is read."""
+        return {name: getattr(self, name) for name in ("store", "catalog", "settings", "language_model")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        histories = histories_of(state["store"], state["settings"])
+        self.__dict__.update(state, histories=histories)
 
     @property
     def num_items(self) -> int:
@@ -78,9 +86,14 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
     store = Store.open(Path(data.store))
     wanted = [getattr(data.splits, split) for split in splits]
     store.require(list(data.fields), data.made_with, wanted, list(data.user_fields))
-    histories = Histories(store.histories, store.spans, data.history.max_length)
+    histories = histories_of(store, data)
     language_model = language_model_of(settings)
     return Data(store, _catalog(settings, store, language_model), histories, data, language_model)
+
+
+def histories_of(store: Store, settings: DataSettings) -> Histories:
+    """The clicks before each impression, cut to length."""
+    return Histories(store.histories, store.spans, settings.history.max_length)
 
 
 def language_source(settings: Settings) -> LanguageSourceClass | None:

@@ -21,7 +21,7 @@ def test_on_the_host_they_stay_mapped(cache, memory):
     served = ServedStates(cache, memory)
     served.prefetch(ITEMS, HOST)
     assert torch.equal(served.gather(ITEMS, HOST), rows_of(states(), ITEMS.tolist()))
-    assert served._resident is None and served._ahead is None
+    assert not served._resident and not served._ahead._made
 
 
 def test_a_small_cache_is_kept_on_the_device(cache):
@@ -29,18 +29,18 @@ def test_a_small_cache_is_kept_on_the_device(cache):
     served.prefetch(ITEMS, ELSEWHERE)
     found = served.gather(ITEMS, ELSEWHERE)
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
-    kept = served._resident
+    kept = served._kept(ELSEWHERE)
     served.gather(ITEMS[:1], ELSEWHERE)
-    assert kept is not None and served._resident is kept and served._ahead is None
+    assert kept is not None and served._kept(ELSEWHERE) is kept and not served._ahead._made
 
 
 def test_a_large_cache_is_read_ahead(cache):
     served = ServedStates(cache, cache.nbytes - 1)
     served.prefetch(ITEMS, ELSEWHERE)
-    assert served._ahead is not None and len(served._ahead._begun) == 1
+    assert len(served._ahead.get()._begun) == 1
     found = served.gather(ITEMS, ELSEWHERE)
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
-    assert served._ahead._begun == [] and served._resident is None
+    assert served._ahead.get()._begun == [] and not served._resident
 
 
 def test_r21_a_cache_for_which_there_is_no_room_is_read_from_disk(cache, monkeypatch):
@@ -57,7 +57,7 @@ def test_r21_a_cache_for_which_there_is_no_room_is_read_from_disk(cache, monkeyp
         found = served.gather(ITEMS, ELSEWHERE)
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
     served.prefetch(ITEMS, ELSEWHERE)
-    assert served._ahead is not None and torch.equal(served._ahead.take(ITEMS), cache.gather(ITEMS))
+    assert torch.equal(served._ahead.get().take(ITEMS), cache.gather(ITEMS))
     served.gather(ITEMS, ELSEWHERE)
     assert len(asked) == 1
 
