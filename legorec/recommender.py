@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from legorec.abilities import Prefetches
 from legorec.batch import ClickBatch, Clicks, TokenStates
+from legorec.nn.drawing import Entry, belonging, entry, examples
 from legorec.nn.fused import gather_rows
 from legorec.registry import asked, asks_too_much, reads_whole_batch
 
@@ -101,17 +102,22 @@ class Recommender(nn.Module):
     def encode_items(self, items: Tensor) -> Tensor:
         """Vectors (N, D) of catalogue rows (N,); ``items`` is best left on the host."""
         pages = items.split(self.item_page_size) if self.item_page_size else (items,)
+        at = entry("items")
         if len(pages) < 2 or not torch.is_grad_enabled():
-            return self._encode_page(items)
+            return self._encode_page(items, at)
+        # Bricks from outside may draw from the generator of the device, whose state is kept where the
+        # arguments lie. Items lie on the host.
+        place = next(self.parameters(), None)
         vectors = []
         for page, after in zip(pages, [*pages[1:], None], strict=True):
             if after is not None:
                 self.prefetch(after)
-            vectors.append(checkpoint(self._encode_page, page, use_reentrant=False))
+            vectors.append(checkpoint(self._encode_page, page, at, place, use_reentrant=False))
         return torch.cat(vectors)
 
-    def _encode_page(self, items: Tensor) -> Tensor:
-        return self.item_encoder(self.source(items))
+    def _encode_page(self, items: Tensor, at: Entry | None, place: Tensor | None = None) -> Tensor:
+        with belonging(at, items):
+            return self.item_encoder(self.source(items))
 
     def prefetch(self, items: Tensor) -> None:
         """Let the source begin to fetch what it needs of ``items``, which will be asked for next."""
@@ -160,13 +166,15 @@ class Recommender(nn.Module):
     def _clicked(self, clicks: Clicks) -> Tensor:
         offered = {"user": clicks.user, "click_items": clicks.items, "states": clicks.states}
         given = {name: offered[name] for name in self._user_extras}
-        return self.user_encoder(clicks.vectors, clicks.mask, **given)
+        with examples(entry("users"), len(clicks.mask)):
+            return self.user_encoder(clicks.vectors, clicks.mask, **given)
 
     def _plugged(self, user: Tensor, clicks: Clicks) -> Tensor:
         if self.user_plugin is None:
             return user
         offered = {"user": clicks.user}
-        return self.user_plugin(user, **{name: offered[name] for name in self._plugin_extras})
+        with examples(entry("plugin"), len(user)):
+            return self.user_plugin(user, **{name: offered[name] for name in self._plugin_extras})
 
     def score(
         self,
@@ -188,9 +196,9 @@ class Recommender(nn.Module):
             offered |= {"clicks": clicks.vectors, "mask": clicks.mask, "click_items": clicks.items}
             if "click_weights" in self._predictor_extras:
                 offered["click_weights"] = self.user_encoder.click_weights(clicks.vectors, clicks.mask)  # type: ignore[operator]
-        scores = self.predictor(
-            user, candidates_BKD, **{name: offered[name] for name in self._predictor_extras}
-        )
+        given = {name: offered[name] for name in self._predictor_extras}
+        with examples(entry("scores"), len(user)):
+            scores = self.predictor(user, candidates_BKD, **given)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def encode(self, batch: ClickBatch, item_table: Tensor | None = None) -> Encoded:
@@ -206,8 +214,9 @@ class Recommender(nn.Module):
             vectors = item_table.index_select(0, batch.items.to(item_table.device))
             states = self.states_of(batch.items[history], mask)
         elif self.reads_states:
-            every = self.source(batch.items)
-            vectors = self.item_encoder(every)
+            with belonging(entry("items"), batch.items):
+                every = self.source(batch.items)
+                vectors = self.item_encoder(every)
             states = every.take(history.masked_fill(~mask, -1).flatten())
         else:
             vectors = self.encode_items(batch.items)

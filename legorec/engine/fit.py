@@ -16,6 +16,7 @@ from legorec.engine.losses import EpochLoss, Progress, StepLoss, TermSums, divid
 from legorec.engine.optim import Schedule, gradients, set_learning_rate, trainable
 from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_sums
 from legorec.nn.device import module_device
+from legorec.nn.drawing import drawing
 from legorec.processes import ALONE, Processes
 
 __all__ = ["FitOptions", "NonFiniteError", "Objective", "Progress", "Stream", "fit"]
@@ -202,19 +203,25 @@ class _Step:
         self.terms = TermSums(processes)
 
     def __call__(self, group: Sequence[Batch], following: Sequence[Batch], number: int) -> StepLoss:
-        counts = self._counts(group)
+        counts, firsts = self._counts(group)
         options = self.options
         set_learning_rate(self.optimizer, number, options.warmup, options.schedule, options.num_steps)
         self.optimizer.zero_grad(set_to_none=True)
         totals = {name: torch.zeros((), device=self.device) for name in counts}
         terms: dict[str, Tensor] = {}
         # Of a short batch a process may have no share; it then takes part in the sums alone.
-        own, later = ([each for each in batches if self._holds_some(each)] for batches in (group, following))
-        for batch, after in zip(own, [*own[1:], *later[:1], None], strict=False):
+        own = [each for each in zip(group, firsts, strict=True) if self._holds_some(each[0])]
+        later = [each for each in following if self._holds_some(each)]
+        afterwards = [*(each for each, _ in own[1:]), *later[:1], None]
+        for (batch, first), after in zip(own, afterwards, strict=False):
             if after is not None:
                 self.ahead(after)
+            # For what draws from torch's own generator, such as dropout in bricks from outside.
             torch.manual_seed(torch_seed(self.seed, batch.number) + self.processes.rank)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16):
+            with (
+                drawing(self.seed, number, first),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16),
+            ):
                 loss = self.objective(self.model, batch.to(self.device))
             given = loss.totals()
             share = divided(given, counts)
@@ -233,10 +240,20 @@ class _Step:
         self.optimizer.step()
         return StepLoss(totals, counts, of_terms)
 
-    def _counts(self, group: Sequence[Batch]) -> dict[str, int]:
-        """The divisors of the step: over its batches and all processes."""
+    def _counts(self, group: Sequence[Batch]) -> tuple[dict[str, int], list[int]]:
+        """Over the batches of the step and all processes: the divisors, and where the examples begin.
+
+        Returns: the divisors by name, and for each batch the place, among all examples of the step, of the
+            first that is this process's. Each has one stretch of a batch.
+        """
         own = [self.objective.counts(batch) for batch in group]
-        return {name: int(self.processes.sum(sum(each[name] for each in own))) for name in own[0]}
+        totals = {name: sum(each[name] for each in own) for name in own[0]}
+        table = torch.zeros(self.processes.world, len(group) + len(totals), dtype=torch.int64)
+        table[self.processes.rank] = torch.tensor([*(len(batch.group) for batch in group), *totals.values()])
+        self.processes.add(table)
+        whole, before = table.sum(0).tolist(), table[: self.processes.rank].sum(0).tolist()
+        firsts = [sum(whole[:place]) + before[place] for place in range(len(group))]
+        return dict(zip(totals, whole[len(group) :], strict=True)), firsts
 
     def _holds_some(self, batch: Batch) -> bool:
         return any(self.objective.counts(batch).values())

@@ -46,5 +46,5 @@ class AttentionItemEncoder(nn.Module):
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""
         rows = states.by_item
-        values_TD = self.dropout(self.tokens.packed(states.values, rows))
+        values_TD = self.dropout(self.tokens.packed(states.values, rows), rows)
         return self.pool.packed(self.project(values_TD), rows)

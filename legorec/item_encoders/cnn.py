@@ -62,7 +62,7 @@ class CNNItemEncoder(nn.Module):
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""
         parts = [
-            self.dropout(torch.relu(view(values_TE, rows))) if kind == "text" else view(values_TE)
+            self.dropout(torch.relu(view(values_TE, rows)), rows) if kind == "text" else view(values_TE)
             for kind, view, (values_TE, rows) in zip(
                 self.field_kinds, self.views, states.by_fields(), strict=True
             )

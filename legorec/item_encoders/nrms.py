@@ -41,4 +41,4 @@ class NRMSItemEncoder(nn.Module):
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""
         rows = states.by_item
-        return self.pool.packed(self.dropout(self.tokens.packed(states.values, rows)), rows)
+        return self.pool.packed(self.dropout(self.tokens.packed(states.values, rows), rows), rows)

@@ -1,4 +1,4 @@
-"""Dropout that costs little more than its random bits."""
+"""Dropout of an item or an example, wherever and with whatever others it is computed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from legorec.nn.drawing import scales
+from legorec.nn.segments import Segments
+
 
 class Dropout(nn.Module):
     """Zero a share ``rate`` of the values in training and scale up the rest.
 
-    Like ``nn.Dropout``, but on the CPU it draws 16 random bits per value, which is three to five times as
-    fast (``python -m benchmarks.kernels``). There the rate is rounded to a multiple of 2^-16, and the scale
-    is that of the rounded rate.
+    In training by the program, what is dropped is a function of the item or example that a value belongs to,
+    see ``legorec.nn.drawing``. Elsewhere this is ``nn.Dropout``, but on the CPU it draws 16 random bits per
+    value, which is three to five times as fast (``python -m benchmarks.kernels``). The rate is rounded to a
+    multiple of 2^-16, and the scale is that of the rounded rate.
     """
 
     def __init__(self, rate: float) -> None:
@@ -29,14 +33,23 @@ class Dropout(nn.Module):
         """The rate, under the name it has in ``nn.Dropout``, where transformers reads it."""
         return self.rate
 
-    def forward(self, values: Tensor) -> Tensor:
-        return dropped(values, self.rate) if self.training else values
+    def forward(self, values: Tensor, rows: Segments | Tensor | None = None) -> Tensor:
+        """The values, (U, ..., D) with a block for each item or example.
+
+        Args:
+            rows: where values are packed instead, (T, ..., D), the rows they are packed from. Anything else
+                is ignored, so that ``Rows`` can be handed on as they are.
+        """
+        return dropped(values, self.rate, rows) if self.training else values
 
 
-def dropped(values: Tensor, rate: float) -> Tensor:
-    """The values with a share ``rate`` set to zero and the rest scaled up, in any mode."""
+def dropped(values: Tensor, rate: float, rows: Segments | Tensor | None = None) -> Tensor:
+    """The values with a share ``rate`` set to zero and the rest scaled up, in any mode; see ``Dropout``."""
     if rate == 0.0:
         return values
+    drawn = scales(values, rate, rows if isinstance(rows, Segments) else None)
+    if drawn is not None:
+        return values * drawn
     if values.device.type != "cpu":
         return F.dropout(values, rate)
     kept = max(1, round((1.0 - rate) * 65536))

@@ -65,7 +65,7 @@ class FastformerLayer(nn.Module):
         self.behind = PostNorm(hidden_dim, ffn_dim, dropout, nn.GELU())
 
     def forward(self, values: Tensor, rows: Rows) -> Tensor:
-        return self.behind(values, self.attention(values, rows))
+        return self.behind(values, self.attention(values, rows), rows)
 
 
 class Fastformer(nn.Module):

@@ -88,7 +88,7 @@ class TokenSequence(nn.Module):
     def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
         """(N, hidden_dim); an item without a token is zero."""
         places_T = token_places(rows, self.max_length, values_TE.device)
-        values_TD = self.dropout(self.project(values_TE) + self.positions(places_T))
+        values_TD = self.dropout(self.project(values_TE) + self.positions(places_T), rows)
         return self.pool(self.layers(values_TD, rows), rows)
 
 
@@ -106,8 +106,8 @@ class ClickSequence(nn.Module):
 
     def forward(self, clicks: Tensor, rows: Rows) -> Tensor:
         """(B, D) from the output of ``rows_of``; an empty history is zero."""
-        states = self.layers(self.dropout(clicks + self.positions(recency(rows, clicks.device))), rows)
-        return self.pool(states, rows)
+        states = self.dropout(clicks + self.positions(recency(rows, clicks.device)), rows)
+        return self.pool(self.layers(states, rows), rows)
 
 
 class TokenHistory(nn.Module):
@@ -152,7 +152,7 @@ class TokenHistory(nn.Module):
         separators = self.separator.to(tokens_TD.dtype).expand(len(separator_at), -1)
         values_SD = tokens_TD.new_zeros(rows.total, tokens_TD.shape[1])
         values_SD = values_SD.index_copy(0, token_at, tokens_TD).index_copy(0, separator_at, separators)
-        values_SD = self.dropout(values_SD + self.clicks(later_S))
+        values_SD = self.dropout(values_SD + self.clicks(later_S), rows)
         return self.pool(self.layers(values_SD, rows), rows)
 
 

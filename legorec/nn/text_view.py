@@ -28,4 +28,4 @@ class TextView(nn.Module):
 
     def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
         """(R, hidden_dim) of packed rows; an empty row gives zero."""
-        return self.pool.packed(self.dropout(torch.relu(self.conv(values_TE, rows))), rows)
+        return self.pool.packed(self.dropout(torch.relu(self.conv(values_TE, rows)), rows), rows)

@@ -33,10 +33,10 @@ class PostNorm(nn.Module):
         self.outer_norm = nn.LayerNorm(hidden_dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, values: Tensor, mixed: Tensor) -> Tensor:
-        """(..., hidden_dim) from the input of the mixing and its output."""
-        values = self.norm(values + self.dropout(mixed))
-        return self.outer_norm(values + self.dropout(self.outer(self.activation(self.inner(values)))))
+    def forward(self, values: Tensor, mixed: Tensor, rows: Rows | None = None) -> Tensor:
+        """(..., hidden_dim) from the input of the mixing and its output; ``rows`` where they are packed."""
+        values = self.norm(values + self.dropout(mixed, rows))
+        return self.outer_norm(values + self.dropout(self.outer(self.activation(self.inner(values))), rows))
 
 
 class TransformerLayer(nn.Module):
@@ -54,7 +54,7 @@ class TransformerLayer(nn.Module):
         self.behind = PostNorm(hidden_dim, ffn_dim, dropout, nn.ReLU())
 
     def forward(self, values: Tensor, rows: Rows) -> Tensor:
-        return self.behind(values, self.out(attend(self.attention, values, rows)))
+        return self.behind(values, self.out(attend(self.attention, values, rows)), rows)
 
 
 class Transformer(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from legorec.nn.dropout import dropped
 from legorec.nn.fused import gather_rows
 
 
@@ -16,5 +17,5 @@ def known_users(table_UD: Tensor, user_B: Tensor, mask_rate: float) -> Tensor:
     """
     known_B1 = (user_B >= 0).unsqueeze(1)
     if mask_rate:
-        known_B1 = known_B1 & (torch.rand(known_B1.shape, device=user_B.device) >= mask_rate)
+        known_B1 = known_B1 & (dropped(torch.ones_like(known_B1, dtype=torch.float32), mask_rate) > 0)
     return gather_rows(table_UD, user_B.clamp(min=0)) * known_B1

@@ -70,10 +70,10 @@ class BSTPredictor(nn.Module):
 
     def _score(self, clicks: Tensor, rows: Rows, candidates_BKD: Tensor) -> Tensor:
         places = recency(rows, clicks.device) + 1
-        clicks = self.dropout(clicks + self.positions(places))
+        clicks = self.dropout(clicks + self.positions(places), rows)
         candidates_BKD = self.dropout(candidates_BKD + self.positions.table[0])
         of_clicks, of_candidates = self._mixed(clicks, rows, candidates_BKD)
-        clicks_BKD = mean(self.behind(clicks.unsqueeze(-2), self.out(of_clicks)), rows)
+        clicks_BKD = mean(self.behind(clicks.unsqueeze(-2), self.out(of_clicks), rows), rows)
         candidates_BKD = self.behind(candidates_BKD, self.out(of_candidates))
         return self.score(self.mlp(torch.cat([candidates_BKD, clicks_BKD], 2))).squeeze(2)
 

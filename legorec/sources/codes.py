@@ -44,4 +44,4 @@ class CodesSource(nn.Module):
         """A state for each level of ``items`` (N,), rows of the catalogue on the host."""
         rows_NL = self.rows.index_select(0, items.to(self.rows.device, non_blocking=True))
         lengths = torch.ones(rows_NL.shape, dtype=torch.int64)
-        return TokenStates(self.dropout(gather_rows(self.learned, rows_NL.flatten())), lengths)
+        return TokenStates(self.dropout(gather_rows(self.learned, rows_NL)).flatten(0, 1), lengths)

@@ -78,7 +78,8 @@ class TableSource(nn.Module):
             values_TE = self._from_several(tokens.ids, tokens.lengths)
         if tokens.scale is not None:
             values_TE = values_TE * tokens.scale.unsqueeze(1)
-        return TokenStates(self.dropout(values_TE), tokens.lengths)
+        states = TokenStates(values_TE, tokens.lengths)
+        return TokenStates(self.dropout(values_TE, states.by_item), tokens.lengths)
 
     def _from_several(self, ids_T: Tensor, lengths_NF: Tensor) -> Tensor:
         """Look vectors up field by field, since each may have its own table, and restore their order."""

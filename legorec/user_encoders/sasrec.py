@@ -48,7 +48,7 @@ class SASRecUserEncoder(nn.Module):
 
     def _encode(self, clicks: Tensor, rows: Rows) -> Tensor:
         """(B, D) from packed or padded clicks."""
-        states = self.dropout(clicks + self.positions(recency(rows, clicks.device)))
+        states = self.dropout(clicks + self.positions(recency(rows, clicks.device)), rows)
         for block in self.blocks:
             states = block(states, rows)
         # A norm turns a row of zeros into its bias, so it comes before the step that makes zeros.
@@ -67,5 +67,5 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, rows: Rows) -> Tensor:
-        states = states + self.dropout(attend(self.attention, self.attention_norm(states), rows))
-        return states + self.dropout(self.dense(self.dense_norm(states)))
+        states = states + self.dropout(attend(self.attention, self.attention_norm(states), rows), rows)
+        return states + self.dropout(self.dense(self.dense_norm(states)), rows)

@@ -61,9 +61,10 @@ def trained(
     dtype: torch.dtype = torch.float32,
     name: str = "nrms",
     lr: float = 1.0,
+    dropout: float = 0.0,
     **options: int | float | bool,
 ) -> tuple[nn.Module, Recorder, list[Progress]]:
-    model = small.recommender(name, dropout=0.0).to(dtype)
+    model = small.recommender(name, dropout=dropout).to(dtype)
     optimizer = Recorder(model, lr)
     steps = fit(model, stream, SampledSoftmaxObjective(), optimizer, FitOptions(**options), Progress())
     return model, optimizer, [Progress(**asdict(next(steps))) for _ in range(epochs)]
@@ -74,8 +75,8 @@ def trained(
 @pytest.mark.parametrize("sizes, accumulate", [([4] * 6, 3), ([4] * 6, 6), ([5, 1, 6, 7, 3, 2], 3)])
 def test_accumulation_equals_the_larger_batch(name, dtype, close, sizes, accumulate):
     larger = [sum(sizes[n : n + accumulate]) for n in range(0, len(sizes), accumulate)]
-    one = trained(cut(sizes), 2, dtype, name, lr=0.1, accumulate=accumulate)
-    other = trained(cut(larger), 2, dtype, name, lr=0.1)
+    one = trained(cut(sizes), 2, dtype, name, lr=0.1, dropout=0.3, accumulate=accumulate)
+    other = trained(cut(larger), 2, dtype, name, lr=0.1, dropout=0.3)
     assert len(one[1].seen) == len(other[1].seen) == 2 * len(larger)
     for left, right in zip(one[1].seen, other[1].seen, strict=True):
         assert all((a - b).abs().max() <= close for a, b in zip(left, right, strict=True))

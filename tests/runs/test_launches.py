@@ -22,8 +22,7 @@ from tests.support.runs import (
     run_folders,
 )
 
-NO_DROPOUT = {"model__item_encoder__dropout": 0.0, "model__user_encoder__dropout": 0.0}
-UNEVEN = {"acc_batch": 2, "batch_size": 7} | NO_DROPOUT
+UNEVEN = {"acc_batch": 2, "batch_size": 7}
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
 
 
@@ -35,14 +34,14 @@ def threads():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, store):
-    """A run of one process, without dropout."""
+    """A run of one process."""
     return finish(arguments(store, tmp_path_factory.mktemp("runs"), **UNEVEN))
 
 
 @pytest.mark.parametrize("flags", [{}, pytest.param({"fast_eval": False}, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_r16_mode_test_writes_the_same_bytes(store, trained, tmp_path, number, flags):
-    given = {"exp": "test", "load": trained, "eval_batch_size": 5, "page_size": 7, **NO_DROPOUT, **flags}
+    given = {"exp": "test", "load": trained, "eval_batch_size": 5, "page_size": 7, **flags}
     one = finish(arguments(store, tmp_path / "one", **given))
     status, out = shared(number, arguments(store, tmp_path / "more", **given))
     assert status == 0, out
@@ -69,8 +68,6 @@ def near(one: Path, more: Path) -> None:
 @pytest.mark.parametrize("flags", [{}, {"exp": "tt-naml", "model": "lego_naml", "simple_dev": True}])
 def test_a_whole_run_is_that_of_one_process(store, tmp_path, number, flags):
     flags = {**UNEVEN, **flags}
-    if "model" in flags:
-        del flags["model__user_encoder__dropout"]
     one = finish(arguments(store, tmp_path / "one", **flags))
     status, out = shared(number, arguments(store, tmp_path / "more", **flags))
     assert status == 0, out
@@ -113,7 +110,7 @@ torch.optim.AdamW.step = signalled
 @pytest.mark.slow
 def test_accelerate_launches_it_too(store, trained, tmp_path):
     options = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    argv = arguments(store, tmp_path, exp="test", load=trained, **NO_DROPOUT)
+    argv = arguments(store, tmp_path, exp="test", load=trained)
     process = launched([*ACCELERATE, "--multi_gpu", "--num_processes", "2", *options, "worker.py", *argv])
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 0, out
@@ -123,7 +120,7 @@ def test_accelerate_launches_it_too(store, trained, tmp_path):
 
 @pytest.mark.slow
 def test_mpirun_names_are_read_too(store, trained, tmp_path):
-    argv = arguments(store, tmp_path, exp="test", load=trained, **NO_DROPOUT)
+    argv = arguments(store, tmp_path, exp="test", load=trained)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}

@@ -65,7 +65,7 @@ def train(processes: Processes) -> Found:
     found: Found = {}
     for name, objective in (("softmax", SampledSoftmaxObjective(3)), ("pointwise", PointwiseObjective(2))):
         for dtype in (torch.float32, torch.float64):
-            model = small.recommender("naml" if name == "softmax" else "nrms", dropout=0.0).to(dtype)
+            model = small.recommender("naml" if name == "softmax" else "nrms", dropout=0.3).to(dtype)
             options = FitOptions(accumulate=2, clip_norm=0.5 if name == "softmax" else None)
             data, optimizer = stream(objective, processes), Descent(model)
             steps = fit(model, data, objective, optimizer, options, Progress(), processes=processes)
