@@ -16,7 +16,11 @@ from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, Mo
 LAYERS = ("data", "embed", "model", "exp")
 # Settings that came after the first runs. At their default they stay out of the digest, so that a command of
 # before still finds its run.
-LATER = {"model.family": DEFAULT_FAMILY, "exp.policy.schedule": "constant"}
+LATER = {
+    "model.family": DEFAULT_FAMILY,
+    "exp.policy.schedule": "constant",
+    "exp.cache.memory_gb": None,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Settings:
         for place, default in LATER.items():
             *blocks, name = place.split(".")
             block = reduce(lambda inner, key: inner[key], blocks, tree)
-            if block.get(name) == default:
+            if block and name in block and block[name] == default:
                 del block[name]
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
