@@ -30,12 +30,12 @@ def length_sorted_batches(lengths: np.ndarray, token_budget: int) -> Iterator[np
     order = order[np.searchsorted(lengths[order], 1) :]
     start = 0
     while start < len(order):
-        stop = start + _fitting(lengths[order[start : start + token_budget]], token_budget)
+        stop = start + fitting(lengths[order[start : start + token_budget]], token_budget)
         yield order[start:stop]
         start = stop
 
 
-def _fitting(lengths: np.ndarray, token_budget: int) -> int:
+def fitting(lengths: np.ndarray, token_budget: int) -> int:
     """How many of the first rows make a batch; lengths rise, so the last row is the longest."""
     sizes = lengths * np.arange(1, len(lengths) + 1)
     return max(1, int(np.searchsorted(sizes, token_budget, side="right")))
@@ -68,12 +68,34 @@ def build_caches(
         NoMemoryError: not even one item fits in memory.
     """
     batches = Halving(token_budget, "--exp.cache.token_budget", say)
+
+    def build(indices: Sequence[int]) -> tuple[int, bool]:
+        return 1, _build_shard(writers, lower, catalog, indices[0], batches, advanced, mean)
+
+    in_rounds(writers, share, advanced, build)
+
+
+def in_rounds(
+    writers: Sequence[CacheWriter],
+    share: tuple[int, int],
+    advanced: Callable[[int], None],
+    build: Callable[[Sequence[int]], tuple[int, bool]],
+) -> None:
+    """Go through the missing shards until there is none, first through this process's own, then finish.
+
+    Args:
+        build: takes the shards that are left of a round; gives how many of the first ones it dealt with, and
+            whether it wrote any, or others are at them.
+    """
     rank, ranks = share
     first_round = True
     while missing := sorted({index for writer in writers for index in writer.missing()}):
-        mine = [index for index in missing if index % ranks == rank] if first_round else missing
-        written = [_build_shard(writers, lower, catalog, index, batches, advanced, mean) for index in mine]
-        if not first_round and not any(written):
+        left = [index for index in missing if index % ranks == rank] if first_round else missing
+        wrote = False
+        while left:
+            count, written = build(left)
+            left, wrote = left[count:], wrote or written
+        if not first_round and not wrote:
             time.sleep(WAIT)
             advanced(0)
         first_round = False
@@ -97,7 +119,7 @@ def _build_shard(
         items = writers[0].shards[index]
         if mean:
             (writer,) = claimed
-            tokens, dtype = catalog.tokens(torch.arange(items.start, items.stop)), _kept_dtype(writer)
+            tokens, dtype = catalog.tokens(torch.arange(items.start, items.stop)), kept_dtype(writer)
             lengths = tokens.lengths.sum(1)
             means = mean_states(lower, tokens.ids, lengths, batches, dtype, advanced, items.start)
             writer.write(index, means.cpu())
@@ -120,7 +142,7 @@ def states_of(
     tokens = catalog.tokens(torch.arange(items.start, items.stop))
     lengths = tokens.lengths.sum(1).numpy()
     kept = {
-        writer.identity.depth: torch.empty(len(tokens.ids), lower.width, dtype=_kept_dtype(writer))
+        writer.identity.depth: torch.empty(len(tokens.ids), lower.width, dtype=kept_dtype(writer))
         for writer in writers
     }
 
@@ -130,7 +152,7 @@ def states_of(
                 kept[depth].index_copy_(0, places, states.to(kept[depth].dtype).cpu())
 
     with torch.inference_mode():
-        for count in _in_batches(tokens.ids, lengths, batches, keep, items.start):
+        for count in in_batches(tokens.ids, lengths, batches, keep, items.start):
             advanced(count)
     return kept
 
@@ -165,12 +187,12 @@ def mean_states(
         means.index_copy_(0, index, torch.stack([found[depth] for depth in lower.depths], 1).to(dtype))
 
     with torch.no_grad():
-        for count in _in_batches(ids_T, lengths, batches, keep, first):
+        for count in in_batches(ids_T, lengths, batches, keep, first):
             advanced(count)
     return means.flatten(0, 1)
 
 
-def _in_batches(
+def in_batches(
     ids_T: Tensor,
     lengths: np.ndarray,
     batches: Halving,
@@ -191,11 +213,11 @@ def _in_batches(
             rows,
             run_rows,
             lambda row: f"row {first + row} of the items",
-            lambda rows, token_budget: _fitting(lengths[rows], token_budget),
+            lambda rows, token_budget: fitting(lengths[rows], token_budget),
         )
 
 
-def _kept_dtype(writer: CacheWriter) -> torch.dtype:
+def kept_dtype(writer: CacheWriter) -> torch.dtype:
     """The dtype of states until they are written; the conversion to fp16 is left to the writer, which must
     see a value that does not fit."""
     stored = writer.identity.dtype

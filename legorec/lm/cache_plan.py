@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from legorec.lm.cut import Attention, LowerLayers, Precision
 from legorec.lm.item_states import cache_identity, check_text, mean_rows, means_folder
 from legorec.lm.pretrained import Pretrained
 from legorec.lm.state_cache import CacheIdentity, CacheWriter
+from legorec.lm.streamed import StreamedLayers
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog
@@ -110,6 +112,15 @@ class CachePlan:
             mean_at=self.depths if self.mean else (),
         )
 
-    def lower(self) -> LowerLayers:
-        """The layers that give the states at every depth."""
-        return LowerLayers(self.pretrained, self.depths, self.computed, self.attention)
+    def depths_of(self, writers: Sequence[CacheWriter]) -> list[int]:
+        """The depths whose states these writers need; all of them for means."""
+        return self.depths if self.mean else [writer.identity.depth for writer in writers]
+
+    def lower(self, writers: Sequence[CacheWriter]) -> LowerLayers:
+        """The layers that give the states for these writers."""
+        return LowerLayers(self.pretrained, self.depths_of(writers), self.computed, self.attention)
+
+    def streamed(self, writers: Sequence[CacheWriter], device: torch.device, ahead: bool) -> StreamedLayers:
+        """The same layers, one at a time in memory."""
+        depth = max(self.depths_of(writers))
+        return StreamedLayers(self.pretrained, depth, self.computed, self.attention, device, ahead)

@@ -177,6 +177,7 @@ class UpperLayers(nn.Module):
         depth: layers that the states have been through.
         gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
             needs.
+        stop: leave out the layers from there on and the final norm too; the result is the states there.
     """
 
     pretrained = True  # so that `item_lr` applies
@@ -188,10 +189,11 @@ class UpperLayers(nn.Module):
         dtype: Precision = "fp32",
         attention: Attention = "auto",
         gradient_checkpointing: bool = False,
+        stop: int | None = None,
     ) -> None:
         super().__init__()
         self.depth = depth
-        self.output_dim = pretrained.output_width
+        self.output_dim = pretrained.output_width if stop is None else pretrained.width
         family = pretrained.family
         used = implementation(attention)
         self.model = pretrained.skeleton(used)
@@ -203,6 +205,11 @@ class UpperLayers(nn.Module):
         assert isinstance(layers, nn.ModuleList)
         for place in range(depth):
             layers[place] = PassThrough(layers[place])
+        if stop is not None:
+            for place in range(stop, len(layers)):
+                layers[place] = PassThrough(layers[place])
+            for path in family.after:
+                replace(self.model, path, nn.Identity())
         for path in family.embeddings:
             replace(self.model, path, PassEmbeddings())
         for path in family.positions:
@@ -226,12 +233,14 @@ class UpperLayers(nn.Module):
         groups = LengthGroups(lengths_R, values_TE.device)
         if not groups.lengths:
             return values_TE.new_zeros(0, self.output_dim)
-        done = []
-        for values, lengths in zip(groups.split(values_TE), groups.lengths, strict=True):
-            rows = Segments(torch.from_numpy(lengths))
-            out = self.model(**self._rows.inputs(values, rows), use_cache=False).last_hidden_state
-            done.append(self._rows.packed(out, rows))
-        return groups.join(done)
+        pairs = zip(groups.split(values_TE), groups.lengths, strict=True)
+        return groups.join([self.padded(values, lengths) for values, lengths in pairs])
+
+    def padded(self, values_TE: Tensor, lengths: np.ndarray) -> Tensor:
+        """``forward`` of rows that are run as one padded batch; no row may be empty."""
+        rows = Segments(torch.from_numpy(lengths))
+        out = self.model(**self._rows.inputs(values_TE, rows), use_cache=False).last_hidden_state
+        return self._rows.packed(out, rows)
 
 
 class _PaddedRows:

@@ -154,9 +154,11 @@ class Pretrained:
                 raise PretrainedError(f"{file} cannot be read: {error}") from error
         return places
 
-    def fill(self, model: nn.Module, dtype: torch.dtype) -> None:
+    def fill(self, model: nn.Module, dtype: torch.dtype, within: str = "") -> None:
         """Read the weights of a skeleton's remaining modules, strictly; none under ``torch.device("meta")``.
 
+        Args:
+            within: where ``model`` is in the base model, such as ``layers.7.``; empty: it is all of it.
         Raises:
             PretrainedError: the checkpoint lacks a weight, or has it in another shape.
         """
@@ -167,10 +169,11 @@ class Pretrained:
         state = model.state_dict()
         loaded: dict[str, Tensor] = {}
         opened: dict[Path, Any] = {}
-        for name, wanted in state.items():
+        for own, wanted in state.items():
+            name = within + own
             if name not in self._places:
                 if wanted.device.type != "meta":  # a buffer that the model computes itself
-                    loaded[name] = wanted
+                    loaded[own] = wanted
                     continue
                 raise PretrainedError(f"{self.name} does not hold '{name}'; the checkpoint is incomplete")
             file, key = self._places[name]
@@ -183,7 +186,7 @@ class Pretrained:
                     f"{tuple(wanted.shape)}"
                 )
             # A copy: tuning mapped weights would copy their pages one by one.
-            loaded[name] = value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+            loaded[own] = value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
         model.load_state_dict(loaded, strict=True, assign=True)
 
     def token_table(self) -> Tensor:

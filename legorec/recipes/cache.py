@@ -12,16 +12,27 @@ from legorec.engine.log import RunLog
 from legorec.engine.progress import bar
 from legorec.engine.stopping import StopRequest
 from legorec.lm.build_cache import build_caches
+from legorec.lm.build_streamed import stream_caches
 from legorec.lm.cache_plan import CachePlan
-from legorec.lm.cut import LowerLayers
 from legorec.lm.state_cache import CacheWriter, free_space_check
+from legorec.lm.stream_plan import (
+    CacheMemory,
+    Streaming,
+    cache_memory,
+    check_memory,
+    choose_streaming,
+    gigabytes_up,
+)
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.free_memory import free_memory
 from legorec.recipes.inputs.store_data import Data, language_source, open_data
 from legorec.recipes.inputs.token_table import check_token_table
 from legorec.recipes.outputs.session import tell
 
 if TYPE_CHECKING:
+    import torch
+
     from legorec.settings import Settings
 
 SHARD_UNIT = 1 << 20
@@ -69,6 +80,7 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         missing = sum(writer.bytes_needed() for writer in writers)
         if missing:
             free_space_check(writers[0].folder.parent, missing)
+            needed, streaming = _how(settings, plan, writers, device, processes)
     log = RunLog(silent=not processes.is_first)
     folders = [str(writer.folder) for writer in writers]
     num_tokens = int(data.catalog.lengths.sum())
@@ -78,8 +90,10 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
             f"{', '.join(map(str, plan.depths))} of {plan.pretrained.num_layers} layers: "
             f"{missing / 1e9:.2f} GB to write to {', '.join(folders)}"
         )
+        if streaming is not None:
+            log(_why_streamed(settings, needed, streaming))
         data.catalog.to(device)
-        _build(settings, plan, writers, plan.lower().to(device), data, processes, log)
+        _build(settings, plan, writers, streaming, device, processes, log)
     else:
         for writer in writers:
             writer.finish()
@@ -93,35 +107,76 @@ def _build(
     settings: Settings,
     plan: CachePlan,
     writers: list[CacheWriter],
-    lower: LowerLayers,
-    data: Data,
+    streaming: Streaming | None,
+    device: torch.device,
     processes: Processes,
     log: RunLog,
 ) -> None:
     """Run the lower layers over the items; can be stopped between two batches."""
     assert settings.exp.cache is not None
-    todo, done, started = _items_missing(writers) // processes.world, 0, time.monotonic()
+    todo, done, started = _items_missing(writers) // processes.world, 0.0, time.monotonic()
+    left = [writer for writer in writers if writer.missing()] or writers  # what they need is read, no more
     # A stop concerns this process alone: its shards are its own, and no other process waits for them.
     with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo) as show:
 
-        def advanced(items: int) -> None:
+        def advanced(items: float) -> None:
             nonlocal done
             done += items
-            show(min(done, todo), todo)
+            show(min(round(done), todo), todo)
             stop.check()
 
-        build_caches(
-            writers,
-            lower,
-            data.catalog,
-            token_budget=settings.exp.cache.token_budget,
-            share=(processes.rank, processes.world),
-            advanced=advanced,
-            mean=plan.mean,
-            say=partial(tell, processes, log),
-        )
+        how: dict[str, Any] = {
+            "token_budget": settings.exp.cache.token_budget,
+            "share": (processes.rank, processes.world),
+            "advanced": advanced,
+            "mean": plan.mean,
+            "say": partial(tell, processes, log),
+        }
+        if streaming is None:
+            build_caches(left, plan.lower(left).to(device), plan.catalog, **how)
+        else:
+            layers = plan.streamed(left, device, streaming.ahead)
+            depths, most = plan.depths_of(left), streaming.shards
+            stream_caches(left, layers, plan.catalog, depths=depths, most_shards=most, **how)
+    for writer in writers:
+        writer.finish()
     seconds = time.monotonic() - started
-    log(f"{done:,} items in {seconds:.1f} s, {done / seconds:,.0f} items a second")
+    rate = done / seconds
+    log(f"{round(done):,} items in {seconds:.1f} s, {rate:,.{0 if rate >= 10 else 2}f} items a second")
+
+
+def _how(
+    settings: Settings,
+    plan: CachePlan,
+    writers: list[CacheWriter],
+    device: torch.device,
+    processes: Processes,
+) -> tuple[CacheMemory, Streaming | None]:
+    """What the run takes, and how to read layers that do not fit in memory in one piece.
+
+    Raises:
+        ValueError: not even one layer fits in the memory that was given.
+    """
+    assert settings.exp.cache is not None
+    on_host = device.type == "cpu"
+    needed = cache_memory(plan, writers, settings.exp.cache.token_budget, on_host)
+    asked = settings.exp.cache.memory_gb
+    if asked is not None:
+        check_memory(needed, asked, f"{plan.pretrained.name} in {plan.computed}")
+    given = free_memory(device, processes) if asked is None else int(asked * 2**30)
+    return needed, None if given is None else choose_streaming(needed, given, ahead_is_free=not on_host)
+
+
+def _why_streamed(settings: Settings, needed: CacheMemory, streaming: Streaming) -> str:
+    assert settings.exp.cache is not None
+    asked = settings.exp.cache.memory_gb
+    given = "is free" if asked is None else f"--memory_gb {asked:g} gives"
+    return (
+        f"{len(needed.layers)} layers take {gigabytes_up(needed.weights)} GB, and "
+        f"{gigabytes_up(needed.whole)} GB with a batch and a shard, more than {given}: they are read one at "
+        f"a time{', the next one ahead' if streaming.ahead else ''}, for at most {streaming.shards} shards "
+        "at once, with the same result"
+    )
 
 
 def _items_missing(writers: list[CacheWriter]) -> int:

@@ -21,6 +21,7 @@ LATER = {
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,
+    "exp.cache.memory_gb": None,
 }
 
 
@@ -63,7 +64,7 @@ class Settings:
         for place, default in LATER.items():
             *blocks, name = place.split(".")
             block = reduce(lambda inner, key: inner[key], blocks, tree)
-            if block.get(name) == default:
+            if block and name in block and block[name] == default:
                 del block[name]
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()

@@ -217,11 +217,15 @@ class EvaluationSettings(Strict):
 
 
 class CacheSettings(Strict):
-    """The depths that a cache run writes: the inputs of ``layers``, counted from the top if negative."""
+    """The depths that a cache run writes: the inputs of ``layers``, counted from the top if negative.
+
+    Layers that do not fit in ``memory_gb`` are read from disk one at a time; null: most of what is free.
+    """
 
     layers: list[int] = Field(min_length=1)
     token_budget: Positive = 8192  # tokens, with padding, that go through the model at once
     shard_mb: Positive = 256
+    memory_gb: float | None = Field(default=None, gt=0)
 
 
 class LatencySettings(Strict):

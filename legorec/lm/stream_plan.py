@@ -1,0 +1,154 @@
+"""Whether the lower layers fit in the given memory in one piece, and what fits when they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from legorec.lm.cache_plan import CachePlan
+from legorec.lm.cut import LowerLayers, UpperLayers
+from legorec.lm.model_types import part
+from legorec.lm.pretrained import DTYPES
+from legorec.lm.state_cache import CacheWriter
+
+WIDTHS = 16  # states of a token that a layer holds at its peak, some of them in float32
+WIDEST = 5  # and rows of its widest matrix
+
+
+@dataclass(frozen=True)
+class CacheMemory:
+    """Bytes that a cache run takes beside the program itself; all from the config and the items' lengths.
+
+    Args:
+        embeddings: of the model.
+        layers: each of those that are run.
+        around: what surrounds the layers, such as positions that all of them read.
+        batch: what a layer holds at its peak, an estimate.
+        states: of the largest shard, between two layers.
+        written: of the largest shard, at one depth, while it is written; 0 where another memory holds it.
+        depths: the number of depths that are written.
+    """
+
+    embeddings: int
+    layers: tuple[int, ...]
+    around: int
+    batch: int
+    states: int
+    written: int
+    depths: int
+
+    @property
+    def weights(self) -> int:
+        """The lower layers in one piece."""
+        return self.embeddings + sum(self.layers) + self.around
+
+    @property
+    def whole(self) -> int:
+        """With the lower layers in one piece."""
+        return self.weights + self.batch + self.depths * self.written
+
+    def streamed(self, ahead: bool, shards: int = 1) -> int:
+        """With one layer at a time; on the CPU, the one that is read ahead is in the same memory."""
+        parts = (self.embeddings, *self.layers)
+        most = max(map(sum, zip(parts, parts[1:], strict=False))) if ahead and self.layers else max(parts)
+        return most + self.around + self.batch + shards * self.states + self.written
+
+    def shards(self, ahead: bool, memory: int) -> int:
+        """Shards whose states fit at once."""
+        return max(1, 1 + (memory - self.streamed(ahead)) // max(1, self.states))
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """One layer at a time, with the next one ``ahead``, over at most ``shards`` shards at once."""
+
+    ahead: bool
+    shards: int
+
+
+def cache_memory(
+    plan: CachePlan, writers: Sequence[CacheWriter], token_budget: int, on_host: bool
+) -> CacheMemory:
+    """What the run that writes these caches takes.
+
+    Args:
+        on_host: the layers run on the CPU.
+    """
+    model, depth, size = plan.pretrained, max(plan.depths), DTYPES[plan.computed].itemsize
+    with torch.device("meta"):
+        first = LowerLayers(model, [0], plan.computed, plan.attention)
+        around = UpperLayers(model, depth, plan.computed, plan.attention, stop=depth)
+    layers = part(model.skeleton(), model.family.layers)
+    assert isinstance(layers, nn.ModuleList)
+    lengths = plan.catalog.lengths.sum(1).numpy()
+    longest = int(lengths.max(initial=0))
+    tokens = max(longest, min(token_budget, longest * len(lengths)))
+    widest = max((max(each.shape) for layer in layers for each in layer.parameters()), default=0)
+    heads = int(getattr(model.config, "num_attention_heads", 1))
+    a_token = WIDTHS * model.width + WIDEST * widest + heads * longest
+    ends = np.append(0, lengths.cumsum())
+    shards = [int(ends[rows.stop] - ends[rows.start]) for rows in writers[0].shards]
+    states = rows = max(shards, default=0)
+    if plan.mean:
+        rows = max(map(len, writers[0].shards), default=0) * len(plan.depths)
+    # fp16 is checked as float32 before it is written.
+    stored = 6 if plan.stored == "fp16" else DTYPES[plan.stored].itemsize
+    return CacheMemory(
+        embeddings=_bytes(first, size),
+        layers=tuple(_bytes(layer, size) for layer in list(layers)[:depth]),
+        around=_bytes(around, size),
+        batch=tokens * a_token * size,
+        states=states * model.width * size,
+        written=rows * model.width * stored if on_host else 0,
+        depths=1 if plan.mean else len(plan.depths),
+    )
+
+
+def choose_streaming(memory: CacheMemory, given: int, ahead_is_free: bool = False) -> Streaming | None:
+    """None where the layers fit in one piece; otherwise the layer read ahead comes first, then the items.
+
+    Args:
+        given: bytes.
+        ahead_is_free: the layer read ahead is in another memory.
+    """
+    if memory.whole <= given:
+        return None
+    if ahead_is_free:
+        return Streaming(True, memory.shards(False, given))
+    ahead = memory.streamed(ahead=True) <= given
+    return Streaming(ahead, memory.shards(ahead, given))
+
+
+def check_memory(memory: CacheMemory, given_gb: float, name: str) -> None:
+    """Refuse what not even one layer fits in.
+
+    Raises:
+        ValueError: with the number that would do.
+    """
+    least = memory.streamed(ahead=False)
+    if least > given_gb * 2**30:
+        shard = memory.states + memory.written
+        raise ValueError(
+            f"`memory_gb` must be at least {gigabytes_up(least)} to cache {name} one layer at a time "
+            f"({gigabytes_up(max(memory.embeddings, *memory.layers))} for a layer, "
+            f"{gigabytes_up(memory.batch)} for a batch, {gigabytes_up(shard)} for a shard), got "
+            f"{given_gb:g}; a smaller --token_budget, --shard_mb or --lm_dtype needs less"
+        )
+
+
+def gigabytes_up(size: int) -> str:
+    """Bytes in units of 2^30, two digits, rounded up, so that the number does as a setting."""
+    number = size / 2**30
+    if number <= 0:
+        return "0"
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / step) * step:.3g}"
+
+
+def _bytes(module: nn.Module, size: int) -> int:
+    return sum(each.numel() * size for each in module.parameters())

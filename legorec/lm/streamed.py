@@ -1,0 +1,96 @@
+"""The lower layers of a language model that do not fit in memory: read from the disk one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from legorec.lm.attention import AUTO
+from legorec.lm.cut import Attention, LowerLayers, PassThrough, Precision, UpperLayers
+from legorec.lm.model_types import part
+from legorec.lm.pretrained import DTYPES, Pretrained
+
+
+class StreamedLayers:
+    """The embeddings, then each of the first layers, of which one is on the device at a time.
+
+    A thread reads the next layer into the host's memory while the device works on this one.
+
+    Args:
+        depth: layers that may be needed.
+        dtype: of the weights and of the computation.
+        attention: name of the implementation in transformers.
+        ahead: False leaves the next layer on the disk until this one is let go, which takes half the memory.
+    """
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        depth: int,
+        dtype: Precision = "fp32",
+        attention: Attention = "sdpa",
+        device: torch.device | str = "cpu",
+        ahead: bool = True,
+    ) -> None:
+        attention = "sdpa" if attention == AUTO else attention
+        self.pretrained, self.depth, self.dtype, self.attention = pretrained, depth, dtype, attention
+        self.device, self.ahead = device, ahead
+        self.waited = 0.0  # seconds in which there was nothing to do but to wait for weights
+        # What surrounds the layers, with a place for each; read once.
+        self._around = UpperLayers(pretrained, depth, dtype, attention, stop=depth)
+        self._around.requires_grad_(False).eval().to(device)
+        self._places = _layers(self._around.model, pretrained)
+        self._without_weights = _layers(pretrained.skeleton(attention), pretrained)
+
+    def parts(self, depth: int) -> Iterator[tuple[int, LowerLayers | UpperLayers]]:
+        """The depth that each part leads to, and the part: the embeddings, then one layer after the other.
+
+        A part may be used until the next one is asked for.
+
+        Args:
+            depth: the last one.
+        """
+        assert depth <= self.depth
+        begin = time.monotonic()
+        embeddings = LowerLayers(self.pretrained, [0], self.dtype, self.attention).to(self.device)
+        self.waited += time.monotonic() - begin
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="layers") as thread:
+            reading = thread.submit(self._read, 0) if self.ahead and depth else None
+            yield 0, embeddings
+            del embeddings
+            for place in range(depth):
+                layer = self._taken(place, reading)
+                reading = None  # which would keep the layer
+                if self.ahead and place + 1 < depth:
+                    reading = thread.submit(self._read, place + 1)
+                self._places[place] = layer
+                del layer
+                try:
+                    yield place + 1, self._around
+                finally:
+                    self._places[place] = PassThrough(self._without_weights[place])
+
+    def _taken(self, place: int, reading: Future[nn.Module] | None) -> nn.Module:
+        begin = time.monotonic()
+        layer = self._read(place) if reading is None else reading.result()
+        layer = layer.to(self.device)
+        self.waited += time.monotonic() - begin
+        return layer
+
+    def _read(self, place: int) -> nn.Module:
+        """One layer in the host's memory. Builds no skeleton, which would not be safe in a thread."""
+        layer = deepcopy(self._without_weights[place])
+        within = f"{self.pretrained.family.layers}.{place}."
+        self.pretrained.fill(layer, DTYPES[self.dtype], within)
+        return layer.requires_grad_(False).eval()
+
+
+def _layers(model: nn.Module, pretrained: Pretrained) -> nn.ModuleList:
+    layers = part(model, pretrained.family.layers)
+    assert isinstance(layers, nn.ModuleList)
+    return layers
