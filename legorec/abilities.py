@@ -40,6 +40,14 @@ class SavesAdapter(Protocol):
 
 
 @runtime_checkable
+class ChecksTraining(Protocol):
+    """A module that may be used as it is, and not be trained."""
+
+    def check_training(self) -> None:
+        """Called before training. Raises ValueError: it cannot be trained with these settings."""
+
+
+@runtime_checkable
 class WeighsClicks(Protocol):
     """A user encoder that can say how much each click counts in each interest."""
 

@@ -119,8 +119,12 @@ def load_state_tensors(
                     f"the saved optimizer state '{name}/{entry}' is {tuple(value.shape)}, the parameter is "
                     f"{tuple(parameter.shape)}"
                 )
-        # The fused optimizer wants its step counts beside the weights, in float32.
-        optimizer.state[parameter] = {entry: value.to(parameter.device) for entry, value in state.items()}
+        # The fused optimizer wants its step counts beside the weights, in float32. Moments have the dtype of
+        # the weights, which once was that of the layers.
+        optimizer.state[parameter] = {
+            entry: value.to(parameter.device, parameter.dtype if value.dim() else value.dtype)
+            for entry, value in state.items()
+        }
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:

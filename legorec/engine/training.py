@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from legorec.abilities import ChecksTraining
 from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Progress
 from legorec.engine.optim import (
@@ -76,6 +77,9 @@ class Training:
         processes: Processes = ALONE,
     ) -> None:
         self.task, self.model, self.options, self.processes = task, task.model, options, processes
+        for module in self.model.modules():
+            if isinstance(module, ChecksTraining):
+                module.check_training()
         self.learning: Learning = task.learning()
         self.optimizer = make_optimizer(self.model, lr=lr, item_lr=item_lr, weight_decay=weight_decay)
         self.state = TrainingState(inputs=dict(self.learning.inputs))

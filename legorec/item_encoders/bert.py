@@ -30,7 +30,8 @@ class BERTItemEncoder(nn.Module):
         pooling: ``attention``, ``mean``, or ``first`` (the place of ``[CLS]``) over an item's tokens.
         lora: adapters on these layers; with ``enabled: false`` the layers themselves are tuned.
         frozen: no part of the language model is tuned.
-        dtype: of the layers' weights.
+        dtype: of the layers where they are computed, and of their weights if these are frozen; ``fp16``
+            cannot be trained.
         attention: its name in transformers; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
         gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
             needs.

@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates
 from legorec.lm.cut import Attention, Precision, UpperLayers
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
-from legorec.lm.pretrained import Pretrained
+from legorec.lm.pretrained import DTYPES, Pretrained
 
 
 class TunedLayers(nn.Module):
     """Token states at ``depth`` -> final states, in at least float32.
+
+    Weights that are tuned are kept in float32 whatever ``dtype`` says, and are rounded to it where they are
+    used: a step of Adam is smaller than the distance between two numbers of half precision, and would change
+    few of them. What is frozen is kept in ``dtype``, and adapters on it in float32.
 
     Args:
         input_dim: width of the states. Where it differs from the model's, a learned projection comes first.
@@ -45,7 +49,10 @@ class TunedLayers(nn.Module):
         self.base, self.lora = pretrained, lora
         width = pretrained.width
         self.project = None if input_dim == width else nn.Linear(input_dim, width)
-        self.upper = UpperLayers(pretrained, depth, dtype, attention, gradient_checkpointing)
+        self.dtype = DTYPES[dtype]
+        self.rounds = dtype != "fp32" and not (frozen or lora.enabled)
+        kept: Precision = "fp32" if self.rounds else dtype
+        self.upper = UpperLayers(pretrained, depth, kept, attention, gradient_checkpointing)
         self.output_dim = self.upper.output_dim
         if lora.enabled:
             inject(self.upper, pretrained, lora)
@@ -61,6 +68,22 @@ class TunedLayers(nn.Module):
             self.upper.train(False)
         return self
 
+    def check_training(self) -> None:
+        """Refuse what cannot be trained; ``frozen`` layers after states that do not learn can.
+
+        Raises:
+            ValueError: gradients would be computed in fp16, which has no room for small ones.
+        """
+        if not (self.frozen and self.project is None):
+            self._refuse_fp16()
+
+    def _refuse_fp16(self) -> None:
+        if self.dtype == torch.float16:
+            raise ValueError(
+                "`dtype: fp16` (--lm_dtype) is for layers that nothing is learned in or before: small "
+                "gradients become 0 in fp16; train in bf16 or fp32, or with `frozen: true`"
+            )
+
     def save_adapter(self, folder: Path) -> None:
         """Write the adapters in peft's format, see ``legorec.lm.lora``; does nothing if there are none."""
         if self.lora.enabled:
@@ -73,6 +96,9 @@ class TunedLayers(nn.Module):
             values_TE = self.project(values_TE.to(self.project.weight.dtype))
         values_TE = values_TE.to(next(self.upper.parameters(), values_TE).dtype)
         unneeded = self.frozen and not values_TE.requires_grad
-        with torch.no_grad() if unneeded else nullcontext():
+        if self.frozen and values_TE.requires_grad:
+            self._refuse_fp16()  # it is the source that learns
+        rounding = torch.autocast(values_TE.device.type, self.dtype) if self.rounds else nullcontext()
+        with torch.no_grad() if unneeded else nullcontext(), rounding:
             out_TE = self.upper(values_TE, states.by_item.lengths)
         return out_TE.to(torch.promote_types(out_TE.dtype, torch.float32))

@@ -217,7 +217,14 @@ def kept_for_backward(settings: Settings) -> int:
 
 
 @pytest.mark.parametrize(
-    "flags", [{}, {"precision": "bf16"}, {"lora": False}, {"lora": False, "frozen": True}]
+    "flags",
+    [
+        {},
+        {"precision": "bf16"},
+        {"lora": False},
+        {"lora": False, "lm_dtype": "bf16"},
+        {"lora": False, "frozen": True},
+    ],
 )
 @pytest.mark.parametrize("model", ["bert-nrms", "llama-naml"])
 def test_activations_are_estimated_within_half_and_twice(

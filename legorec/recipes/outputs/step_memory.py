@@ -80,7 +80,7 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
     the item width; a predictor that reads the history has ``H`` rows for each candidate. A value takes the
     bytes of the layer's weights, under ``bf16`` autocast two at most. With gradient checkpointing a language
     model keeps what goes into each of its layers, and all of one of them; where nothing is trained in it or
-    before it, nothing.
+    before it, nothing. Layers that are tuned in half precision also keep their matrices rounded to it.
 
     Norms and residual sums are not counted: the input that several layers share is, for each of them. Left
     out are padding, the weights of ``eager`` attention, workspace of kernels and the backward pass's own.
@@ -88,11 +88,13 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
     source: Any = model.source
     encoder: Any = model.item_encoder
     wide = 2 if bf16 else 4
-    of_token, apart = source.dim * wide, [getattr(source, "lower", None)]
+    of_token, rounded, apart = source.dim * wide, 0, [getattr(source, "lower", None)]
     for layers in (each for each in encoder.modules() if isinstance(each, TunedLayers)):
         apart.append(layers.upper)
         if trainable(layers) or trainable(source):
-            of_token += _of_language_model(layers, source.pretrained.family.layers, bf16)
+            half = bf16 or layers.rounds
+            of_token += _of_language_model(layers, source.pretrained.family.layers, half)
+            rounded += 2 * sum(each.numel() for each in layers.upper.parameters()) if layers.rounds else 0
     left_out = {id(each) for module in apart if module is not None for each in module.modules()}
     of_token += _kept(source, bf16, left_out) + _kept(encoder, bf16, left_out)
     vector = encoder.output_dim * wide
@@ -101,7 +103,8 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
     beside = step.history if model.reads_history else 1
     of_candidate = vector + beside * _kept(model.predictor, bf16)
     return (
-        step.tokens * of_token
+        rounded
+        + step.tokens * of_token
         + step.items * vector
         + step.examples * (step.history * of_click + step.candidates * of_candidate)
     )
