@@ -58,6 +58,8 @@ def _main(argv: list[str], processes: Processes) -> int:
         return 2
     for flag in settings.did_nothing:
         say(f"--{flag} did nothing: {settings.exp.name} takes it and does not need it", to_stderr=True)
+    for note in settings.lost:
+        say(note, to_stderr=True)
     if settings.dry_run:
         say(describe(settings))
         return 0

@@ -6,6 +6,7 @@ Bricks are imported from their own modules and need torch alone:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,15 @@ __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
+def load(
+    run_folder: str | Path,
+    device: str = "auto",
+    *,
+    store: str | Path | None = None,
+    paths: Mapping[str, str | Path] | None = None,
+    allow: Sequence[str] = (),
+) -> TrainedRecommender:
     """The trained model of a run folder, ready to score and recommend; see ``legorec.recipes.load``."""
     from legorec.recipes.load import load as load_run
 
-    return load_run(run_folder, device)
+    return load_run(run_folder, device, store=store, paths=paths, allow=allow)

@@ -2,8 +2,9 @@
 
 from legorec.compose.command_line import COMMAND_LINE, LAYERS, WORKER_FLAGS, wants_help
 from legorec.compose.composition import DEFAULT, Composition, compose
-from legorec.compose.problems import MASK, Problem, SettingsError, is_secret
+from legorec.compose.problems import MASK, UNRESOLVED, Problem, SettingsError, is_secret
 from legorec.compose.references import Read
+from legorec.compose.saved import Saved, place_of
 from legorec.compose.scalars import to_yaml
 
 __all__ = [
@@ -11,13 +12,16 @@ __all__ = [
     "DEFAULT",
     "LAYERS",
     "MASK",
+    "UNRESOLVED",
     "WORKER_FLAGS",
     "Composition",
     "Problem",
     "Read",
+    "Saved",
     "SettingsError",
     "compose",
     "is_secret",
+    "place_of",
     "to_yaml",
     "wants_help",
 ]

@@ -27,6 +27,7 @@ WORKER_FLAGS: dict[str, tuple[Any, str]] = {
     "overwrite": (False, "replace a finished run folder"),
     "dry_run": (False, "print every resolved setting with where it came from, and stop"),
     "runs": ("runs", "folder that run folders are made in"),
+    "allow": ([], "packages outside legorec that saved settings may take bricks from, as in my_lab"),
 }
 COMMAND_LINE = "command line"
 

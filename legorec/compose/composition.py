@@ -19,6 +19,7 @@ from legorec.compose.command_line import (
 from legorec.compose.documents import Document, join, missing_file, put, read_document
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Read, References
+from legorec.compose.saved import Saved, read_saved
 from legorec.registry import KINDS, RegistryError, did_you_mean, find
 
 DEFAULT = "default"
@@ -35,6 +36,15 @@ class Composition:
     did_nothing: tuple[str, ...] = ()
     reads: list[Read] = field(default_factory=list)
     failed: frozenset[str] = frozenset()  # layers of which a part could not be read
+    saved: Saved | None = None  # the file, if they are the settings of a run
+
+    def is_saved(self, place: str) -> bool:
+        """Whether a value comes from the settings that a run saved, and not from who reads them."""
+        origin, flag = self.where(place), f"{COMMAND_LINE} --"
+        given = origin.removeprefix(flag)
+        # A reference in the file may take a part of its value from a flag, and is the file's all the same.
+        by_hand = origin.startswith(flag) and (place == given or place.startswith(f"{given}."))
+        return self.saved is not None and not by_hand
 
     def where(self, place: str) -> str:
         """The origin of a place, or of the nearest block around it."""
@@ -66,6 +76,9 @@ def compose(argv: list[str]) -> Composition:
     line = parse_command_line(argv, problems)
     document, failed = _read_layers(line, problems)
     composition.failed = failed
+    if line.settings is not None:
+        composition.saved = read_saved(line.settings, document.tree, problems)
+        _judge_saved(line.settings, document, problems)
     override(
         document,
         {key: value for key, value in line.dotted.items() if key.split(".")[0] not in failed},
@@ -127,14 +140,17 @@ def _read_saved(path: str, problems: list[Problem]) -> tuple[Document, frozenset
     document = read_document(path, problems)
     if document.failed:
         return Document(), frozenset(LAYERS)
+    missing = [name for name in REQUIRED if name not in document.tree]
+    problems.extend(Problem(path, name, "is required in saved settings") for name in missing)
+    return document, frozenset(missing)
+
+
+def _judge_saved(path: str, document: Document, problems: list[Problem]) -> None:
     known = (*LAYERS, "seed")
     for key in [each for each in document.tree if each not in known]:
         message = f"saved settings hold {', '.join(known)}{did_you_mean(key, known)}"
         problems.append(Problem(document.origins.get(key, path), key, message))
         del document.tree[key]
-    missing = [name for name in REQUIRED if name not in document.tree]
-    problems.extend(Problem(path, name, "is required in saved settings") for name in missing)
-    return document, frozenset(missing)
 
 
 def _note_origins(composition: Composition, references: References, line: CommandLine) -> None:

@@ -41,6 +41,7 @@ class BERTItemEncoder(nn.Module):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("states",)
+    places: ClassVar[tuple[str, ...]] = ("lora.adapter",)
 
     def __init__(
         self,

@@ -7,16 +7,18 @@ A saved adapter is a folder that peft loads without this library:
                                                       (``AutoModelForCausalLM``, ``AutoModelForMaskedLM``)
 
 The two hold the same weights; only their names differ, by the prefix that a model with a head puts before
-those of its base.
+those of its base. In the header of the weights stands the digest of the base that they were trained on.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from torch import Tensor
 
 from legorec.files.disk import flush, share
@@ -27,6 +29,7 @@ from legorec.files.whole import folder_whole
 CONFIG, WEIGHTS, WITH_HEAD = "adapter_config.json", "adapter_model.safetensors", "with-head"
 LAYOUT = {CONFIG, WEIGHTS, WITH_HEAD}
 ROOT = "base_model.model."  # what peft puts before every name of the model it wraps
+BASE = "legorec.base"
 
 
 class AdapterError(ValueError):
@@ -34,7 +37,12 @@ class AdapterError(ValueError):
 
 
 def write_adapter(
-    folder: Path, bare: Mapping[str, Tensor], prefix: str, facts: Mapping[str, Any], head: Mapping[str, Any]
+    folder: Path,
+    bare: Mapping[str, Tensor],
+    prefix: str,
+    facts: Mapping[str, Any],
+    head: Mapping[str, Any],
+    base: str,
 ) -> None:
     """Write both layouts aside and rename them into place; an earlier adapter there goes only then.
 
@@ -43,6 +51,7 @@ def write_adapter(
         prefix: what the model with a head puts before them.
         facts: the content of the config.
         head: what of it differs for the model with a head.
+        base: digest of the model that they were trained on.
 
     Raises:
         ValueError: the folder holds something else, which is left alone.
@@ -52,14 +61,15 @@ def write_adapter(
         raise ValueError(f"{folder} holds more than an adapter and is not replaced; name a new folder")
     size = 2 * sum(weight.nbytes for weight in bare.values())
     with folder_whole(folder, size, "about ") as partial:
-        _write(partial, bare, facts)
+        _write(partial, bare, facts, base)
         (partial / WITH_HEAD).mkdir()
-        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
+        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head}, base)
 
 
-def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any], base: str) -> None:
     file = folder / WEIGHTS
-    save_sealed({ROOT + name: weight for name, weight in weights.items()}, file, {"format": "pt"})
+    said = {"format": "pt", BASE: base}
+    save_sealed({ROOT + name: weight for name, weight in weights.items()}, file, said)
     share(file)
     flush(file)
     save_json(folder / CONFIG, facts)
@@ -82,6 +92,30 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":
         raise AdapterError(f"{file}: `peft_type` must be LORA")
     return facts
+
+
+def check_base(folder: Path, digest: str, name: str) -> None:
+    """Check that weights were trained on the model at hand; says so where they do not tell.
+
+    Args:
+        digest: of the model, and its name.
+
+    Raises:
+        AdapterError: they were trained on another.
+    """
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        base = (file.metadata() or {}).get(BASE)
+    if base is None:
+        warnings.warn(
+            f"the adapter {folder} does not say which weights it was trained on as other programs do not; "
+            f"it is taken to be made for those of {name}",
+            stacklevel=3,
+        )
+    elif base != digest:
+        raise AdapterError(
+            f"the adapter {folder} was trained on other base weights (digest {base}) than those of {name} "
+            f"({digest}); name the model that it was trained on with --lm_path"
+        )
 
 
 def read_weights(folder: Path, prefix: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from legorec.lm.adapter_files import AdapterError, read_facts, read_weights, write_adapter
+from legorec.lm.adapter_files import AdapterError, check_base, read_facts, read_weights, write_adapter
 from legorec.lm.cut import UpperLayers
 from legorec.lm.model_types import part
 from legorec.lm.pretrained import Pretrained
@@ -139,7 +139,7 @@ def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora:
         head["task_type"] = "CAUSAL_LM"
     weights = {name: weight.detach().cpu().contiguous() for name, weight in _weights(upper).items()}
     assert weights, "inject comes first"
-    write_adapter(folder, weights, _prefix(upper), facts, head)
+    write_adapter(folder, weights, _prefix(upper), facts, head, pretrained.digest())
 
 
 def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> None:
@@ -149,8 +149,8 @@ def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> No
         folder: written by ``save_adapter`` or by peft, for the bare model or for one with a head.
 
     Raises:
-        AdapterError: the adapter is missing, damaged or untrained, or was made for another model, rank, scale
-            or choice of layers.
+        AdapterError: the adapter is missing, damaged or untrained, or was made for another model, other
+            weights of it, another rank, scale or choice of layers.
     """
     wanted = _weights(upper)
     assert wanted, "inject comes first"
@@ -173,6 +173,8 @@ def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> No
             raise AdapterError(f"the adapter {folder}: '{name}' holds values that are not finite")
     if not any(value.any() for name, value in found.items() if ".lora_B." in name):
         raise AdapterError(f"the adapter {folder} was never trained: every lora_B is zero")
+    if torch.get_default_device().type != "meta":  # there it is only counted
+        check_base(folder, pretrained.digest(), pretrained.name)
     with torch.no_grad():
         for name, weight in wanted.items():
             weight.copy_(found[name])

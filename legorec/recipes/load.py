@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
 from legorec.scorers.paging import rows_at_once, score_rows
-from legorec.sequences import as_text, listed
+from legorec.sequences import as_text, listed, texts
 from legorec.threads import Once, after_fork
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
@@ -42,18 +43,46 @@ class Recommended(NamedTuple):
     score: float
 
 
-def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
+def load(
+    run_folder: str | Path,
+    device: str = "auto",
+    *,
+    store: str | Path | None = None,
+    paths: Mapping[str, str | Path] | None = None,
+    allow: Sequence[str] = (),
+) -> TrainedRecommender:
     """The best epoch of a run, on the store that it was trained on.
 
+    Relative paths of its settings are looked for where the run was made, in the current folder, and above the
+    run's folder.
+
+    Args:
+        store: the folder of the store, in place of the one that the settings name.
+        paths: other paths in place of those of the settings, by their dotted place there, such as
+            ``{"model.source.checkpoint": "weights/llama"}``.
+        allow: packages outside of legorec from which the settings may take bricks. They are imported, so name
+            what you trust.
+
     Raises:
-        ValueError: the folder is no finished run, or its store or weights do not belong to its settings.
+        ValueError: the folder is no finished run, something that its settings name is not found, or its store
+            or weights do not belong to its settings.
     """
     from legorec.settings import read_command_line
 
     folder = Path(run_folder)
-    settings = read_command_line(["--settings", str(settings_file(folder))])
-    data = open_data(settings)
-    model = build_model(settings, data, choose_device(device))
+    named = {"data.store": store} if store is not None else {}
+    argv = ["--settings", str(settings_file(folder))]
+    for place, path in {**named, **(paths or {})}.items():
+        argv += [f"--{place}", json.dumps(str(path))]
+    packages = texts(allow, "allow", "packages")
+    settings = read_command_line(argv + (["--allow", json.dumps(packages)] if packages else []))
+    try:
+        data = open_data(settings)
+        model = build_model(settings, data, choose_device(device))
+    except ValueError as error:
+        if settings.lost:
+            raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
+        raise
     load_trained(Path(settings.exp.load or folder), model, settings, data)
     return TrainedRecommender(model.eval(), data)
 

@@ -13,6 +13,7 @@ from legorec.registry.bricks import (
 )
 from legorec.registry.fits import accepts, extras, gives, misfits, unknown_extras
 from legorec.registry.kinds import EXTRAS, KINDS, NUM_TENSORS, Kind
+from legorec.registry.outside import why_not
 from legorec.registry.rules import asked, asks_too_much, needs_interests, reads_whole_batch
 from legorec.registry.signatures import UNREAD
 
@@ -42,4 +43,5 @@ __all__ = [
     "reads_whole_batch",
     "unknown_extras",
     "unreadable",
+    "why_not",
 ]

@@ -135,7 +135,7 @@ def _folder(kind: str) -> Path:
 def _find(kind: str, name: str) -> Brick:
     if "." in name:
         module, _, class_name = name.rpartition(".")
-        file = _locate(module)
+        file = locate(module)
         if file is None:
             raise RegistryError(f"no module {module!r} on the Python path, wanted for {name!r}")
         source = parse_source(module, file)
@@ -147,21 +147,21 @@ def _find(kind: str, name: str) -> Brick:
         package = f"legorec.{_kind(kind).folder}"
         source = parse_source(f"{package}.{name}", _folder(kind) / f"{name}.py")
         class_name = _class_of(source, _kind(kind))
-    owner, node = find_class(class_name, source, _locate)
+    owner, node = find_class(class_name, source, locate)
     if node is None:
         public = [each for each in source.classes if not each.startswith("_")]
         raise RegistryError(
             f"no class {class_name!r} in {source.file}; there are {', '.join(public) or 'none'}"
             f"{did_you_mean(class_name, public)}"
         )
-    classes = lineage(node, owner, _locate)
+    classes = lineage(node, owner, locate)
     return Brick(
         kind=_kind(kind).name,
         name=name,
         module=source.module,
         class_name=class_name,
         file=source.file,
-        parameters=_judged(parameters_of(node, owner, _locate), class_name),
+        parameters=_judged(parameters_of(node, owner, locate), class_name),
         inputs=inputs_of(classes),
         methods=methods_of(classes),
         joints=joints_of(classes, owner),
@@ -189,7 +189,7 @@ def _class_of(source: Source, kind: Kind) -> str:
     return found[0]
 
 
-def _locate(module: str) -> Path | None:
+def locate(module: str) -> Path | None:
     """The file of a module, found part by part: ``importlib.util.find_spec`` would import the parents."""
     parts = module.split(".")
     try:

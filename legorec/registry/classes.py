@@ -10,7 +10,8 @@ from legorec.registry.modules import HOPS, Locate, SignatureError, Source, bases
 
 # Attributes by which bricks say what they go with: one name, or several. ``needs_interests`` names arguments
 # that, where they are not 0, need a user encoder that gives interests.
-GIVES, TAKES = ("gives",), ("reads", "takes", "needs_interests")
+# ``places`` names arguments that say where something lies, or how much room it has.
+GIVES, TAKES = ("gives",), ("reads", "takes", "needs_interests", "places")
 
 
 def lineage(node: ast.ClassDef, source: Source, locate: Locate, hops: int = HOPS) -> list[ast.ClassDef]:

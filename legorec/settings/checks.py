@@ -21,6 +21,7 @@ from legorec.registry import (
     did_you_mean,
     find,
     unreadable,
+    why_not,
 )
 from legorec.settings.schema import BrickSettings, Flag, Strict, Text, empty_block
 
@@ -75,6 +76,12 @@ def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSetti
         rule = "must be text" if "name" in block else "is required"
         note(f"{place}.name", f"{rule}: the name of a {kind}, got {name!r}")
         return placeholder
+    if composition.saved is not None and composition.is_saved(f"{place}.name"):
+        allowed = composition.flags.get("allow")
+        allowed = [allowed] if isinstance(allowed, str) else allowed if isinstance(allowed, list) else []
+        if wrong := why_not(kind, name, map(str, allowed), composition.saved.folder):
+            note(f"{place}.name", wrong)
+            return placeholder
     try:
         brick = find(kind, name)
         schema = _schema_of(brick)

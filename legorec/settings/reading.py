@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from legorec.compose import (
@@ -22,6 +23,7 @@ from legorec.settings.checks import checked, checked_brick
 from legorec.settings.combinations import judge_export, judge_fit, judge_offers, judge_paging
 from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
 from legorec.settings.modes import MODES
+from legorec.settings.paths import find_paths
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
@@ -35,16 +37,20 @@ def read_command_line(argv: list[str]) -> Settings:
         SettingsError: with everything that is wrong, each with its place, file and line.
     """
     composition = compose(argv)
+    written, lost = find_paths(composition)
     settings = _checked_settings(composition)
     if composition.problems or settings is None:
         raise SettingsError(composition.problems)
-    return settings
+    return replace(settings, written=written, lost=lost)
 
 
 def _checked_settings(composition: Composition) -> Settings | None:
     layers = composition.layers
     _refuse_masked(composition)
     worker = checked(WorkerSettings, composition.flags, "", composition)
+    if worker and worker.allow and composition.saved is None:
+        message = "is read with --settings only: who names a brick in a layer or a flag has allowed it"
+        composition.problems.append(Problem(composition.where("allow"), "allow", message))
     data = checked(DataSettings, layers["data"], "data", composition) if "data" in layers else None
     embed = checked(EmbedSettings, layers.get("embed", {}), "embed", composition)
     model = _checked_model(layers["model"], composition) if "model" in layers else None

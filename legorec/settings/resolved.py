@@ -39,10 +39,14 @@ class Settings:
     overwrite: bool = False
     dry_run: bool = False
     runs: str = "runs"
+    allow: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     did_nothing: tuple[str, ...] = field(
         default=(), compare=False
     )  # flags taken (exp.accepts) that nothing read
+    written: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    # of paths that were found elsewhere than where they are written to be: as they are written
+    lost: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of those that were found nowhere
 
     def dump(self) -> dict[str, Any]:
         """The layers and the seed as a plain tree, secrets masked: what ``--settings`` runs again."""
@@ -60,6 +64,8 @@ class Settings:
     def digest(self) -> str:
         """Twelve hex digits of all that can change the result: not the device, nor where the run is kept."""
         tree = self.dump()
+        for place, path in self.written.items():
+            set_at(tree, place, path)
         del tree["exp"]["accepts"]
         for place, default in LATER.items():
             *blocks, name = place.split(".")
@@ -82,10 +88,18 @@ def masked(tree: Any, key: str = "") -> Any:
 def describe(settings: Settings) -> str:
     """One line for each setting: its dotted place, its value, where it came from."""
     tree = settings.dump()
-    tree |= {name: getattr(settings, name) for name in ("device", "resume", "overwrite", "dry_run", "runs")}
+    flags = ("device", "resume", "overwrite", "dry_run", "runs", "allow")
+    tree |= {name: getattr(settings, name) for name in flags}
     rows = [(place, _shown(value), _origin(settings.origins, place)) for place, value in leaves(tree)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{place:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for place, value, origin in rows)
+
+
+def set_at(tree: Any, place: str, value: Any) -> None:
+    """Replace what stands at a dotted place."""
+    *blocks, name = place.split(".")
+    block = reduce(lambda inner, key: inner[int(key) if isinstance(inner, list) else key], blocks, tree)
+    block[name] = value
 
 
 def leaves(tree: Any, place: str = "") -> list[tuple[str, Any]]:

@@ -265,6 +265,11 @@ class ExpSettings(Strict):
     baselines: list[Literal["random", "popularity"]] = ["random", "popularity"]
 
 
+def _names(value: Any) -> Any:
+    """One name is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 class WorkerSettings(Strict):
     """The worker's own flags."""
 
@@ -274,3 +279,4 @@ class WorkerSettings(Strict):
     overwrite: Flag = False
     dry_run: Flag = False
     runs: Text = "runs"
+    allow: Annotated[list[Text], BeforeValidator(_names)] = []

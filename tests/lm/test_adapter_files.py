@@ -137,6 +137,7 @@ def test_chosen_targets_come_back(checkpoint, tmp_path):
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in other.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:the adapter .* does not say which weights")
 @pytest.mark.parametrize("head", [False, True])
 def test_an_adapter_that_peft_wrote_is_read(checkpoint, tmp_path, head):
     pretrained = checkpoint("llama", head=True)

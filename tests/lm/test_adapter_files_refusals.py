@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from legorec.lm import adapter_files
+from legorec.lm.adapter_files import WEIGHTS, AdapterError
 from legorec.lm.lora import LoRA, load_adapter, save_adapter
+from legorec.lm.pretrained import Pretrained
 from tests.lm.adapters import CHOSEN, DEPTH, upper
 
 
@@ -146,3 +149,31 @@ def test_another_type_of_model(checkpoint, saved):
 def test_variants_are_refused(checkpoint, saved, key, value):
     edit(saved, **{key: value})
     refused(checkpoint, saved, f"has `{key}` .*, which is not supported")
+
+
+def test_r17_other_weights_of_the_same_shape(checkpoint, saved, tmp_path):
+    """One value of a layer that the adapter does not touch is another base."""
+    there = checkpoint("llama")
+    shutil.copytree(there.folder, tmp_path / "other")
+    file = tmp_path / "other" / "model.safetensors"
+    weights = load_file(file)
+    weights[min(weights)].view(-1)[0] += 1
+    save_file(weights, file, {"format": "pt"})
+    other = Pretrained(tmp_path / "other")
+    model = upper(other, trained=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    match = (
+        f"on other base weights .digest {there.digest()}. than those of .*other .{other.digest()}.; name the"
+    )
+    for folder in (saved, saved / "with-head"):
+        with pytest.raises(AdapterError, match=match):
+            load_adapter(model, other, folder)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    load_adapter(upper(there, seed=5), there, saved)
+
+
+def test_an_adapter_of_another_program_is_taken_and_said(checkpoint, saved):
+    pretrained, file = checkpoint("llama"), saved / WEIGHTS
+    save_file(load_file(file), file, {"format": "pt"})
+    with pytest.warns(UserWarning, match="does not say which weights it was trained on, .*taken to be"):
+        load_adapter(upper(pretrained), pretrained, saved)

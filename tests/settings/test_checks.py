@@ -211,8 +211,9 @@ def test_a_word_of_the_settings_is_a_name_like_any_other(
     block = json.dumps({"name": f"words_{kind}.Words", **dict.fromkeys(words, "mine")})
     settings = read_command_line(arguments(tmp_path, f"--model.{kind}", block))
     assert getattr(settings.model, kind).arguments == dict.fromkeys(words, "mine")
-    settings.save(tmp_path / "settings.yaml")
-    saved = ["--settings", str(tmp_path / "settings.yaml")]
+    (tmp_path / "run").mkdir()
+    settings.save(tmp_path / "run" / "settings.yaml")
+    saved = ["--settings", str(tmp_path / "run" / "settings.yaml"), "--allow", f"words_{kind}"]
     with pytest.raises(SettingsError) as caught:
         read_command_line(saved)
     secret = [f"model.{kind}.{word}" for word in ("token", "api_key")]

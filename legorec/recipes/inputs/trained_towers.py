@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,9 @@ def check_make(run: Path, settings: Settings) -> None:
         raise SettingsError(problems)
     there, here = tree.get("model", {}), settings.dump()["model"]
     for kind in BRICKS:
-        trained, asked = (dict(block.get(kind) or {}) for block in (there, here))
-        moved = _places(kind, asked)
-        for key in [key for key in (*trained, *asked) if key not in moved]:
+        name = (here.get(kind) or {}).get("name")
+        trained, asked = (_compared(kind, block.get(kind) or {}, name) for block in (there, here))
+        for key in (*trained, *asked):
             if trained.get(key) != asked.get(key):
                 raise ValueError(
                     f"{run} was trained with model.{kind}.{key} {trained.get(key)!r}, asked for is "
@@ -70,8 +71,18 @@ def check_make(run: Path, settings: Settings) -> None:
         )
 
 
-def _places(kind: str, block: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arguments of a brick that say where something lies; what lies there is held against digests."""
-    if not block:
-        return ()
-    return getattr(registry.load(registry.find(kind, block["name"])), "places", ())
+def _compared(kind: str, block: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """A brick's settings without those that say where something lies, which is held against digests.
+
+    Args:
+        name: of the brick that is asked for.
+    """
+    found = deepcopy(dict(block))
+    for place in registry.find(kind, name).joints.get("places", ()) if name is not None else ():
+        *blocks, key = place.split(".")
+        inner: Any = found
+        for each in blocks:
+            inner = inner.get(each) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(key, None)
+    return found

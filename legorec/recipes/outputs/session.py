@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from legorec.compose import place_of
 from legorec.engine.log import RunLog
 from legorec.engine.run_folder import RunFolder
 from legorec.engine.stopping import Interrupted, StopRequest
@@ -57,7 +58,7 @@ def open_session(settings: Settings, processes: Processes = ALONE) -> Iterator[S
             log = RunLog(silent=not folder.writes)
             if folder.writes:
                 log.open(folder.log_file)
-            folder.write_settings(sealed(settings.to_yaml()))
+            folder.write_settings(sealed(settings.to_yaml() + place_of(folder.path)))
             try:
                 yield Session(processes, folder, log, stop)
             except (Interrupted, ValueError, OSError, PeerError) as reason:

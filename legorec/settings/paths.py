@@ -1,0 +1,74 @@
+"""The paths of a run's settings, found from wherever the run is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from legorec.compose import UNRESOLVED, Composition, Problem
+from legorec.registry import KINDS, RegistryError, find
+from legorec.settings.resolved import set_at
+
+# Where nothing may be: a cache run writes it, a language model may be one of the hub, and of a store whoever
+# opens it says most.
+MAY_BE_MISSING = ("cache", "checkpoint", "store")
+
+
+def find_paths(composition: Composition) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Put what they lead to in the place of the relative paths that a run saved; the rest is left as it is.
+
+    What leads nowhere is noted as a problem.
+
+    Returns: the paths that were replaced, as they are written, by dotted place; and what to say of those that
+        lead nowhere and are no problem yet.
+    """
+    saved = composition.saved
+    if saved is None:
+        return {}, ()
+    written, lost = {}, []
+    for place, path, needed in list(_paths(composition.layers)):
+        if not composition.is_saved(place) or os.path.isabs(path) or composition.is_unresolved(place):
+            continue
+        found = saved.find(path)
+        if found is None and not needed:
+            lost.append(saved.told(path, place))
+        elif found is None:
+            problem = Problem(composition.where(place), place, saved.told(path, place))
+            composition.problems.append(problem)
+            set_at(composition.layers, place, UNRESOLVED)  # told once
+        elif not os.path.exists(path) or not os.path.samefile(path, found):
+            written[place] = path
+            set_at(composition.layers, place, str(found))
+    return written, tuple(lost)
+
+
+def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """Dotted place, path, and whether something must be there."""
+    named = ["data.store", "embed.codes.path", "exp.load", "exp.predict.pairs"]
+    tables = _at(layers, "embed.tables")
+    named += [f"embed.tables.{row}.path" for row in range(len(tables) if isinstance(tables, list) else 0)]
+    for kind in KINDS:
+        for name in _places(kind, _at(layers, f"model.{kind}.name")):
+            named.append(f"model.{kind}.{name}")
+    for place in named:
+        path = _at(layers, place)
+        if isinstance(path, str):
+            yield place, path, place.rpartition(".")[2] not in MAY_BE_MISSING
+
+
+def _places(kind: str, name: Any) -> tuple[str, ...]:
+    try:
+        return find(kind, name).joints.get("places", ()) if isinstance(name, str) else ()
+    except RegistryError:
+        return ()  # told where the name is read
+
+
+def _at(tree: Any, place: str) -> Any:
+    """What stands at a dotted place; None where there is nothing."""
+    for key in place.split("."):
+        if isinstance(tree, list):
+            tree = tree[int(key)] if key.isdigit() and int(key) < len(tree) else None
+        else:
+            tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
