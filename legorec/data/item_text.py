@@ -10,7 +10,8 @@ import numpy as np
 
 from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged, joined
-from legorec.data.text import encode
+from legorec.data.spelled_tokens import for_text
+from legorec.data.text import encode, encode_literal
 from legorec.files.digest import digest_bytes
 from legorec.template import Literal, Slot, parse_template
 
@@ -24,7 +25,7 @@ class ItemText:
     """A template with a tokenizer. Segments are tokenized separately and joined as ids.
 
     So a field's tokens do not depend on the text around it, and each field keeps to its budget. A literal may
-    contain the tokenizer's special tokens, such as ``[CLS]``.
+    contain the tokenizer's control tokens, such as ``[CLS]``; spelled in a field they are text.
 
     Args:
         tokenizer_name: of the store's tokenization, the name after the ``@`` of its text fields.
@@ -34,6 +35,7 @@ class ItemText:
         self.template = template
         self.tokenizer = tokenizer
         self.tokenizer_name = tokenizer_name
+        self._for_text = for_text(tokenizer)
         self.segments = parse_template(template)
 
     @property
@@ -56,7 +58,7 @@ class ItemText:
         for name in self.field_names:
             values = [item.get(name, "") for item in items]
             texts = [value if isinstance(value, str) else ", ".join(value) for value in values]
-            columns[name] = encode(self.tokenizer, texts)
+            columns[name] = encode(self._for_text, texts)
         return self._filled(columns)
 
     def _filled(self, columns: Mapping[str, Ragged]) -> Ragged:
@@ -64,7 +66,8 @@ class ItemText:
         parts = []
         for segment in self.segments:
             if isinstance(segment, Literal):
-                parts.append(encode(self.tokenizer, [segment.text]).take(np.zeros(count, dtype=np.int64)))
+                ids = encode_literal(self.tokenizer, segment.text)
+                parts.append(Ragged.from_lengths(ids, [len(ids)]).take(np.zeros(count, dtype=np.int64)))
             else:
                 rows = columns[segment.field]
                 parts.append(rows if segment.budget is None else rows.first(segment.budget))
@@ -80,7 +83,7 @@ class ItemText:
             names = store.vocabulary(field.vocabulary)
             texts = [", ".join(names[value] for value in row) for row in field.rows]
         distinct, place = np.unique(np.array(texts, dtype=object), return_inverse=True)
-        return encode(self.tokenizer, distinct.tolist()).take(place)
+        return encode(self._for_text, distinct.tolist()).take(place)
 
 
 def stored_field(store: Store, name: str, tokenizer_name: str) -> Field:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 
 from legorec.data.layout import StoreError, check_name
 from legorec.data.ragged import Ragged
+from legorec.data.spelled_tokens import for_text
 from legorec.files.digest import digest_bytes
 
 UNKNOWN = "[UNK]"
 BATCH = 4096
 # For a folder with none of these, transformers would make up an empty tokenizer.
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise StoreError(f"{folder}: there is no such tokenizer folder")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise StoreError(f"{folder}: it holds no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
+    whole = (folder / "tokenizer.json").is_file()
+    if not whole:
+        _require_sentencepiece(folder)
     try:
-        if (folder / "tokenizer.json").is_file():
+        if whole:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         else:
             from transformers import AutoTokenizer
@@ -117,17 +123,53 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def _require_sentencepiece(folder: Path) -> None:
+    """Refuse a folder whose tokenizer needs libraries that are not installed; transformers names others."""
+    files = [folder / name for name in SENTENCEPIECE if (folder / name).is_file()]
+    # A file of the same name that begins with text is one of tiktoken's.
+    model = next((file for file in files if file.read_bytes()[:1] == b"\n"), None)
+    needed = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+    lacking = [name for name, module in needed.items() if not _is_installed(module)]
+    if model is not None and lacking:
+        raise StoreError(
+            f"{model}: a sentencepiece model, which needs {' and '.join(lacking)} to be read: pip install "
+            f"{' '.join(lacking)}, or put the tokenizer.json beside it that save_pretrained of transformers "
+            "writes where they are installed"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False
+
+
 def vocab_size(tokenizer: Tokenizer) -> int:
     """One more than the highest id: a table of this many rows has one for every token."""
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
-    """Token ids (int32) of texts, without special tokens or truncation.
+    """Token ids (int32) of texts, without truncation. What spells a control token is text like any other.
 
+    Args:
+        tokenizer: any; one that ``for_text`` has made spares making it for every call.
     Raises:
         StoreError: a text has a word without a token, and the vocabulary has no token for unknown words.
     """
+    return _encode(for_text(tokenizer), texts)
+
+
+def encode_literal(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """Token ids (int32) of a text of our own, in which ``[SEP]`` is that token.
+
+    Raises: as ``encode``.
+    """
+    return _encode(tokenizer, [text]).values
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
     ids: list[np.ndarray] = []
     lengths: list[int] = []
     for start in range(0, len(texts), BATCH):

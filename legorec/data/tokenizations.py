@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,10 +54,11 @@ def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) 
         manifest["items"]["fields"].append(fact)
         manifest["tokenizers"][choice.name] = {"size": vocab_size(tokenizer)}
         manifest["made_with"].setdefault("tokenizers", {}).setdefault(choice.name, choice.settings)
+        since = time.time_ns()
         facts = {file: fact_of(folder / file) for file in new_files}
         manifest["files"].update(facts)
         save_whole(folder / MANIFEST, canonical(seal(manifest)))
-    remember({folder / file: fact["blake2b"] for file, fact in facts.items()})
+    remember({folder / file: fact["blake2b"] for file, fact in facts.items()}, since)
 
 
 @contextmanager

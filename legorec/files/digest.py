@@ -17,6 +17,7 @@ from pathlib import Path
 # A file changed again within one tick of the file system's clock keeps its time, so a digest taken this soon
 # after the last change is not remembered.
 SETTLED_NS = 100_000_000
+Stamp = list[int]
 
 
 def digest_bytes(data: bytes) -> str:
@@ -43,32 +44,38 @@ def digest_files(paths: Iterable[Path], remembered: bool = True) -> dict[Path, s
     digests, learned = {}, {}
     for path in paths:
         key = str(path.resolve())
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         known = memory.get(key)
         if remembered and isinstance(known, list) and len(known) == 2 and known[0] == stamp:
             digests[path] = str(known[1])
             continue
         digests[path] = digest_file(path)
-        if _stamp(path) == stamp and time.time_ns() - max(stamp[1:3]) > SETTLED_NS:
+        if stamp_of(path) == stamp and time.time_ns() - max(stamp[1:3]) > SETTLED_NS:
             learned[key] = [stamp, digests[path]]
     _remember(learned)
     return digests
 
 
-def remember(digests: dict[Path, str]) -> None:
-    """Remember digests of files that the caller has just written."""
-    stamps = {path: _stamp(path) for path in digests}
+def remember(digests: dict[Path, str], since: int | None = None) -> None:
+    """Remember digests of files that the caller has just written.
+
+    Args:
+        since: when their digests began to be taken, by ``time.time_ns``. A file that was written to after
+            that may be another by now: its digest is not remembered. None: the caller knows that none was.
+    """
+    stamps = {path: stamp_of(path) for path in digests}
     now = time.time_ns()
     _remember(
         {
             str(path.resolve()): [stamp, digests[path]]
             for path, stamp in stamps.items()
-            if now - max(stamp[1:3]) > SETTLED_NS
+            if now - max(stamp[1:3]) > SETTLED_NS and (since is None or stamp[1] < since)
         }
     )
 
 
-def _stamp(path: Path) -> list[int]:
+def stamp_of(path: Path) -> Stamp:
+    """What changes with a file: size, times and inode."""
     facts = path.stat()
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 

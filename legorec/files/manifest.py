@@ -46,6 +46,18 @@ class Refusal:
         return self.error(f"{path}: {why}" + (f"; {way_out}" if way_out else ""))
 
 
+def parse_json(text: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or lists and objects lie deeper in each other than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("lists or objects are nested too deeply") from None
+
+
 def canonical(value: Any) -> bytes:
     """The bytes of a JSON value, the same for equal values."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -73,7 +85,7 @@ def read_sealed(path: Path, kind: str, refusal: Refusal, version: int | None = N
     """
     refuse_link(path, refusal)
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as problem:
         raise refusal(path, f"not readable ({problem})") from None
     if not isinstance(content, dict) or content.get("format") != kind:
@@ -99,6 +111,8 @@ def check_sizes(facts: Mapping[Path, Fact], refusal: Refusal) -> None:
     """
     for path, fact in facts.items():
         refuse_link(path, refusal)
+        if path.is_dir():
+            raise refusal(path, "a folder, where a file belongs")
         if not path.is_file():
             raise refusal.missing(path)
         if (size := path.stat().st_size) != fact["bytes"]:

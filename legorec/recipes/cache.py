@@ -78,12 +78,16 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         plan = make_plan(settings, source, data)
         writers = plan.writers(settings.exp.cache.shard_mb * SHARD_UNIT)
         missing = sum(writer.bytes_needed() for writer in writers)
+        altered = [str(path) for writer in writers for path in writer.altered()]
         if missing:
             free_space_check(writers[0].folder.parent, missing)
             needed, streaming = _how(settings, plan, writers, device, processes)
     log = RunLog(silent=not processes.is_first)
     folders = [str(writer.folder) for writer in writers]
     num_tokens = int(data.catalog.lengths.sum())
+    if altered:
+        shown = ", ".join(altered[:3]) + (", ..." if len(altered) > 3 else "")
+        log(f"not as they were written, and computed anew: {len(altered):,} files ({shown})")
     if missing:
         log(
             f"{data.num_items:,} items, {num_tokens:,} tokens, {plan.contents} at depth "

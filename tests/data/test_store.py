@@ -211,6 +211,26 @@ def test_digests_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch
     assert digest.digest_files([path]) != first
 
 
+def test_what_was_altered_after_its_digest_was_taken_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store is hashed for minutes before its digests are remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digest, "SETTLED_NS", 0)
+    paths = [tmp_path / name for name in ("whole", "altered")]
+    for path in paths:
+        path.write_bytes(b"one")
+        os.utime(path, (1, 1))
+    since, found = time.time_ns(), {path: digest.digest_file(path) for path in paths}
+    paths[1].write_bytes(b"two")
+    os.utime(paths[1], ns=(since + 1, since + 1))
+    digest.remember(found, since)
+    read: list[Path] = []
+    plain = digest.digest_file
+    monkeypatch.setattr(digest, "digest_file", lambda path: (read.append(path), plain(path))[1])
+    assert digest.digest_files(paths) != found and read == [paths[1]]
+
+
 def test_a_cache_that_cannot_be_used_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -122,3 +122,24 @@ def test_wordpieces_equal_unitoks_on_1000_rows(tmp_path: Path) -> None:
         theirs = [tokenizer(line) for line in lines]
     assert [row.tolist() for row in encode(load_tokenizer(tmp_path / "bert"), lines)] == theirs
     assert sum(map(len, theirs)) > 1000
+
+
+def test_a_sentencepiece_model_alone_is_read_or_what_it_needs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers, where they are missing, asks for tiktoken, which does not help."""
+    monkeypatch.setattr("legorec.data.text.find_spec", lambda name: None)
+    for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+        with pytest.raises(
+            StoreError, match=f"{name}: a sentencepiece model, .* pip install sentencepiece proto"
+        ):
+            load_tokenizer(folder)
+    monkeypatch.setattr("legorec.data.text.find_spec", lambda name: name == "google.protobuf" or None)
+    with pytest.raises(StoreError, match="needs sentencepiece to be read: pip install sentencepiece, or put"):
+        load_tokenizer(folder)
+    (folder / name).write_bytes(b"IQ== 0\nIg== 1\n")  # of tiktoken
+    with pytest.raises(StoreError, match=r"no tokenizer could be read from it \((?!.*sentencepiece)"):
+        load_tokenizer(folder)

@@ -140,7 +140,6 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
 def test_r7_a_damaged_cache_is_refused_before_training(folder, capsys, monkeypatch, damage):
     (shard,) = (folder / "cache").rglob("shard-*.safetensors")
-    damage(shard)
     places = (folder / "store", folder / "weights", folder / "cache", folder / "runs")
     train = {
         "lr": 1e-3,
@@ -151,8 +150,10 @@ def test_r7_a_damaged_cache_is_refused_before_training(folder, capsys, monkeypat
         "embed_hidden_size": 32,
     }
     argv = language_arguments(*places, "bert-naml", "tt-llm", **train)
+    whole = shard.read_bytes()
+    damage(shard)
     refused(argv, capsys, str(shard), "start the cache run again")
     assert not (folder / "runs").exists()
-    shard.unlink(missing_ok=True)
-    assert computed(split(folder), monkeypatch) > 0
+    assert computed(split(folder), monkeypatch) > 0 and shard.read_bytes() == whole
+    assert damage is Path.unlink or "computed anew: 1 files" in capsys.readouterr().out
     assert worker.main(argv) == 0 and torch.is_tensor(load_file(shard)["values"])

@@ -48,7 +48,8 @@ def build(root: Path, values: Tensor | None = None, **changes: Any) -> Path:
     values = states() if values is None else values
     cache = writer(root, **changes)
     for index in cache.missing():
-        cache.write(index, of_items(values, cache.shards[index]))
+        with cache.claim(index):
+            cache.write(index, of_items(values, cache.shards[index]))
     assert cache.finish()
     return cache.folder
 

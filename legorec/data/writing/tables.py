@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from legorec.data.layout import StoreError, save_arrays
 from legorec.data.ragged import Ragged, offsets_of
+from legorec.data.spelled_tokens import for_text
 from legorec.data.strings import Strings
 from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
 from legorec.data.writing.arrays import Blocks, write_arrays
@@ -210,7 +211,8 @@ def write_tokens(
 ) -> dict[str, Any]:
     """Write one tokenization of a text; returns its entry in the manifest."""
     starts = progress.track(range(0, len(texts), BATCH), f"{place.name}: {name}@{key}")
-    parts = [encode(tokenizer, list(texts[start : start + BATCH])) for start in starts]
+    plain = for_text(tokenizer)
+    parts = [encode(plain, list(texts[start : start + BATCH])) for start in starts]
     lengths = np.concatenate([part.lengths for part in parts] or [np.empty(0, np.int64)])
     return _save_tokens(place, name, key, tokenizer, [part.values for part in parts], lengths)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -249,9 +250,10 @@ class StoreWriter:
             "dropped": {"ids": self.missing.manifest(), "rows": dict(sorted(self._dropped.items()))},
         }
         self.progress.say("writing the manifest")
+        since = time.time_ns()
         digests = write_manifest(folder, manifest)
         self._folder.commit()
-        remember({self._folder.path / name: digest for name, digest in digests.items()})
+        remember({self._folder.path / name: digest for name, digest in digests.items()}, since)
 
     def _write_interactions(self, folder: Path, num_items: int) -> np.ndarray | None:
         """Write histories and splits; returns the items that the train split shows, or None without one."""

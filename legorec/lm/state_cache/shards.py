@@ -26,7 +26,7 @@ from torch import Tensor
 from legorec.lm.state_cache.identity import CacheError, CacheIdentity, StoredType
 
 SHARD_BYTES = 256 << 20
-AGAIN = "remove that file and start the cache run again, it writes what is missing"
+AGAIN = "start the cache run again, it writes anew what was altered"
 TORCH_TYPES: dict[StoredType, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,16 @@ import torch
 from torch import Tensor
 
 from legorec.data.ragged import offsets_of
-from legorec.files.digest import digest_file, remember
+from legorec.files.digest import remember, stamp_of
 from legorec.files.disk import free_bytes, writing
 from legorec.files.lock import locked
-from legorec.files.manifest import MANIFEST, canonical, seal
+from legorec.files.manifest import MANIFEST, canonical, parse_json, seal
 from legorec.files.temporary import remove_leftovers, temporary_beside
 from legorec.files.whole import place_first, save_whole
 from legorec.lm.state_cache.finding import IDENTITY, KIND, read_plan
 from legorec.lm.state_cache.identity import FORMAT, CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import SHARD_BYTES, TORCH_TYPES, Shard, plan_shards, shards_of
+from legorec.lm.state_cache.signing import Signatures
 
 
 class CacheWriter:
@@ -67,33 +67,48 @@ class CacheWriter:
         self._offsets = offsets_of(lengths)
         tokens = [int(self._offsets[rows.stop] - self._offsets[rows.start]) for rows in self.shards]
         self._files = shards_of(self.folder, identity, self.shards, tokens)
+        self._signatures = Signatures(self.folder)
         self._written: dict[Path, str] = {}
         self._held = False
+        self._alone: set[int] = set()  # shards that are locked for this writer
         if (self.folder / IDENTITY).exists():
             self._hold_against_plan()
 
     def missing(self) -> list[int]:
-        """Shards that are not complete on the disk."""
-        return [index for index, file in enumerate(self._files) if not file.is_complete()]
+        """Shards that are not on the disk as they were computed.
+
+        Raises:
+            CacheError: a folder lies in the place of one.
+        """
+        return [index for index, file in enumerate(self._files) if self._signatures.of(file) is None]
+
+    def altered(self) -> list[Path]:
+        """Of the missing shards, the files that are there: cut, altered, or never signed by their builder."""
+        files = [self._files[index].path for index in self.missing()]
+        return [path for path in files if os.path.lexists(path)]
 
     def bytes_needed(self) -> int:
         """What the missing shards will take."""
-        return sum(file.num_bytes for file in self._files if not file.is_complete())
+        return sum(self._files[index].num_bytes for index in self.missing())
 
     @contextmanager
     def claim(self, index: int) -> Iterator[bool]:
         """True if this process should write the shard: it is missing and nobody else is at it."""
         file = self._files[index]
-        if file.is_complete():
+        if self._signatures.of(file) is not None:
             yield False
             return
         self._begin()
         with locked(file.path.with_suffix(".lock"), create=True) as alone:
             # Without locks several may write one shard: the first file stays. Or its writer was just done.
-            yield alone is not False and not file.is_complete()
+            self._alone |= {index} if alone else set()
+            try:
+                yield alone is not False and self._signatures.of(file) is None
+            finally:
+                self._alone.discard(index)
 
     def write(self, index: int, values_TE: Tensor) -> None:
-        """Put a shard on the disk; one that is complete there stays.
+        """Put a shard on the disk; one that is there as its builder wrote it stays.
 
         Args:
             values_TE: states of the items ``shards[index]``, packed, on the host, of any float dtype.
@@ -103,7 +118,7 @@ class CacheWriter:
         """
         file = self._files[index]
         stored_TE = self._stored(file, values_TE)
-        if file.is_complete():
+        if self._signed(index):
             return
         temporary = temporary_beside(file.path)
         offsets = self._offsets[file.items.start : file.items.stop + 1]
@@ -112,11 +127,14 @@ class CacheWriter:
             with writing(file.path, file.num_bytes, then=then):
                 self._begin()
                 digest = file.save(temporary, stored_TE, offsets - offsets[0])
-                if os.path.lexists(file.path) and not file.is_complete():
-                    file.path.unlink(missing_ok=True)  # damaged, or a link to nowhere: must not win
+                own = _file_itself(temporary)
+                if os.path.lexists(file.path) and not self._signed(index):
+                    self._signatures.remove(file)  # altered, unsigned or a link: must not win
+                if index in self._alone:  # a kill between file and signature then loses nothing
+                    self._signatures.sign(file, digest, stamp=[])
                 if place_first(temporary, file.path):
-                    self._written[file.path] = digest
-                    self._save_facts(file, digest)
+                    temporary.unlink(missing_ok=True)  # first, as that changes the stamp
+                    self._sign(file, digest, own)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -128,7 +146,11 @@ class CacheWriter:
         if self.missing():
             return False
         self._begin()  # a cache without items has no shard that did
-        digests = {file.path: self._digest(file) for file in self._files}
+        for file in self._files:
+            self._signatures.renew(file)
+        digests = {file.path: self._signatures.of(file) for file in self._files}
+        if None in digests.values():  # altered, or replaced by another builder, just now
+            return False
         shards = [
             {
                 "items": [file.items.start, file.items.stop],
@@ -143,8 +165,20 @@ class CacheWriter:
             save_whole(self.folder / MANIFEST, canonical(manifest))
         remove_leftovers(self.folder)
         # What this process wrote need not be read to be trusted; what others wrote is, once.
-        remember({path: digest for path, digest in self._written.items() if digests[path] == digest})
+        own = [file.path for file in self._files if self._signatures.unchanged(file)]
+        remember({path: self._written[path] for path in own if digests[path] == self._written.get(path)})
         return True
+
+    def _signed(self, index: int) -> bool:
+        file = self._files[index]
+        return (self._signatures.of if index in self._alone else self._signatures.wait)(file) is not None
+
+    def _sign(self, file: Shard, digest: str, own: tuple[int, ...]) -> None:
+        """Sign a shard that was just put in its place, unless another builder's has replaced it already."""
+        stamp = stamp_of(file.path)
+        if _file_itself(file.path) == own:
+            self._written[file.path] = digest
+            self._signatures.sign(file, digest, stamp)
 
     def _begin(self) -> None:
         path = self.folder / IDENTITY
@@ -213,34 +247,16 @@ class CacheWriter:
             f"nothing of this shard was written; store them as `dtype: {wider}`"
         )
 
-    def _digest(self, file: Shard) -> str:
-        """The digest of a complete shard: from its facts if they are of this very file, else read again."""
-        facts = _read(file.path.with_suffix(".json"))
-        if isinstance(facts, dict) and facts == _facts(file, str(facts.get("blake2b"))):
-            return str(facts["blake2b"])
-        digest = digest_file(file.path)
-        self._save_facts(file, digest)
-        return digest
 
-    def _save_facts(self, file: Shard, digest: str) -> None:
-        save_whole(file.path.with_suffix(".json"), canonical(_facts(file, digest)))
-
-
-def _facts(file: Shard, digest: str) -> dict[str, Any]:
-    """What is noted of a shard. The stamp ties it to one file: another builder's may have taken its place."""
-    stat = file.path.stat()
-    return {
-        "bytes": file.num_bytes,
-        "blake2b": digest,
-        "first": file.items.start,
-        "last": file.items.stop - 1,
-        "stamp": [stat.st_size, stat.st_mtime_ns, stat.st_ino],
-    }
+def _file_itself(path: Path) -> tuple[int, ...]:
+    """What tells a file from others, whatever its name."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino
 
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
 

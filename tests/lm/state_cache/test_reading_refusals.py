@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from legorec.files.digest import digest_file
 from legorec.files.manifest import canonical, seal
 from legorec.lm.state_cache import CacheError, CacheWriter, HiddenStateCache
 from tests.lm.state_cache.test_finding import refusal
@@ -158,11 +159,14 @@ def test_a_manifest_that_does_not_fit_its_shards(root, folder):
 
 def test_offsets_that_were_altered_under_a_new_digest(root, folder):
     path = folder / SHARD
-    cache = writer(root)
     header = int.from_bytes(path.read_bytes()[:8], "little") + 8
     flip(path, header)  # the first offset is 1 now
-    (folder / "shard-00001.json").unlink()
-    assert cache.finish()
+
+    def change(content):
+        content["shards"][1]["blake2b"] = digest_file(path)
+        content.update(seal(content))
+
+    rewrite(folder / "manifest.json", change)
     assert "its offsets were altered" in refusal(root)
 
 
