@@ -31,7 +31,7 @@ from legorec.data.ragged import offsets_of
 from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_left_out
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
-from legorec.data.raw.lines import InputError, packed_file, unpacked
+from legorec.data.raw.lines import InputError, raw_file, unpacked
 from legorec.data.raw.readers import LINE, BadLines, numbers_of, read_rows
 from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.store import rows_of
@@ -51,7 +51,7 @@ def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
         return
     if missing := [key for key in keys if key not in header]:
         raise InputError(f"{path}: neither JSON lines nor a CSV with a column '{missing[0]}'")
-    for frame in read_rows(packed_file(path), header, ",", skip_lines=1):
+    for frame in read_rows(raw_file(path), header, ",", skip_lines=1):
         yield frame.select(LINE, *keys)
 
 

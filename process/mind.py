@@ -1,8 +1,10 @@
-"""MIND (and data in its layout, such as xMIND) to a data store.
+"""MIND, also in the languages of xMIND, to a data store.
 
     python process/mind.py --train MINDsmall_train --dev MINDsmall_dev --split once --out data/MIND-small
 
-Each folder or zip holds news.tsv and behaviors.tsv. Every impression keeps its own history.
+Each folder or zip holds news.tsv and behaviors.tsv. Every impression keeps its own history. xMIND's news.tsv
+(nid, title, abstract) gives its texts to MIND's own news with --titles. It may also lie in their place; then
+there are no categories.
 --split given: the folders are train, dev and (with --test) test.
 --split once: the impressions of --dev are drawn half for dev and half for test, as in ONCE.
 --split time: only --train is given; its impressions are divided by time, with --shares.
@@ -17,16 +19,29 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.command import (
+    log_arguments,
+    open_writer,
+    print_counts,
+    run,
+    shares,
+    store_arguments,
+    text_arguments,
+)
 from legorec.data.raw.holdout import SPLITS, split_times
-from legorec.data.raw.lines import InputError, RawFile, find_file
-from legorec.data.raw.readers import LINE, BadLines, read_frame, read_rows
+from legorec.data.raw.lines import InputError, RawFile, find_file, raw_file
+from legorec.data.raw.quoting import is_quoted, quoted_rows
+from legorec.data.raw.readers import LINE, BadLines, as_one, first_line, need_columns, read_rows
+from legorec.data.raw.table_files import read_delimited
 from legorec.data.raw.user_tables import read_user_table, user_arguments
+from legorec.data.store import rows_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
 NEWS = ("id", "category", "subcategory", "title", "abstract")
 BEHAVIORS = ("id", "user", "time", "history", "shown")
+HEADERS = ("nid", "news_id")
+DOUBLED = "impressions that stand twice (the same line)"
 CLOCK = "%m/%d/%Y %I:%M:%S %p"
 FIELDS = (
     Column("title", "text"),
@@ -36,20 +51,57 @@ FIELDS = (
 )
 
 
-def read_news(sources: Sequence[Path]) -> tuple[pl.DataFrame, int]:
-    """The news of all folders, the first of each, and how often one was repeated with other content."""
-    frames = [read_frame(find_file(source, "news.tsv"), NEWS, more_columns=True) for source in sources]
-    news = pl.concat(frames).select(NEWS)
+def read_news(args: argparse.Namespace, writer: StoreWriter) -> tuple[pl.DataFrame, str]:
+    """The news of all folders, the first of each, with the texts of --titles; and the label of their file.
+
+    Those that came again with other content are counted.
+    """
+    sources = [source for source in (args.train, args.dev, args.test) if source is not None]
+    files = [find_file(source, "news.tsv") for source in sources]
+    news = pl.concat([read_file(file, args) for file in files], how="diagonal")
     first = news.unique("id", keep="first", maintain_order=True)
-    return first, news.unique().height - first.height
+    changed = news.unique().height - first.height
+    writer.dropped("news that came again with other content (the first is kept)", changed)
+    return translated(first, args, writer) if args.titles else first, files[0].label
 
 
-def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
+def read_file(file: RawFile, args: argparse.Namespace) -> pl.DataFrame:
+    """One news.tsv: MIND's, without a header or quotes, or xMIND's, with both."""
+    first = first_line(file, args.encoding).split("\t")
+    if first[0].strip('"') in HEADERS:
+        news = read_delimited(file, "\t", True, args.encoding, args.quoting, doubtful=True)
+        news = news.rename({first[0].strip('"'): "id"})
+        need_columns(news, ["title"], file.label)
+    else:
+        # Published files hold quotes as text; some copies were written by programs that quote cells.
+        quoted = is_quoted(file, "\t", args.encoding, args.quoting, doubtful=False)
+        read = quoted_rows if quoted else read_rows
+        news = as_one(read(file, NEWS, "\t", args.encoding, more_columns=True), NEWS)
+    bad = BadLines(file.label)
+    bad.add(news.filter(pl.col("id").str.contains(r"\s"))[LINE], "a news id may not hold blanks")
+    bad.raise_any()
+    return news.select(name for name in NEWS if name in news.columns)
+
+
+def translated(news: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
+    """The news with the texts of --titles; where these lack one, it has none, and is counted."""
+    files = [raw_file(path) for path in args.titles]
+    texts = pl.concat([read_file(file, args) for file in files], how="diagonal")
+    texts = texts.unique("id", keep="first", maintain_order=True)
+    rows = rows_of(news["id"], pl.Enum(texts["id"]))
+    writer.missing.add("news", "news ids", rows, news["id"], texts["id"], files[0].label)
+    names = [name for name in ("title", "abstract") if name in texts.columns]
+    return news.drop("title", "abstract", strict=False).join(
+        texts.select("id", *names), on="id", how="left", maintain_order="left"
+    )
+
+
+def read_behaviors(file: RawFile, encoding: str) -> Iterator[pl.DataFrame]:
     """Impressions block by block: id, user, time, history, candidates and, where the file has them,
-    labels."""
+    labels; and ``key``, a hash of the line."""
     bad = BadLines(file.label)
     labelled: bool | None = None
-    for frame in read_rows(file, BEHAVIORS):
+    for frame in read_rows(file, BEHAVIORS, encoding=encoding):
         time = frame["time"].str.to_datetime(CLOCK, strict=False)
         bad.add(
             frame.filter(time.is_null())[LINE], "the third column must be a time as 11/13/2019 8:36:57 AM"
@@ -70,6 +122,7 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
             continue
         history = frame["history"].str.strip_chars().str.split(" ")
         columns = {
+            "key": frame.select(BEHAVIORS).hash_rows(),
             "id": frame["id"],
             "user": frame["user"],
             "time": time.dt.epoch("s"),
@@ -86,15 +139,33 @@ def read_behaviors(file: RawFile) -> Iterator[pl.DataFrame]:
     bad.raise_any()
 
 
+def impressions_of(
+    writer: StoreWriter, args: argparse.Namespace, source: Path, title: str
+) -> Iterator[pl.DataFrame]:
+    """The impressions of a folder, block by block; lines that stand twice are counted, and come once."""
+    frames = read_behaviors(find_file(source, "behaviors.tsv"), args.encoding)
+    seen, twice = np.empty(0, dtype=np.uint64), 0
+    for frame in writer.progress.track(frames, title):
+        keys = frame["key"].to_numpy()
+        new = np.zeros(len(keys), dtype=bool)
+        new[np.unique(keys, return_index=True)[1]] = True
+        new &= ~np.isin(keys, seen)
+        seen, twice = np.concatenate([seen, keys[new]]), twice + int((~new).sum())
+        kept = frame if args.keep_doubled else frame.filter(pl.Series(new))
+        if len(kept):
+            yield kept.drop("key")
+    (writer.kept if args.keep_doubled else writer.dropped)(DOUBLED, twice)
+
+
 def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
     """Write the impressions, in the splits chosen by --split."""
     if args.split == "time":
-        parts, time = laid_aside(writer, args.train)
+        parts, time = laid_aside(writer, args, args.train)
         add_parts(writer, parts, split_times(time, args.shares), SPLITS)
         return
-    add_whole(writer, "train", args.train)
+    add_whole(writer, args, "train", args.train)
     if args.split == "once":
-        parts, time = laid_aside(writer, args.dev)
+        parts, time = laid_aside(writer, args, args.dev)
         order = np.random.default_rng(args.seed).permutation(len(time))
         part = np.empty(len(time), dtype=np.int64)
         part[order] = np.arange(len(time)) >= len(time) // 2
@@ -102,15 +173,14 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
         return
     for split, source in (("dev", args.dev), ("test", args.test)):
         if source is not None:
-            add_whole(writer, split, source)
+            add_whole(writer, args, split, source)
 
 
-def laid_aside(writer: StoreWriter, source: Path) -> tuple[list[Path], np.ndarray]:
+def laid_aside(writer: StoreWriter, args: argparse.Namespace, source: Path) -> tuple[list[Path], np.ndarray]:
     """All impressions of a folder in files, block by block, and their times: the division is known only when
     all have been read, and a large log does not fit into memory."""
     parts, times = [], []
-    frames = read_behaviors(find_file(source, "behaviors.tsv"))
-    for number, frame in enumerate(writer.progress.track(frames, "reading behaviors.tsv")):
+    for number, frame in enumerate(impressions_of(writer, args, source, "reading behaviors.tsv")):
         parts.append(writer.scratch / f"behaviors-{number}")
         frame.write_ipc(parts[-1], compression="lz4")
         times.append(frame["time"].to_numpy())
@@ -119,10 +189,9 @@ def laid_aside(writer: StoreWriter, source: Path) -> tuple[list[Path], np.ndarra
     return parts, np.concatenate(times)
 
 
-def add_whole(writer: StoreWriter, split: str, source: Path) -> None:
+def add_whole(writer: StoreWriter, args: argparse.Namespace, split: str, source: Path) -> None:
     """A folder as a split, block by block."""
-    frames = read_behaviors(find_file(source, "behaviors.tsv"))
-    for frame in writer.progress.track(frames, f"{split}: behaviors.tsv"):
+    for frame in impressions_of(writer, args, source, f"{split}: behaviors.tsv"):
         writer.impressions(split, frame)
     if split not in writer.splits:
         raise InputError(f"{source}: behaviors.tsv holds no impressions")
@@ -155,19 +224,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = store_arguments(__doc__)
     for name in ("train", "dev", "test"):
         parser.add_argument(f"--{name}", type=Path, metavar="SOURCE", required=name == "train")
+    parser.add_argument(
+        "--titles", type=Path, nargs="+", metavar="FILE", help="news.tsv of xMIND: titles in another language"
+    )
     parser.add_argument("--split", choices=("given", "once", "time"), default="given")
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
     user_arguments(parser)
+    text_arguments(parser)
+    log_arguments(parser, "impressions that stand twice, the same line")
     args = parser.parse_args(arguments)
     check(args)
     settings = ("split", "shares") if args.split == "time" else ("split",)
     users = read_user_table(args)
     with open_writer(args, "mind", *settings, users=users) as writer:
-        sources = [source for source in (args.train, args.dev, args.test) if source is not None]
         writer.progress.say("reading news.tsv")
-        news, changed = read_news(sources)
-        writer.dropped("news that came again with other content (the first is kept)", changed)
-        writer.items(news, FIELDS)
+        news, file = read_news(args, writer)
+        writer.items(news, [field for field in FIELDS if field.name in news.columns], file=file)
         write_splits(writer, args)
     print_counts(args.out)
 

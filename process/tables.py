@@ -1,4 +1,4 @@
-"""Any tables to a data store: items, and what users did with them, in CSV, TSV, JSONL or Parquet.
+"""Any tables to a data store: items, and what users did with them, in CSV, TSV, JSON or Parquet.
 
     python process/tables.py --items books.tsv --item_id bid --text title --text about=description \\
         --histories histories.tsv --user uid --history history --out data/Goodreads
@@ -22,69 +22,69 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.raw.command import Arguments, open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.command import (
+    Arguments,
+    log_arguments,
+    open_writer,
+    print_counts,
+    run,
+    shares,
+    store_arguments,
+    text_arguments,
+)
+from legorec.data.raw.fields import fields_of, lists_of, texts_of
 from legorec.data.raw.holdout import (
     SPLITS,
     Events,
+    counted_once,
     labelled_lists,
     last_left_out,
     liked_among_unmet,
     split_times,
 )
 from legorec.data.raw.lines import InputError
-from legorec.data.raw.readers import need_columns, numbers_of, read_table
+from legorec.data.raw.readers import need_columns, numbers_of
+from legorec.data.raw.table_files import read_table
+from legorec.data.raw.times import UNITS, times_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
 KINDS = ("text", "category", "categories", "number")
 
 
+def read(args: argparse.Namespace, path: Path) -> pl.DataFrame:
+    """A table, as the arguments say."""
+    return read_table(path, not args.no_header, args.separator, args.encoding, args.quoting)
+
+
 def read_fields(args: argparse.Namespace, path: Path, prefix: str = "") -> tuple[pl.DataFrame, list[Column]]:
     """A table of items or users, with lists split, and its fields."""
-    frame = read_table(path, not args.no_header, args.separator)
     columns = []
     for kind in KINDS:
         for text in getattr(args, prefix + kind, None) or []:
             name, _, source = text.partition("=")
             columns.append(Column(name, kind, source or name))  # type: ignore[arg-type]
-    need_columns(frame, [column.source or "" for column in columns], str(path))
-    lists = [column.source for column in columns if column.kind == "categories"]
-    return frame.with_columns(as_list(frame[name], args.list_separator) for name in lists if name), columns
+    return fields_of(read(args, path), columns, str(path), args.list_separator)
 
 
-def as_list(column: pl.Series, separator: str) -> pl.Series:
-    """A list column; text is split, and empty parts are left out."""
-    if isinstance(column.dtype, pl.List):
-        return column.cast(pl.List(pl.String))
-    return column.cast(pl.String).str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
+def read_actions(args: argparse.Namespace, items: pl.Series) -> tuple[pl.DataFrame, str]:
+    """One row per user and item, in order, whichever table was given; and the label of its file.
 
-
-def read_actions(args: argparse.Namespace) -> tuple[pl.DataFrame, str]:
-    """One row per user and item, in order, whichever table was given; and the label of its file."""
+    Args:
+        items: the ids in the table of items.
+    """
     path = args.histories or args.interactions
-    frame = read_table(path, not args.no_header, args.separator)
+    frame, label = read(args, path), str(path)
     if args.histories is None:
         names = (args.item, args.label, args.rating, args.time, args.split_column, args.group)
-        need_columns(frame, [args.user, *(name for name in names if name)], str(path))
-        return frame, str(path)
-    need_columns(frame, [args.user, args.history], str(path))
-    lists = frame.select(user=args.user, item=as_list(frame[args.history], args.list_separator))
-    flat = lists.filter(pl.col("item").list.len() > 0).explode("item")
-    return flat.rename({"user": args.user, "item": args.item}), str(path)
-
-
-def read_time(frame: pl.DataFrame, args: argparse.Namespace, label: str) -> np.ndarray | None:
-    """Seconds, from numbers or by --time_format."""
-    if args.time is None:
-        return None
-    if args.time_format is None:
-        return numbers_of(frame, args.time, label).cast(pl.Int64).to_numpy()
-    time = frame[args.time].cast(pl.String).str.to_datetime(args.time_format, strict=False)
-    if time.null_count():
-        raise InputError(
-            f"{label}: {time.null_count():,} values of '{args.time}' are not '{args.time_format}'"
-        )
-    return time.dt.epoch("s").to_numpy()
+        need_columns(frame, [args.user, *(name for name in names if name)], label)
+        ids = {name: texts_of(frame, name, label) for name in (args.user, args.item, args.group) if name}
+        return frame.with_columns(**ids), label
+    need_columns(frame, [args.user, args.history], label)
+    user = texts_of(frame, args.user, label)
+    item = lists_of(frame, args.history, label, args.list_separator, items)
+    lists = pl.DataFrame({args.user: user, args.item: item})
+    return lists.filter(pl.col(args.item).list.len() > 0).explode(args.item), label
 
 
 def read_liked(frame: pl.DataFrame, args: argparse.Namespace, label: str) -> np.ndarray:
@@ -101,7 +101,7 @@ def read_liked(frame: pl.DataFrame, args: argparse.Namespace, label: str) -> np.
 
 def read_part(frame: pl.DataFrame, args: argparse.Namespace, label: str) -> np.ndarray:
     """0, 1, 2 for what --split_column calls train, dev, test."""
-    column = frame[args.split_column].cast(pl.String).replace("valid", "dev")
+    column = texts_of(frame, args.split_column, label, "to be splits").replace("valid", "dev")
     part = column.replace_strict(
         dict(zip(SPLITS, range(3), strict=True)), default=-1, return_dtype=pl.Int64
     ).to_numpy()
@@ -118,16 +118,26 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     """Everything into the store."""
     items, columns = read_fields(args, args.items)
     need_columns(items, [args.item_id], str(args.items))
-    writer.items(items, columns, args.item_id)
+    ids = texts_of(items, args.item_id, str(args.items))
+    writer.items(items.with_columns(ids), columns, args.item_id, args.items)
     if args.users:
         users, columns = read_fields(args, args.users, "user_")
         need_columns(users, [args.user_id], str(args.users))
-        writer.users(users, columns, args.user_id)
-    frame, label = read_actions(args)
-    time, liked = read_time(frame, args, label), read_liked(frame, args, label)
-    user = writer.user_rows("interactions", frame[args.user].cast(pl.String))
-    item = writer.item_rows("interactions", frame[args.item].cast(pl.String))
-    events = Events.sort(user, item, liked, time, writer.num_users, writer.num_items)
+        names = texts_of(users, args.user_id, str(args.users))
+        writer.users(users.with_columns(names), columns, args.user_id, args.users)
+    frame, label = read_actions(args, ids)
+    liked, group, times = read_liked(frame, args, label), None, None
+    if args.time:
+        times = times_of(frame, args.time, label, args.time_unit, args.time_format)
+        if times.per_second > 1 and not args.time_unit and not args.time_format:
+            writer.progress.say(f"{label}: '{args.time}' is taken for {times.unit} (--time_unit)")
+    user = writer.user_rows("interactions", frame[args.user], label)
+    item = writer.item_rows("interactions", frame[args.item], file=label)
+    moments = (times.values if times else None, writer.num_users, writer.num_items)
+    events = Events.sort(user, item, liked, *moments, times.per_second if times else 1)
+    if args.group:
+        group = frame[args.group].rank("dense").to_numpy()
+    events = counted_once(writer, events, args.keep_doubled, group)
     if args.split == "last":
         writer.dropped("users with fewer than 2 liked items", int((events.likes.lengths < 2).sum()))
         liked_among_unmet(writer, events, last_left_out(events), args.num_negatives, args.seed)
@@ -138,10 +148,7 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     if not (args.label or args.rating):
         liked_among_unmet(writer, events, part, args.num_negatives, args.seed)
         return
-    group = None
-    if args.group:
-        group = frame[args.group].cast(pl.String).rank("dense").to_numpy()[events.order]
-    labelled_lists(writer, events, part, group)
+    labelled_lists(writer, events, part, None if group is None else group[events.order])
 
 
 def check(args: argparse.Namespace) -> None:
@@ -179,7 +186,10 @@ def arguments_of_tables() -> Arguments:
     for name in ("history", "label", "rating", "time", "split_column", "group"):
         parser.add_argument(f"--{name}", metavar="COLUMN")
     parser.add_argument("--min_rating", type=float, default=4, help="the lowest rating that is a like")
-    parser.add_argument("--time_format", help="as in strptime; without it times are numbers of seconds")
+    parser.add_argument("--time_format", help="of times as text, as in strptime; without it they are numbers")
+    parser.add_argument(
+        "--time_unit", choices=UNITS, help="what numbers of --time count; without it their size shows it"
+    )
     parser.add_argument("--split", choices=("last", "time", "column"), default="last")
     parser.add_argument(
         "--num_negatives", type=int, default=20, help="drawn for each dev and test impression"
@@ -187,6 +197,8 @@ def arguments_of_tables() -> Arguments:
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
     parser.add_argument("--separator", help="between columns; known for .csv, .tsv and .txt")
     parser.add_argument("--list_separator", default=" ", help="within lists")
+    text_arguments(parser)
+    log_arguments(parser)
     parser.add_argument("--no_header", action="store_true", help="the tables have no line of column names")
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,15 @@ class Predictions:
         return self.table.lazy().with_columns(
             _named(column, ids, check) for column, ids in self.names.items()
         )
+
+    def with_texts(self) -> Predictions:
+        """With lists as JSON, as a file of pairs may hold them: ids may hold any separator."""
+        lists = [name for name, dtype in self.table.schema.items() if isinstance(dtype, pl.List)]
+        texts = {
+            name: pl.Series([json.dumps(each, ensure_ascii=False) for each in self.table[name].to_list()])
+            for name in lists
+        }
+        return Predictions(self.table.with_columns(**texts), self.names)
 
     def num_bytes(self) -> int:
         """The size of the table with raw ids in memory; a file is about as large, or smaller."""
@@ -239,6 +249,7 @@ def write(folder: Path, found: Predictions, form: str, data: Data, split: str, s
 
 
 def _write_table(found: Predictions, file: Path, stop: StopRequest) -> None:
+    found = found.with_texts() if file.suffix == ".csv" else found
     table = found.lazy(stop.check_here)
     with writing(file, found.num_bytes, "about "):
         if file.suffix == ".csv":

@@ -27,7 +27,8 @@ from legorec.settings.paths import find_paths
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
 
-PAIRS = (".csv", ".tsv", ".parquet")
+PAIRS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+PACKED = ("", ".gz", ".bz2", ".xz")
 
 
 def read_command_line(argv: list[str]) -> Settings:
@@ -196,7 +197,7 @@ def _judge_predict(exp: ExpSettings, composition: Composition) -> None:
             if (value := getattr(asked, key)) is not None:
                 message = f"must be null where exp.predict.pairs names what is scored, got {value!r}"
                 problems.append((key, message))
-        if not asked.pairs.endswith(PAIRS):
+        if not asked.pairs.endswith(tuple(kind + packed for kind in PAIRS for packed in PACKED)):
             message = f"must be a file that ends in {', '.join(PAIRS)}, got {asked.pairs!r}"
             problems.append(("pairs", message))
         elif not os.path.isfile(asked.pairs):

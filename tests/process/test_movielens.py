@@ -114,7 +114,7 @@ def test_malformed_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     def said(source: Path, *extra: object) -> str:
         return refusal(main, ["--source", source, "--out", tmp_path / "store", *extra], capsys)
 
-    assert "no u.data, ratings.dat or .inter file" in said(tmp_path)
+    assert "no u.data, ratings.dat, ratings.csv or .inter file in this folder" in said(tmp_path)
     source = write_100k(tmp_path / "a", [*RATINGS, ("1", "2", "five", 3)])
     assert said(source).endswith(
         "u.data: line 14: rating must be a number, got 'five'; 1 malformed line in all"
@@ -122,7 +122,9 @@ def test_malformed_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     source = write_100k(tmp_path / "b", [*RATINGS, ("1", "2", 3)])
     assert said(source).endswith("u.data: line 14: it must have 4 columns, got 3; 1 malformed line in all")
     source = write_100k(tmp_path / "c", [*RATINGS, ("1", "999", 5, 1)])
-    assert "1 of 14 item ids (ratings) are in no table (7.1%), e.g. '999'" in said(source)
+    assert "1 of 14 item ids (ratings) are in no table (7.1%), e.g. '999', and the table has '1'" in said(
+        source
+    )
     source = write_100k(tmp_path / "d")
     assert "`num_negatives` must be at most" in said(source, "--num_negatives", 39)
     source = write_atomic(tmp_path / "e")

@@ -138,7 +138,11 @@ def test_the_best_of_ties_are_the_first_in_the_store() -> None:
     ("flags", "place", "message"),
     [
         ({"pairs": "x.csv"}, "exp.predict.pairs", "no file x.csv"),
-        ({"pairs": "x.txt"}, "exp.predict.pairs", "must be a file that ends in .csv, .tsv, .parquet, got"),
+        (
+            {"pairs": "x.txt"},
+            "exp.predict.pairs",
+            "must be a file that ends in .csv, .tsv, .jsonl, .json, .parquet, got",
+        ),
         ({"pairs": "x.csv", "top_k": 3}, "exp.predict.top_k", "must be null where exp.predict.pairs names"),
         ({"pairs": "x.csv", "split": "dev"}, "exp.predict.split", "names what is scored, got 'dev'"),
         ({"format": "mind", "top_k": 3}, "exp.predict.top_k", "ranks the candidates of a split; got 3"),

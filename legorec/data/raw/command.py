@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import re
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
+from legorec.data.raw.quoting import QUOTINGS
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.progress import Progress
@@ -21,6 +23,8 @@ from legorec.data.writing.user_table import UserTable
 from legorec.data.writing.writer import StoreWriter
 from legorec.signals import STOPPED, Watch, leave
 
+# Of held-out clicks that stand in their own history: a warning above this.
+LARGE_SHARE = 0.1
 # Exit status after bad input, which is reported in one line.
 BAD_INPUT = 2
 # Seconds that a script has to end by itself after a signal; the promise is five.
@@ -68,6 +72,24 @@ def store_arguments(description: str | None) -> Arguments:
     return parser
 
 
+def log_arguments(parser: Arguments, what: str = "rows that are equal in user, item and time") -> None:
+    """The argument of processors that read a log with times."""
+    parser.add_argument("--keep_doubled", action="store_true", help=f"keep {what}; they are dropped else")
+
+
+def text_arguments(parser: Arguments, encoding: str | None = "utf-8", quoting: bool = True) -> None:
+    """The arguments of processors that read files of text."""
+    text = "of the files" if encoding else "of the files; without it utf-8 and, where they are not, latin-1"
+    parser.add_argument("--encoding", type=one_byte_lines, default=encoding, metavar="NAME", help=text)
+    if quoting:
+        parser.add_argument(
+            "--quoting",
+            choices=QUOTINGS,
+            default="auto",
+            help="do quotes around cells belong to the format (double), or to the text (none)",
+        )
+
+
 def open_writer(
     args: argparse.Namespace, processor: str, *settings: str, users: UserTable | None = None
 ) -> StoreWriter:
@@ -77,6 +99,8 @@ def open_writer(
         users: fields of the users, who are otherwise known by their ids alone.
     """
     choices = args.tokenizer or ["words"]
+    if getattr(args, "keep_doubled", False):
+        settings = (*settings, "keep_doubled")
     return StoreWriter(
         args.out,
         {"processor": processor, "seed": args.seed} | {name: getattr(args, name) for name in settings},
@@ -102,13 +126,22 @@ def print_counts(path: Path) -> None:
     for split in store.splits:
         count = facts["interactions"][split]
         labels = f"{count['positives']:,} clicked" if count["labelled"] else "labels unknown"
+        known = count.get("clicked_before")
+        labels += f", {known:,} of them stand in their own history" if known is not None else ""
         print(f"  {split}: {count['count']:,} impressions, {count['candidates']:,} candidates, {labels}")
+        if known and known > LARGE_SHARE * count["positives"]:
+            print(
+                f"  warning: {known / count['positives']:.0%} of the clicks of {split} stand in their own "
+                "history: a model that repeats the history looks good; look for rows that stand twice"
+            )
     for split, places in facts["dropped"]["ids"].items():
         for place, part in places.items():
             if part["missing"]:
                 print(f"  dropped: {part['missing']:,} of {part['of']:,} {place} ({split}), in no table")
     for reason, rows in facts["dropped"]["rows"].items():
         print(f"  dropped: {rows:,} {reason}")
+    for reason, rows in facts.get("kept", {}).items():
+        print(f"  kept: {rows:,} {reason}")
 
 
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -149,3 +182,18 @@ def shares(text: str) -> tuple[float, ...]:
     if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-9:
         raise argparse.ArgumentTypeError(f"three shares that sum to 1, as in 0.8,0.1,0.1, got '{text}'")
     return parts
+
+
+def one_byte_lines(name: str) -> str:
+    """The argument for an encoding: one in which a line ends with a single byte."""
+    try:
+        fits = "\n".encode(codecs.lookup(name).name) == b"\n"
+    except (LookupError, TypeError, UnicodeError):
+        raise argparse.ArgumentTypeError(
+            f"an encoding of text that Python knows, as utf-8 or latin-1, got '{name}'"
+        ) from None
+    if not fits:
+        raise argparse.ArgumentTypeError(
+            f"'{name}' ends lines with several bytes; convert the file: iconv -f {name} -t utf-8"
+        )
+    return name

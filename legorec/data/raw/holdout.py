@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged, offsets_of
+from legorec.data.raw.times import seconds_of
 from legorec.data.writing.writer import StoreWriter
 
 SPLITS = ("train", "dev", "test")
+DOUBLED = "rows that stand twice (same user, item and time)"
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,11 @@ class Events:
     user: np.ndarray
     item: np.ndarray
     liked: np.ndarray  # bool
-    time: np.ndarray | None  # int64 seconds
+    time: np.ndarray | None  # int64 or float64, as fine as it was given
     order: np.ndarray  # the place of each event in the input
     num_users: int
     num_items: int
+    per_second: int = 1  # of ``time``
 
     @classmethod
     def sort(
@@ -34,12 +37,23 @@ class Events:
         time: np.ndarray | None,
         num_users: int,
         num_items: int,
+        per_second: int = 1,
     ) -> Events:
         """Sort events; equal times keep the order of the file. Unknown ids (-1) are left out."""
         order = np.lexsort((user,) if time is None else (time, user))
         order = order[(user[order] >= 0) & (item[order] >= 0)]
         moment = None if time is None else time[order]
-        return cls(user[order], item[order], liked[order].astype(bool), moment, order, num_users, num_items)
+        size = (num_users, num_items)
+        return cls(user[order], item[order], liked[order].astype(bool), moment, order, *size, per_second)
+
+    def take(self, rows: np.ndarray) -> Events:
+        """Some of the events, by place or as a mask, in the same order."""
+        arrays = {name: getattr(self, name)[rows] for name in ("user", "item", "liked", "order")}
+        return replace(self, time=None if self.time is None else self.time[rows], **arrays)
+
+    def seconds(self, rows: np.ndarray) -> np.ndarray | None:
+        """The times of some events as a store keeps them, in whole seconds."""
+        return None if self.time is None else seconds_of(self.time[rows], self.per_second)
 
     @property
     def likes(self) -> Ragged:
@@ -53,6 +67,30 @@ class Events:
         before = np.cumsum(self.liked) - self.liked
         counts = np.bincount(self.user[self.liked], minlength=self.num_users)
         return before - offsets_of(counts)[self.user]
+
+
+def counted_once(writer: StoreWriter, events: Events, keep: bool, group: np.ndarray | None = None) -> Events:
+    """The events without those that stand twice: equal in user, item, time, like and group.
+
+    A file that was appended to itself has such, and the last click of a user is then in its own history. They
+    are counted either way; without times a click that was made again cannot be told from one that stands
+    twice, and all are kept.
+
+    Args:
+        keep: leave them in.
+    """
+    if events.time is None:
+        return events
+    keys = [events.liked, events.time, events.item, events.user]
+    keys += [] if group is None else [group[events.order]]
+    order = np.lexsort((np.arange(len(events.user)), *keys))
+    again = np.ones(max(0, len(order) - 1), dtype=bool)
+    for key in keys:
+        again &= key[order][1:] == key[order][:-1]
+    twice = np.zeros(len(order), dtype=bool)
+    twice[order[1:][again]] = True
+    (writer.kept if keep else writer.dropped)(DOUBLED, int(twice.sum()))
+    return events if keep else events.take(~twice)
 
 
 def last_left_out(events: Events) -> np.ndarray:
@@ -78,7 +116,7 @@ def liked_among_unmet(
     """
     user, item = events.user[events.liked], events.item[events.liked]
     place = events.likes_before[events.liked]
-    time = None if events.time is None else events.time[events.liked]
+    time = events.seconds(events.liked)
     writer.sequences(events.likes)
     for number, split in enumerate(SPLITS):
         rows = np.flatnonzero(part == number)
@@ -138,7 +176,7 @@ def labelled_lists(
         lengths = np.diff(np.append(np.flatnonzero(new), len(chosen)))
         candidates = Ragged.from_lengths(events.item[chosen], lengths)
         labels = events.liked[chosen].astype(np.uint8)
-        moment = None if events.time is None else events.time[first]
+        moment = events.seconds(first)
         starts = np.zeros(len(first), np.int64)
         writer.windows(split, events.user[first], starts, before[first], candidates, labels, moment)
 

@@ -1,7 +1,8 @@
-"""Raw files, plain, gzipped or in a zip, as blocks of whole lines; nothing is unpacked to the disk."""
+"""Raw files, plain, packed or in a zip, as blocks of whole lines; nothing is unpacked to the disk."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import stat
@@ -9,11 +10,28 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import IO, cast
 
 BLOCK = 1 << 26
 LONGEST_LINE = 1 << 26  # a compressed file of a few megabytes may hold a line too long for any memory
+# How packed files begin, what reads them, and the endings of their names.
+PACKED: dict[bytes, Callable[[Path], object]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+ENDINGS = (".gz", ".bz2", ".xz")
+# Others, by name, with the command that unpacks them.
+UNREAD = {
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"),
+    b"PK\3\4": ("a zip", "unzip"),
+    b"7z\xbc\xaf\x27\x1c": ("7-Zip", "7z x"),
+    b"\x04\x22\x4d\x18": ("lz4", "lz4 -d"),
+    b"Rar!": ("RAR", "unrar x"),
+}
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # Errors in reading an archive; RuntimeError if it needs a password or an unknown method.
 UNREADABLE = (
     EOFError,
@@ -44,14 +62,34 @@ class RawFile:
 
 
 def raw_file(path: Path) -> RawFile:
-    """A file on the disk.
+    """A file on the disk, plain or packed (gzip, bzip2, xz), told by its first bytes.
 
     Raises:
-        InputError: it does not exist.
+        InputError: it does not exist, or is packed in another way, which is named.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: there is no such {'file' if not path.exists() else 'file, but a folder'}")
+    with open(path, "rb") as stream:
+        head = stream.read(8)
+    for magic, (name, command) in UNREAD.items():
+        if head.startswith(magic):
+            raise InputError(f"{path}: it is packed with {name}; unpack it first ({command} {path.name})")
+    for magic, opened in PACKED.items():
+        # A text may begin with BZh; then comes no digit and the mark of a block.
+        if head.startswith(magic) and (magic != b"BZh" or head[4:7] in (b"1AY", b"\x17\x72\x45")):
+            return RawFile(str(path), cast(Callable[[], IO[bytes]], partial(opened, path)))
     return RawFile(str(path), lambda: open(path, "rb"))
+
+
+def plain_name(path: Path) -> str:
+    """The name of a file without the ending of its packing: ``items.csv`` of ``items.csv.gz``."""
+    return path.stem if path.suffix.lower() in ENDINGS else path.name
+
+
+def lies_in(folder: Path, name: str) -> Path | None:
+    """The file ``name`` of a folder, or the same packed (``name.gz``); None if there is neither."""
+    paths = (folder / f"{name}{ending}" for ending in ("", *ENDINGS))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def find_file(source: Path, name: str) -> RawFile:
@@ -62,7 +100,7 @@ def find_file(source: Path, name: str) -> RawFile:
             leads out of the folder.
     """
     if source.is_dir():
-        return raw_file(source / name)
+        return raw_file(lies_in(source, name) or source / name)
     if not source.is_file():
         raise InputError(f"{source}: there is no such folder or zip")
     if not zipfile.is_zipfile(source):
@@ -85,26 +123,13 @@ def find_file(source: Path, name: str) -> RawFile:
     return RawFile(f"{source}:{file}", lambda: zipfile.ZipFile(source).open(file), found[0].file_size)
 
 
-def packed_file(path: Path) -> RawFile:
-    """A file on the disk, gzipped or plain.
-
-    Raises:
-        InputError: it does not exist.
-    """
-    file = raw_file(path)
-    with file.open() as stream:
-        if stream.read(2) == b"\x1f\x8b":
-            return RawFile(str(path), lambda: cast(IO[bytes], gzip.open(path)))
-    return file
-
-
-def unpacked(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file, gzipped or plain, in blocks, with the number of each block's first line.
+def unpacked(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """The lines of a file, packed or plain, in blocks, with the number of each block's first line.
 
     Raises:
         InputError: there is no such file, it is damaged or it is not text.
     """
-    yield from blocks(packed_file(path))
+    yield from blocks(raw_file(path), encoding)
 
 
 def blocks(file: RawFile, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
@@ -116,14 +141,33 @@ def blocks(file: RawFile, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     number = 1
     for data in _whole_lines(file):
         if number == 1:
+            if data.startswith(UTF_16):
+                raise InputError(f"{file.label}: it is UTF-16; convert it: iconv -f utf-16 -t utf-8")
             data = data.removeprefix(b"\xef\xbb\xbf")
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError as problem:
             line = number + data.count(b"\n", 0, problem.start)
-            raise InputError(f"{file.label}: line {line} is not {encoding} text") from None
+            raise InputError(
+                f"{file.label}: line {line} is not {encoding} text; convert it, or name its encoding to the "
+                "processor (--encoding)"
+            ) from None
         yield number, text
         number += data.count(b"\n")
+
+
+def encoding_of(file: RawFile, otherwise: str) -> str:
+    """``utf-8`` if a file is such text throughout, else ``otherwise``: other letters are hardly ever UTF-8.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    for data in _whole_lines(file):
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return otherwise
+    return "utf-8"
 
 
 def _whole_lines(file: RawFile) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ import polars as pl
 
 from legorec.data.raw.command import Arguments
 from legorec.data.raw.lines import InputError, raw_file
-from legorec.data.raw.readers import need_columns, read_table
+from legorec.data.raw.readers import need_columns
+from legorec.data.raw.table_files import first_of, read_table
 from legorec.data.writing.columns import Column
 from legorec.data.writing.user_table import UserTable
 
@@ -86,7 +87,7 @@ def _columns(path: Path, wanted: list[str], separator: str | None) -> pl.DataFra
         table = pl.scan_parquet(path)
         schema = table.collect_schema()
     except Exception as problem:  # polars has many exceptions for this
-        raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
+        raise InputError(f"{path}: not a readable Parquet file ({first_of(problem)})") from None
     need_columns(pl.DataFrame(schema=schema), wanted, str(path))
     return table.select(wanted).collect()
 

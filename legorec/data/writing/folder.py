@@ -7,13 +7,15 @@ import re
 import secrets
 import shutil
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from legorec.data.layout import StoreError
 from legorec.files.disk import flush
 from legorec.files.lock import hold, locked
-from legorec.files.manifest import MANIFEST
+from legorec.files.manifest import MANIFEST, fact_of, save_json, seal
 from legorec.files.whole import put_folder
 
 # Behind the name of a store. Long enough that nobody's own copy, as `MIND.old-20240131`, is taken for one.
@@ -109,3 +111,15 @@ def _tidy(path: Path) -> None:
                 shutil.rmtree(old, ignore_errors=True)
             else:  # killed between the two renames
                 old.rename(path)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Write the manifest with size and digest of every other file; returns the digests."""
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path != folder / MANIFEST
+    )
+    facts = {name: fact_of(folder / name) for name in names}
+    save_json(folder / MANIFEST, seal({**manifest, "files": facts}))
+    return {name: fact["blake2b"] for name, fact in facts.items()}

@@ -120,6 +120,34 @@ class HistoryPool:
         return Layout(users, places, len(flat), windows)
 
 
+def held(clicks: np.ndarray, spans: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """(n,) True where a span holds an item.
+
+    Args:
+        clicks: the flat array of item rows; ``BLOCK`` of them and one user's history are in memory at a time.
+        spans: (n, 2) start and stop in ``clicks``.
+        items: (n,) the item that is looked for in each.
+    """
+    result = np.zeros(len(items), dtype=bool)
+    order = np.argsort(spans[:, 0], kind="stable")
+    starts, done = spans[order, 0], 0
+    while done < len(order):
+        begin = int(starts[done])
+        stop = int(np.searchsorted(starts, begin + BLOCK))
+        rows = order[done:stop]
+        block = np.asarray(clicks[begin : int(spans[rows, 1].max())])
+        # One number per (item, place), so that the places of an item lie together, in order.
+        width = len(block) + 1
+        keys = np.sort(block.astype(np.int64) * width + np.arange(len(block)))
+        first, last = (
+            np.searchsorted(keys, items[rows].astype(np.int64) * width + spans[rows, side] - begin)
+            for side in (0, 1)
+        )
+        result[rows] = last > first
+        done = stop
+    return result
+
+
 def _whole_users(users: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
     """Rows, sorted by user, in parts of whole users with at most ``BLOCK`` clicks, or of a single user."""
     firsts = np.flatnonzero(np.append(True, users[1:] != users[:-1])) if len(users) else np.empty(0, np.int64)

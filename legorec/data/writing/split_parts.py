@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
 from legorec.data.writing.arrays import GrowingArray, GrowingRagged, write_arrays
-from legorec.data.writing.spans import Windows
+from legorec.data.writing.spans import Windows, held
 
 
 class SplitParts:
@@ -69,6 +70,26 @@ class SplitParts:
             self.ids.append(Strings.pack(ids).packed)
         if self.time is not None and time is not None:
             self.time.append(time.cast(pl.Int64).to_numpy())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its part of the manifest."""
+        return {
+            "count": len(self),
+            "candidates": len(self.candidates.values),
+            "positives": self.num_clicked,
+            "labelled": self.labelled,
+        }
+
+    def clicked_before(self, spans: np.ndarray, clicks: np.ndarray) -> int:
+        """How many of its clicks stand in their own history.
+
+        Args:
+            spans: (impressions, 2) start and stop of each history in ``clicks``.
+        """
+        places = np.flatnonzero(self.labels.mapped())
+        rows = np.searchsorted(self.candidates.offsets.mapped(), places, side="right") - 1
+        return int(held(clicks, spans[rows], self.candidates.values.mapped()[places]).sum())
 
     def write(self, path: Path, span: GrowingArray) -> None:
         """The arrays of the split's file; ``span`` is that of each impression."""

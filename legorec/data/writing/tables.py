@@ -52,26 +52,37 @@ class Vocabularies:
 class TableWriter:
     """One table: its frame is kept until it is known which rows training may see, then written.
 
+    Args:
+        file: where the frame is from, for messages.
     Raises:
         StoreError: a column is missing; an id is missing or occurs twice.
     """
 
-    def __init__(self, name: str, frame: pl.DataFrame, columns: Sequence[Column], id_column: str) -> None:
+    def __init__(
+        self, name: str, frame: pl.DataFrame, columns: Sequence[Column], id_column: str, file: str = ""
+    ) -> None:
         self.name = name
+        self.label = f"{file}: {name}" if file else name
         self.frame = frame
         self.columns = list(columns)
         names = [column.name.casefold() for column in columns]
         if twice := {part for part in names if names.count(part) > 1}:
-            raise StoreError(f"{name}: field '{min(twice)}' is named twice (some disks know no capitals)")
+            raise StoreError(
+                f"{self.label}: field '{min(twice)}' is named twice (some disks know no capitals)"
+            )
         for column in columns:
             column.of(frame)
         self.ids = column_of(frame, id_column).cast(pl.String).rename("id")
-        if missing := int((self.ids.is_null() | (self.ids == "")).sum()):
-            raise StoreError(f"{name}: {missing:,} of {len(self.ids):,} rows have no id")
+        without = self.ids.is_null() | (self.ids == "")
+        if missing := int(without.sum()):
+            row = int(without.arg_max() or 0) + 1
+            raise StoreError(
+                f"{self.label}: {missing:,} of {len(self.ids):,} rows have no id, the first is row {row:,}"
+            )
         repeated = self.ids.filter(self.ids.is_duplicated())
         if len(repeated):
             raise StoreError(
-                f"{name}: every id must occur once; {repeated.n_unique():,} occur several times, "
+                f"{self.label}: every id must occur once; {repeated.n_unique():,} occur several times, "
                 f"e.g. '{repeated[0]}'"
             )
         self.enum = pl.Enum(self.ids)

@@ -12,17 +12,10 @@ import polars as pl
 from legorec.data.layout import StoreError
 from legorec.data.store import rows_of
 from legorec.data.writing.columns import Column, column_of
+from legorec.data.writing.spelling import LOOKED_AT, spelt_otherwise
 
 ID = "#id"  # the column of raw ids; a table may have one called `id` that says something else
 Repeats = Literal["refuse", "first", "last"]
-# What ids of one user may differ in, each taken away from both sides; tables are often saved by pandas.
-SPELLINGS = {
-    "blanks around them": pl.element().str.strip_chars(),
-    "quotes around them": pl.element().str.strip_chars("'\""),
-    "a `.0` at their end": pl.element().str.strip_suffix(".0"),
-    "zeros at their start": pl.element().str.strip_chars_start("0"),
-    "capitals": pl.element().str.to_lowercase(),
-}
 
 
 @dataclass(frozen=True)
@@ -88,14 +81,12 @@ class UserTable:
         rows = rows_of(ids, pl.Enum(self.frame[ID]))
         without = int((rows < 0).sum())
         if without > max_missing * len(rows) or (without and without == len(rows)):
-            example = ids[int((rows < 0).argmax())]
+            examples = [str(each) for each in ids.filter(pl.Series(rows < 0)).head(LOOKED_AT)]
             theirs = np.setdiff1d(np.arange(len(self.frame)), rows)
-            own = self.frame[ID].gather(theirs if len(theirs) else [0]) if len(self.frame) else ids.head(0)
-            shown = f"it has rows like '{own[0]}'" if len(own) else "it has no rows"
-            hint = spelling(ids.filter(pl.Series(rows < 0)), own)
+            others = self.frame[ID].gather(theirs) if len(theirs) else self.frame[ID]
             raise StoreError(
                 f"{self.label}: {without:,} of {len(rows):,} users have no row in it "
-                f"({without / len(rows):.1%}), e.g. '{example}', and {shown}{hint}. At most "
+                f"({without / len(rows):.1%}), {spelt_otherwise(examples, others)}. At most "
                 f"{max_missing:.4g} of them may be without one (--max_missing)"
             )
         unused = len(self.frame) - len(np.unique(rows[rows >= 0]))
@@ -104,20 +95,3 @@ class UserTable:
         )
         places = pl.Series(rows).replace(-1, None)
         return self.frame.select(pl.exclude(ID).gather(places)), dropped
-
-
-def spelling(missing: pl.Series, known: pl.Series) -> str:
-    """How the ids of two tables differ, if that is all that keeps them from being the same; "" if not.
-
-    It is told of the change that makes most of the missing ids known.
-    """
-    found = {}
-    for what, plain in SPELLINGS.items():
-        one, other = (_each(ids, plain) for ids in (missing, known))
-        found[what] = int(one.is_in(other.implode()).sum())
-    best = max(found, key=lambda what: found[what])
-    return f"; without {best} {found[best]:,} of them would be the same" if found[best] else ""
-
-
-def _each(ids: pl.Series, plain: pl.Expr) -> pl.Series:
-    return ids.cast(pl.String).implode().list.eval(plain).explode()

@@ -19,7 +19,7 @@ from legorec.data.store import rows_of
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.arrays import GrowingArray, write_arrays
 from legorec.data.writing.columns import Column, column_of, list_parts
-from legorec.data.writing.folder import NewFolder
+from legorec.data.writing.folder import NewFolder, write_manifest
 from legorec.data.writing.missing import MissingIds
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.spans import HistoryPool
@@ -27,7 +27,6 @@ from legorec.data.writing.split_parts import SplitParts
 from legorec.data.writing.tables import TableWriter, Vocabularies, with_fields
 from legorec.data.writing.user_table import UserTable
 from legorec.files.digest import remember
-from legorec.files.manifest import MANIFEST, fact_of, save_json, seal
 
 TRAIN = "train"
 CHUNK = 200_000  # impressions whose raw ids are looked up at a time
@@ -77,6 +76,7 @@ class StoreWriter:
         self._splits: dict[str, SplitParts] = {}
         self._first_sequence: int | None = None
         self._dropped: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
         self._folder = NewFolder(Path(path), overwrite)
         self.scratch = self._folder.temporary / "scratch"
         self._pool = HistoryPool(self.scratch)
@@ -93,13 +93,17 @@ class StoreWriter:
         finally:
             self._folder.discard()  # does nothing after a rename
 
-    def items(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
-        """Set the item table: one row per item, ids distinct."""
-        self._items = TableWriter("items", frame, columns, id_column)
+    def items(
+        self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id", file: object = ""
+    ) -> None:
+        """Set the item table: one row per item, ids distinct; ``file`` is its origin, for messages."""
+        self._items = TableWriter("items", frame, columns, id_column, str(file))
 
-    def users(self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id") -> None:
+    def users(
+        self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id", file: object = ""
+    ) -> None:
         """Set the user table; without one, it lists the users of the impressions, in order of appearance."""
-        self._users = TableWriter("users", frame, columns, id_column)
+        self._users = TableWriter("users", frame, columns, id_column, str(file))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -116,26 +120,36 @@ class StoreWriter:
         """Rows of the user table, so far."""
         return len(self._users) if self._users else 0
 
-    def item_rows(self, split: str, ids: pl.Series, place: str = "item ids") -> np.ndarray:
-        """Item rows of raw ids; unknown ids, -1, are counted and must be dropped by the caller."""
-        rows = rows_of(ids, self._table(self._items, "items").enum)
-        self.missing.add(split, place, rows, ids)
+    def item_rows(self, split: str, ids: pl.Series, place: str = "item ids", file: object = "") -> np.ndarray:
+        """Item rows of raw ids; unknown ids, -1, are counted and must be dropped by the caller.
+
+        Args:
+            file: where the ids stand, for messages.
+        """
+        table = self._table(self._items, "items")
+        rows = rows_of(ids, table.enum)
+        self.missing.add(split, place, rows, ids, table.ids, str(file))
         return rows
 
-    def user_rows(self, split: str, ids: pl.Series) -> np.ndarray:
+    def user_rows(self, split: str, ids: pl.Series, file: object = "") -> np.ndarray:
         """User rows of raw ids; unknown ids, -1, are counted and must be dropped by the caller."""
         if self._users is None:
             self._users, self._users_grow = TableWriter("users", pl.DataFrame({"id": []}), (), "id"), True
         if self._users_grow:
             self._users.grow(ids)
         rows = rows_of(ids, self._users.enum)
-        self.missing.add(split, "user ids", rows, ids)
+        self.missing.add(split, "user ids", rows, ids, self._users.ids, str(file))
         return rows
 
     def dropped(self, what: str, count: int) -> None:
         """Count rows that a reader left out, by reason."""
         if count:
             self._dropped[what] = self._dropped.get(what, 0) + int(count)
+
+    def kept(self, what: str, count: int) -> None:
+        """Count rows that a reader was asked to keep, by reason."""
+        if count:
+            self._kept[what] = self._kept.get(what, 0) + int(count)
 
     def impressions(self, split: str, frame: pl.DataFrame) -> None:
         """Add impressions, each with its own history; may be called chunk by chunk.
@@ -248,6 +262,7 @@ class StoreWriter:
             "histories": self._history_facts,
             "interactions": self._split_facts,
             "dropped": {"ids": self.missing.manifest(), "rows": dict(sorted(self._dropped.items()))},
+            **({"kept": dict(sorted(self._kept.items()))} if self._kept else {}),
         }
         self.progress.say("writing the manifest")
         since = time.time_ns()
@@ -273,11 +288,11 @@ class StoreWriter:
                 for block in parts.candidates.values.blocks():
                     visible[block] = True
             parts.write(folder / "interactions" / f"{name}.safetensors", span)
+            self._split_facts[name] = parts.facts
+            if name != TRAIN and parts.labelled:
+                known = parts.clicked_before(spans[span.mapped()], clicks.mapped())
+                self._split_facts[name]["clicked_before"] = known
             shutil.rmtree(parts.folder)
-            self._split_facts[name] = {
-                "count": len(parts), "candidates": len(parts.candidates.values),
-                "positives": parts.num_clicked, "labelled": parts.labelled,
-            }  # fmt: skip
             self.dropped(f"impressions without known candidates ({name})", parts.without_candidates)
         shutil.rmtree(self.scratch)
         return visible
@@ -287,15 +302,3 @@ class StoreWriter:
         if table is None:
             raise StoreError(f"`{name}` must be given to the writer first")
         return table
-
-
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Write the manifest with size and digest of every other file; returns the digests."""
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and path != folder / MANIFEST
-    )
-    facts = {name: fact_of(folder / name) for name in names}
-    save_json(folder / MANIFEST, seal({**manifest, "files": facts}))
-    return {name: fact["blake2b"] for name, fact in facts.items()}

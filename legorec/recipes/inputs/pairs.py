@@ -12,7 +12,9 @@ from legorec.data.evaluation import Impressions
 from legorec.data.histories import Histories
 from legorec.data.layout import nearest
 from legorec.data.ragged import Ragged
-from legorec.data.raw.readers import LINE, need_columns, read_table
+from legorec.data.raw.fields import lists_of, texts_of
+from legorec.data.raw.readers import LINE, need_columns
+from legorec.data.raw.table_files import read_table
 from legorec.data.store import Interactions
 from legorec.data.writing.columns import list_parts
 from legorec.data.writing.missing import MissingIds
@@ -31,29 +33,29 @@ class Pairs(NamedTuple):
 
 
 def read_pairs(file: Path, data: Data, max_missing: float) -> Pairs:
-    """The pairs of a CSV, TSV or Parquet file with the columns ``user`` and ``item``, raw ids.
+    """The pairs of a CSV, TSV, JSON or Parquet file with the columns ``user`` and ``item``, raw ids.
 
-    A column ``history`` holds item ids, oldest first, joined by spaces (in Parquet also as lists); without it
-    a user has the latest stored history, see ``Data.latest_spans``. Where ``max_missing`` lets unknown ids
-    pass, an unknown user is a stranger, an unknown item has no score, and one of a history is left out.
+    A column ``history`` holds item ids, oldest first: a list, or a text in which spaces are between ids that
+    hold none; without it a user has the latest stored history, see ``Data.latest_spans``. Where
+    ``max_missing`` lets unknown ids pass, an unknown user is a stranger, an unknown item has no score, and
+    one of a history is left out.
 
     Raises:
         ValueError: the file is missing or malformed or empty, a column is missing or unknown, or a larger
             share of the users, items or clicks than ``max_missing`` is not in the store.
     """
-    table = _columns(file)
+    known_users, known_items = (each.ids.series() for each in (data.store.users, data.store.items))
+    table, clicked = _columns(file, known_items)
     users, items = data.store.users.index(table["user"]), data.store.items.index(table["item"])
     missing = MissingIds(max_missing)
-    missing.add(file.name, "users", users, table["user"])
-    missing.add(file.name, "items", items, table["item"])
+    missing.add(file.name, "users", users, table["user"], known_users)
+    missing.add(file.name, "items", items, table["item"], known_items)
     # The rows of one user, or of one user and history, are an impression, named by the first of them.
-    first, impression = np.unique(_first_alike(table), return_inverse=True)
-    if "history" in table.columns:
-        texts = table["history"].gather(first).str.split(" ")
-        clicked = texts.list.eval(pl.element().filter(pl.element() != ""))
-        ids, lengths = list_parts(clicked)
+    first, impression = np.unique(_first_alike(table["user"], clicked), return_inverse=True)
+    if clicked is not None:
+        ids, lengths = list_parts(clicked.gather(first))
         rows = data.store.items.index(ids)
-        missing.add(file.name, "clicks", rows, ids)
+        missing.add(file.name, "clicks", rows, ids, known_items)
         given = Ragged.from_lengths(rows, lengths).keep(rows >= 0)
         clicks, spans = given.values, np.stack([given.offsets[:-1], given.offsets[1:]], axis=1)
     else:
@@ -82,24 +84,30 @@ def read_pairs(file: Path, data: Data, max_missing: float) -> Pairs:
     return Pairs(table, Impressions(asked, histories, data.num_items), row, counts)
 
 
-def _columns(file: Path) -> pl.DataFrame:
-    """The columns of a file as text."""
+def _columns(file: Path, ids: pl.Series) -> tuple[pl.DataFrame, pl.Series | None]:
+    """The columns of a file, and its histories as lists of ids where it has them.
+
+    Args:
+        ids: of the items.
+    """
     table = read_table(file)
-    table = table.drop(LINE) if LINE in table.columns else table
     need_columns(table, COLUMNS[:2], str(file))
     for name in table.columns:
-        if name not in COLUMNS:
+        if name not in (*COLUMNS, LINE):
             raise ValueError(f"{file}: a column '{name}' is not known; {nearest(name, COLUMNS)}")
     if not len(table):
         raise ValueError(f"{file}: it holds no pair")
-    given = [name for name in COLUMNS if name in table.columns]
-    if "history" in given and isinstance(table.schema["history"], pl.List):
-        joined = pl.col("history").cast(pl.List(pl.String)).list.join(" ")
-        table = table.with_columns(joined)
-    return table.select(pl.col(given).cast(pl.String).fill_null(""))
+    texts = [texts_of(table, name, str(file)).fill_null("") for name in COLUMNS[:2]]
+    if "history" not in table.columns:
+        return pl.DataFrame(texts), None
+    clicked = lists_of(table, "history", str(file), " ", ids).fill_null([])
+    given = table["history"]
+    shown = clicked if isinstance(given.dtype, pl.List) else given.cast(pl.String).fill_null("")
+    return pl.DataFrame([*texts, shown]), clicked
 
 
-def _first_alike(table: pl.DataFrame) -> np.ndarray:
+def _first_alike(users: pl.Series, clicked: pl.Series | None) -> np.ndarray:
     """(n,) for each row the first one with the same user and, where there is one, the same history."""
-    keys = [name for name in table.columns if name != "item"]
-    return table.with_row_index("#row").select(pl.col("#row").first().over(keys)).to_series().to_numpy()
+    keys = [users] if clicked is None else [users, clicked.alias("clicked")]
+    table = pl.DataFrame(keys).with_row_index("#row")
+    return table.select(pl.col("#row").first().over(table.columns[1:])).to_series().to_numpy()

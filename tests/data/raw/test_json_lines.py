@@ -140,7 +140,7 @@ def test_text_of_another_encoding_is_named_with_its_line(
         with pytest.raises(InputError, match=r"log\.json: line 3 is not utf-8 text"):
             read(path)
     assert said(written(tmp_path, *(json.dumps(row(n)).encode("utf-16") for n in range(2)))).startswith(
-        "line 1 is not"
+        "it is UTF-16; convert it: iconv"
     )
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from legorec.data.raw import lines
 from legorec.data.raw.lines import InputError, raw_file
-from legorec.data.raw.readers import LINE, need_columns, numbers_of, read_frame, read_rows, read_table
+from legorec.data.raw.readers import LINE, need_columns, numbers_of, read_frame, read_rows
+from legorec.data.raw.table_files import read_table
 
 CELLS = st.text("aé1.\" '", min_size=1, max_size=4)
 TABLES = st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6)
@@ -28,9 +29,10 @@ def test_what_was_written_is_read(tmp_path_factory, rows, end):
     folder = tmp_path_factory.mktemp("tables")
     expected = pl.DataFrame(rows, schema={"user": pl.String, "item": pl.String}, orient="row")
     tsv = end.join("\t".join(row) for row in [("user", "item"), *rows])
-    found = read_table(written(folder / "a.tsv", tsv + end))
+    found = read_table(written(folder / "a.tsv", tsv + end), quoting="none")
     assert found.drop(LINE).equals(expected) and found[LINE].to_list() == list(range(2, len(rows) + 2))
-    bare = read_table(written(folder / "b.tsv", end.join("\t".join(row) for row in rows)), header=False)
+    plain = written(folder / "b.tsv", end.join("\t".join(row) for row in rows))
+    bare = read_table(plain, header=False, quoting="none")
     assert bare.columns == ["1", "2", LINE] and bare.rows() == [(*row, n) for n, row in enumerate(rows, 1)]
     quoted = [[cell.replace('"', '""') for cell in row] for row in rows]
     csv = end.join(f'"{user}","{item}"' for user, item in [("user", "item"), *quoted])
@@ -80,7 +82,7 @@ def test_malformed_lines_are_counted_and_the_first_is_told(tmp_path, block, monk
     [
         ("a.tsv", "\n1\t2\n", "its first line is empty"),
         ("a.tsv", "x\tx\n", "a column name occurs twice in the first line"),
-        ("a.dat", "x\n", "give --separator, or a file ending in .csv, .tsv, .txt, .jsonl or .parquet"),
+        ("a.dat", "x\n", "give --separator, or a file ending in .csv, .tsv, .txt, .jsonl, .json or .parquet"),
         ("a.parquet", "no", "not a readable Parquet file"),
         ("a.csv", 'x,y\n"a,b\n', "line 2: unexpected end of data"),
         ("a.jsonl", '{"x": 1}\n{"x": [1]}\n', "the lines differ in the types of their values"),

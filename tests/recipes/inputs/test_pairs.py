@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from legorec.data.text import TokenizerChoice
+from legorec.data.writing.columns import Column
+from legorec.data.writing.writer import StoreWriter
+from legorec.recipes.inputs.pairs import read_pairs
+from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.predict import Predictions
+from legorec.settings import read_command_line
 from tests.recipes.test_predict import opened, predicted
 from tests.support.runs import arguments, finish, only_run, refused, run_folders
 
@@ -54,7 +62,7 @@ def test_a_given_history_is_taken(store: Path, tmp_path: Path, name: str, model:
     asked = pl.DataFrame({"user": users, "item": items, "history": lists}, strict=False)
     file = write_pairs(tmp_path / name, asked)
     table = predicted(store, tmp_path / "runs", run, model=model, pairs=file)
-    assert table["history"].to_list() == [" ".join(each) for each in histories]
+    assert table["history"].to_list() == lists
     for user, item, history, score in zip(users, items, histories, table["score"], strict=True):
         assert trained.score(history, [item], user=user)[0] == pytest.approx(score, abs=1e-5)
     alike = [table["rank"][0], table["rank"][4]]  # one user, one history
@@ -117,3 +125,61 @@ def test_no_click_in_any_history(store: Path, done: Path, tmp_path: Path) -> Non
     table = predicted(store, tmp_path / "runs", done, pairs=tmp_path / "pairs.tsv")
     trained, _ = opened(done)
     assert np.allclose(table["score"], trained.score([], ["i1", "i2"]), atol=1e-6)
+
+
+ODD = ["1", "2", "1 2", 'say "no", twice', "[3]"]  # as texts with something between, some would come apart
+
+
+@pytest.fixture(scope="module")
+def odd_ids(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """A store whose ids hold spaces, commas, quotes and brackets."""
+    path = tmp_path_factory.mktemp("odd") / "store"
+    names = [*ODD, *(f"i{number}" for number in range(20))]
+    columns = dict.fromkeys(("id", "title", "category", "subcategory"), names)
+    fields = [Column("title", "text"), Column("category", "category"), Column("subcategory", "category")]
+    with StoreWriter(path, {}, [TokenizerChoice("words")]) as writer:
+        writer.items(pl.DataFrame(columns), fields)
+        rows = {"user": ["u 1"], "history": [["i1"]], "candidates": [["i2"]], "labels": [[1]]}
+        for split in ("train", "dev", "test"):
+            writer.impressions(split, pl.DataFrame(rows))
+    return open_data(read_command_line(arguments(path, path.parent / "runs", exp="train")), [])
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.json", "a.csv", "a.tsv", "a.jsonl.gz"])
+def test_lists_are_taken_as_they_are_whatever_ids_hold(odd_ids: Data, tmp_path: Path, name: str) -> None:
+    histories = [["1 2"], ["1", "2"], [], ODD, ["1 2"]]
+    table = pl.DataFrame({"user": ["u 1"] * 5, "item": ["i5"] * 5, "history": histories})
+    written, file = table, tmp_path / name
+    if name.endswith(("csv", "tsv")):
+        written = table.with_columns(history=pl.Series([json.dumps(each) for each in histories]))
+        write_pairs(file, written)
+    elif name.endswith("parquet"):
+        table.write_parquet(file)
+    else:
+        lines = [json.dumps(row) for row in table.to_dicts()]
+        text = f"[{','.join(lines)}]" if name == "a.json" else "\n".join(lines)
+        file.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    pairs = read_pairs(file, odd_ids, 0)
+    assert pairs.table["history"].to_list() == written["history"].to_list()
+    spans, given = pairs.impressions.histories.spans, pairs.impressions.histories.clicks
+    found = [odd_ids.store.items.ids.take(given[start:stop]) for start, stop in spans]
+    assert found == histories[:4], "the last row has the history of the first"
+
+
+def test_texts_that_would_come_apart_as_other_ids_are_refused(odd_ids: Data, tmp_path: Path) -> None:
+    file = write_pairs(tmp_path / "a.csv", pl.DataFrame({"user": "u 1", "item": "i5", "history": "1 2"}))
+    with pytest.raises(
+        ValueError, match=r"a\.csv: column 'history' holds lists as texts, split at ' ', and "
+    ):
+        read_pairs(file, odd_ids, 0)
+    printed = pl.DataFrame({"user": "u 1", "item": "i5", "history": "['1' '2']"})
+    with pytest.raises(
+        ValueError, match=r"a\.csv: line 2: column 'history' holds a list as a program prints"
+    ):
+        read_pairs(write_pairs(file, printed), odd_ids, 0)
+
+
+def test_predictions_in_csv_hold_lists_that_can_be_read_again() -> None:
+    found = Predictions(pl.DataFrame({"history": [ODD, []], "score": [0.5, 1.0]}))
+    lists = found.with_texts().table["history"]
+    assert [json.loads(each) for each in lists] == [ODD, []]

@@ -1,0 +1,142 @@
+"""Fields, ids and lists from the columns of a table, or a refusal that names file and column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from legorec.data.raw.lines import InputError
+from legorec.data.raw.readers import LINE, BadLines, kind_of, need_columns
+from legorec.data.writing.columns import Column
+
+JSON_LIST = r"(?s)^\s*\[.*\]\s*$"
+
+
+def fields_of(
+    frame: pl.DataFrame, columns: Sequence[Column], label: str, list_separator: str | None = None
+) -> tuple[pl.DataFrame, list[Column]]:
+    """The table with a column for each field, and the fields that read these.
+
+    A text may be a list of texts, which are joined with spaces: words in order, no ids.
+
+    Args:
+        label: of the file.
+        list_separator: between the categories of a text; None refuses texts.
+    Raises:
+        InputError: a column does not exist, or cannot be what its field is to be.
+    """
+    need_columns(frame, [column.source or column.name for column in columns], label)
+    made, fields = {}, []
+    for column in columns:
+        source, name = column.source or column.name, f"field {column.name}"
+        made[name] = _as_kind(frame, source, column.kind, label, list_separator)
+        fields.append(replace(column, source=name))
+    return frame.with_columns(**made), fields
+
+
+def _as_kind(frame: pl.DataFrame, name: str, kind: str, label: str, list_separator: str | None) -> pl.Series:
+    dtype = frame[name].dtype
+    if kind == "categories":
+        return lists_of(frame, name, label, list_separator)
+    if kind == "text" and isinstance(dtype, pl.List) and not dtype.inner.is_nested():
+        return frame[name].cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
+    if kind == "number":
+        return _numbers_or_none(frame, name, label)
+    way_out = "; for lists there are categories" if isinstance(dtype, pl.List) and kind == "category" else ""
+    return texts_of(frame, name, label, f"to be a {kind}", way_out)
+
+
+def texts_of(
+    frame: pl.DataFrame, name: str, label: str, what: str = "to be ids", way_out: str = ""
+) -> pl.Series:
+    """A column of single values, ids among them, as texts.
+
+    Raises:
+        InputError: it holds lists, objects or bytes.
+    """
+    column = frame[name]
+    if column.dtype.is_nested():
+        rule = f"must hold single values {what}, it holds {kind_of(column.dtype)}"
+        raise InputError(f"{label}: column '{name}' {rule}{way_out}")
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        rule = f"must hold texts {what}, it holds {column.dtype}"
+        raise InputError(f"{label}: column '{name}' {rule}") from None
+
+
+def lists_of(
+    frame: pl.DataFrame, name: str, label: str, separator: str | None, ids: pl.Series | None = None
+) -> pl.Series:
+    """A column of lists, as lists of texts; a text is split, and empty parts are left out.
+
+    A text that is a JSON list counts as such, where all are.
+
+    Args:
+        ids: those that the lists may hold. Where one holds the separator texts are refused: split, they would
+            come apart as other ids.
+    Raises:
+        InputError: it holds lists of objects, or lists as a program prints them; or texts, and there is no
+            separator.
+    """
+    column = frame[name]
+    if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
+        return column.cast(pl.List(pl.String))
+    if column.dtype.is_nested():
+        raise InputError(
+            f"{label}: column '{name}' must hold lists of texts or numbers, it holds {kind_of(column.dtype)}"
+        )
+    texts = texts_of(frame, name, label, "or lists")
+    given = texts.is_not_null() & (texts.str.strip_chars() != "")
+    if given.any() and texts.filter(given).str.contains(JSON_LIST).all():
+        return _json_lists(frame, name, label, texts.set(~given, None))
+    if separator is None:
+        raise InputError(f"{label}: column '{name}' must hold lists; for others there is --category")
+    if ids is not None and len(held := ids.filter(ids.str.contains(separator, literal=True))):
+        raise InputError(
+            f"{label}: column '{name}' holds lists as texts, split at {separator!r}, and ids hold it, e.g. "
+            f'\'{held[0]}\'; give them as JSON, ["a", "b"], or in JSON lines or Parquet'
+        )
+    return texts.str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
+
+
+def _json_lists(frame: pl.DataFrame, name: str, label: str, texts: pl.Series) -> pl.Series:
+    kind = pl.List(pl.String)
+    try:
+        return texts.str.json_decode(kind)
+    except pl.exceptions.PolarsError:
+        pass  # it does not say which
+    for place, text in enumerate(texts):
+        try:
+            pl.Series([text], dtype=pl.String).str.json_decode(kind)
+        except pl.exceptions.PolarsError:
+            line = f"line {frame[LINE][place]}" if LINE in frame.columns else f"row {place + 1}"
+            shown = text if len(text) < 60 else f"{text[:57]}..."
+            raise InputError(
+                f"{label}: {line}: column '{name}' holds a list as a program prints it, {shown}; write "
+                'lists as JSON, ["a", "b"], or the table as JSON lines or Parquet'
+            ) from None
+    raise AssertionError("each text is a list and all together are none")
+
+
+def _numbers_or_none(frame: pl.DataFrame, name: str, label: str) -> pl.Series:
+    """A column as float64, null where nothing is given."""
+    column = frame[name]
+    if column.dtype.is_nested():
+        raise InputError(f"{label}: column '{name}' must hold numbers, it holds {kind_of(column.dtype)}")
+    numbers = column.cast(pl.Float64, strict=False)
+    given = column.is_not_null() & (column.cast(pl.String).str.strip_chars() != "")
+    is_wrong = given & (numbers.is_null() | numbers.cast(pl.Float32).is_infinite())
+    wrong = frame.filter(is_wrong)
+    if len(wrong):
+        if LINE in frame.columns:
+            bad = BadLines(label)
+            bad.add(wrong[LINE], f"{name} must be a number or empty, got {wrong[name][0]!r}")
+            bad.raise_any()
+        raise InputError(
+            f"{label}: column '{name}' must hold numbers: {len(wrong):,} of {len(frame):,} values are none, "
+            f"e.g. {wrong[name][0]!r} in row {int(is_wrong.arg_max() or 0) + 1:,}"
+        )
+    return numbers

@@ -1,0 +1,96 @@
+"""Times of a table in full precision: what is sorted is narrowed to seconds only when it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from legorec.data.raw.lines import InputError
+from legorec.data.raw.readers import LINE, BadLines, numbers_of
+
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+# A number of seconds below this is before the year 5138; larger ones are finer units of our days.
+MOST_SECONDS = 1e11
+WAY_OUT = "; times written as text need --time_format"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Moments of rows: int64 or float64, as fine as they are given."""
+
+    values: np.ndarray
+    per_second: int = 1
+
+    @property
+    def unit(self) -> str:
+        """The name of what ``values`` count."""
+        return next(name for name, count in UNITS.items() if count == self.per_second)
+
+
+def times_of(
+    frame: pl.DataFrame, name: str, label: str, unit: str | None = None, clock: str | None = None
+) -> Times:
+    """A column of times: numbers, dates and times of Parquet, or texts in a format.
+
+    Args:
+        unit: what numbers count, a key of ``UNITS``; without it the size of the largest shows it.
+        clock: the format of texts, as in strptime.
+    Raises:
+        InputError: a value is missing or no time; with the first such line, if the frame has line numbers.
+    """
+    column = frame[name]
+    if isinstance(column.dtype, pl.Date):
+        column = column.cast(pl.Datetime("ms"))
+    if not isinstance(column.dtype, pl.Datetime) and clock is not None:
+        column = _parsed(column.cast(pl.String), clock)
+        _refuse_nulls(frame, column, name, label, f"as '{clock}'")
+    if isinstance(column.dtype, pl.Datetime):
+        _refuse_nulls(frame, column, name, label, "given")
+        return Times(column.to_physical().to_numpy(), UNITS[column.dtype.time_unit])
+    values = _whole(column)
+    if values is None:
+        values = numbers_of(frame, name, label, WAY_OUT)
+    numbers = values.to_numpy()
+    return Times(numbers, UNITS[unit] if unit else _per_second(numbers))
+
+
+def seconds_of(values: np.ndarray, per_second: int) -> np.ndarray:
+    """Whole seconds (int64) of moments, rounded down."""
+    return np.floor_divide(values, per_second).astype(np.int64)
+
+
+def _whole(column: pl.Series) -> pl.Series | None:
+    """Whole numbers exactly, which those of nanoseconds are not in float64; None if there are others."""
+    if column.dtype.is_integer():
+        return column.cast(pl.Int64, strict=False) if not column.null_count() else None
+    if isinstance(column.dtype, pl.String) and column.str.contains(r"^[+-]?[0-9]{1,19}$").all():
+        found = column.str.strip_prefix("+").cast(pl.Int64, strict=False)
+        return None if found.null_count() else found
+    return None
+
+
+def _per_second(numbers: np.ndarray) -> int:
+    largest = np.abs(numbers).max(initial=0)
+    return next((count for count in UNITS.values() if largest < MOST_SECONDS * count), UNITS["ns"])
+
+
+def _parsed(texts: pl.Series, clock: str) -> pl.Series:
+    found = texts.str.to_datetime(clock, strict=False, time_unit="us").dt.replace_time_zone(None)
+    years = found.dt.year()
+    fits = found.len() == found.null_count() or (years.min() > 1677 and years.max() < 2262)  # type: ignore
+    if fits and texts.str.contains(r"\.[0-9]{7}").any():  # finer than microseconds
+        return texts.str.to_datetime(clock, strict=False, time_unit="ns").dt.replace_time_zone(None)
+    return found
+
+
+def _refuse_nulls(frame: pl.DataFrame, column: pl.Series, name: str, label: str, rule: str) -> None:
+    wrong = frame.filter(column.is_null())
+    if len(wrong):
+        rule = f"{name} must be a time {rule}, got {wrong[name][0]!r}"
+        if LINE in frame.columns:
+            bad = BadLines(label)
+            bad.add(wrong[LINE], rule)
+            bad.raise_any()
+        raise InputError(f"{label}: column '{name}': {rule}; {len(wrong):,} of {len(frame):,} are not")
