@@ -44,6 +44,7 @@ ELSEWHERE = {
     "lm/cache_plan": "recipes/test_cache",
     "lm/item_states": "recipes/test_cache and faults/test_memory_in_caching",
     "lm/model_types": "lm/test_cut, which runs over it",
+    "lm/streamed": "lm/test_build_streamed",
     "nn/device": "test_recommender",
     "nn/sizes": "contracts",
     "nn/text_view": "contracts",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from legorec.lm.cut import LowerLayers
+from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.recommender import Recommender
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which ..."
@@ -25,6 +25,7 @@ PLACES: dict[str, tuple[type, str, Callable[..., int]]] = {
     "pairs": (Recommender, "score", lambda user, candidates, *_: candidates.shape[0] * candidates.shape[1]),
     "batches": (Recommender, "encode", lambda batch, table=None: len(batch.labels)),
     "tokens": (LowerLayers, "padded", lambda ids, lengths, mean=False: int(lengths.max()) * len(lengths)),
+    "layer tokens": (UpperLayers, "padded", lambda states, lengths: int(lengths.max()) * len(lengths)),
 }
 
 
