@@ -15,6 +15,7 @@ BRICKS = {"sources", "item_encoders", "user_encoders", "user_plugins", "predicto
 ELSEWHERE = {
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
     "compose/problems": "compose/test_compose",
+    "data/interactions": "data/test_store and data/test_filters",
     "data/latest": "recipes/test_predict and test_export",
     "data/layout": "data/test_store and faults/test_full_disk",
     "data/passes": "data/test_clicks and recipes/test_train_outside",
@@ -70,6 +71,7 @@ ELSEWHERE = {
     "settings/reading": "settings/test_settings",
     "settings/resolved": "settings/test_settings",
     "settings/schema": "settings/test_settings",
+    "settings/values": "settings/test_settings",
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import polars as pl
 
+from legorec.data.interactions import Interactions
 from legorec.data.layout import (
     StoreError,
     check_name,
@@ -44,22 +45,6 @@ class Field:
     rows: Ragged
     vocabulary: str | None  # the tokenizer, or the vocabulary of categories; None for numbers
     vocab_size: int  # 0 for numbers
-
-
-@dataclass(frozen=True)
-class Interactions:
-    """One row per impression: a user, the history before it, candidates and their labels."""
-
-    user: np.ndarray  # (I,) int32 rows of the user table
-    span: np.ndarray  # (I,) int32 rows of ``Store.spans``
-    candidates: Ragged  # int32 rows of the item table
-    labels: np.ndarray  # uint8, aligned with ``candidates.values``
-    ids: Strings | None  # raw ids of the impressions
-    time: np.ndarray | None  # (I,) int64, seconds since 1970
-    labelled: bool = True  # False: the labels are unknown, and all 0
-
-    def __len__(self) -> int:
-        return len(self.user)
 
 
 class Table:

@@ -22,7 +22,8 @@ from legorec.registry import (
     find,
     unreadable,
 )
-from legorec.settings.schema import BrickSettings, Flag, Strict, Text, empty_block
+from legorec.settings.schema import BrickSettings
+from legorec.settings.values import Flag, Strict, Text, empty_block
 
 Model = TypeVar("Model", bound=BaseModel)
 

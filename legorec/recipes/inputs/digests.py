@@ -46,8 +46,28 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
         for part in catalog.fields if catalog is not None else ():
             if part.kind == "number":
                 found[f"numbers/{table}/{part.name}"] = f"mean {part.mean!r}, deviation {part.deviation!r}"
+    found |= _filters(settings, data)
     if data.language_model is not None:
         found[LANGUAGE_MODEL] = data.language_model.digest()
+    return found
+
+
+def _filters(settings: Settings, data: Data) -> dict[str, str]:
+    """Digests of what the filters of train and dev read."""
+    facts = data.store.manifest["files"]
+    learned = [each for each in settings.data.filters if {"train", "dev"} & set(each.splits)]
+    files = [Path(each.users) for each in learned if each.users is not None]
+    digests = digest_files(files)
+    found = {f"filters/{path.as_posix()}": digests[path] for path in files}
+    for each in learned:
+        for table, name in (("items", each.item_field), ("users", each.user_field)):
+            if name is not None:
+                read = getattr(data.store, table).field(name)
+                names = [f"{table}/{name}.safetensors"]
+                names += [f"vocabularies/{read.vocabulary}.json"] if read.vocabulary is not None else []
+                found |= {f"filters/{file}": facts[file]["blake2b"] for file in names}
+        if each.users is not None or each.user_field is not None:
+            found[f"filters/{USER_IDS}"] = facts[USER_IDS]["blake2b"]
     return found
 
 
