@@ -20,6 +20,7 @@ ELSEWHERE = {
     "data/layout": "data/test_store and faults/test_full_disk",
     "data/passes": "data/test_clicks and recipes/test_train_outside",
     "data/raw/command": "process/test_mind and its neighbours",
+    "data/raw/dev_list": "process/test_mind and process/test_ebnerd",
     "data/raw/unitok_depot": "process/test_unitok",
     "data/raw/unitok_export": "process/test_unitok_export",
     "data/raw/unitok_fields": "process/test_unitok",
