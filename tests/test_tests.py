@@ -70,7 +70,6 @@ ELSEWHERE = {
     "scorers/top_items": "recipes/test_predict",
     "settings/families": "settings/test_modes",
     "settings/reading": "settings/test_settings",
-    "settings/resolved": "settings/test_settings",
     "settings/schema": "settings/test_settings",
     "settings/values": "settings/test_settings",
 }

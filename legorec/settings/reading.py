@@ -55,7 +55,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_filters(data, composition)
     if embed:
         _judge_tables(embed, composition)
-        _judge_repeats([each.vocabulary for each in embed.tables], "embed.tables", composition)
+        _judge_repeats([each.owner for each in embed.tables], "embed.tables", composition)
     if exp:
         _judge_load(exp, composition)
         _judge_mode(exp, composition)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import reduce
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,17 @@ from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, Mo
 LAYERS = ("data", "embed", "model", "exp")
 # Settings that came after the first runs. At their default they stay out of the digest, so that a command of
 # before still finds its run.
-LATER = {"model.family": DEFAULT_FAMILY, "exp.policy.schedule": "constant", "data.filters": []}
+LATER: dict[str, Any] = {
+    "model.family": DEFAULT_FAMILY,
+    "exp.policy.schedule": "constant",
+    "data.filters": [],
+    "data.fields.*.column": None,
+    "data.fields.*.own_table": False,
+    "data.user_fields.*.column": None,
+    "data.user_fields.*.own_table": False,
+    "embed.tables.*.field": None,
+    "embed.tables.*.dropout": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,21 @@ class Settings:
         tree = self.dump()
         del tree["exp"]["accepts"]
         for place, default in LATER.items():
-            *blocks, name = place.split(".")
-            block = reduce(lambda inner, key: inner[key], blocks, tree)
-            if block.get(name) == default:
-                del block[name]
+            leave_out(tree, place.split("."), default)
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def leave_out(tree: Any, path: list[str], default: Any) -> None:
+    """Remove the value at a path if it is the default; ``*`` is every block of a mapping or a list."""
+    key, *rest = path
+    if key == "*":
+        for each in list(tree.values()) if isinstance(tree, dict) else tree:
+            leave_out(each, rest, default)
+    elif rest:
+        leave_out(tree[key], rest, default)
+    elif key in tree and tree[key] == default:
+        del tree[key]
 
 
 def masked(tree: Any, key: str = "") -> Any:

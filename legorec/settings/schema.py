@@ -24,10 +24,16 @@ from legorec.settings.values import (
 
 
 class FieldSettings(Strict):
-    """How one field of the items is read: at most ``max_length`` tokens, the first or the last ones."""
+    """How one field of the items is read: at most ``max_length`` tokens, the first or the last ones.
+
+    ``column`` is the store's field where this one has another name, so that one may be read several times;
+    ``own_table`` keeps its vectors apart from those of other fields with the same vocabulary.
+    """
 
     max_length: Positive | None = None
     keep: Literal["first", "last"] = "first"
+    column: FieldName | None = None
+    own_table: Flag = False
 
 
 class HistorySettings(Strict):
@@ -78,12 +84,25 @@ class DataSettings(Strict):
 
 
 class TokenTableSettings(Strict):
-    """Given vectors of one vocabulary, from a .npy or .safetensors file."""
+    """Given vectors of a vocabulary, or of one field alone, from a .npy or .safetensors file."""
 
-    vocabulary: Text
+    vocabulary: Text | None = None
+    field: FieldName | None = None
     path: Text
     frozen: Flag = True
     transform: Literal["auto", "linear", "none"] = "auto"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # behind the table, and its projection if it has one
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> TokenTableSettings:
+        if (self.vocabulary is None) == (self.field is None):
+            raise ValueError("a table is of a `vocabulary` or of a `field`: give one of the two")
+        return self
+
+    @property
+    def owner(self) -> str:
+        """The table's name in a catalogue: a vocabulary, or a field with a table of its own."""
+        return self.vocabulary or f"field {self.field}"  # as ``data.catalog.own_table`` has it
 
 
 class CodesSettings(Strict):

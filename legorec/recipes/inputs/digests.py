@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from legorec import registry
+from legorec.data.catalog import columns
 from legorec.data.item_text import stored_field
 from legorec.data.store import Field
 from legorec.engine.weights import LANGUAGE_MODEL
@@ -26,7 +27,7 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     names = [ITEM_IDS, "histories.safetensors"]
     if _reads_users(settings):
         names.append(USER_IDS)
-    profiles = [data.store.users.field(name) for name in settings.data.user_fields]
+    profiles = [data.store.users.field(name) for name in columns(settings.data.user_fields)]
     for table, fields in (("items", _fields(data)), ("users", profiles)):
         for field in fields:
             vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
@@ -36,7 +37,7 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     for split in (settings.data.splits.train, settings.data.splits.dev):
         names += [f"interactions/{split}.safetensors"] if split in store.splits else []
     facts = store.manifest["files"]
-    tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
+    tables = {table.owner: Path(table.path) for table in settings.embed.tables}
     if settings.embed.codes is not None:
         tables[".codes"] = Path(settings.embed.codes.path)  # no vocabulary is called so
     digests = digest_files(tables.values())
@@ -90,5 +91,5 @@ def _fields(data: Data) -> list[Field]:
     """What is read of the items."""
     text = data.catalog.text
     if text is None:
-        return [data.store.items.field(name) for name in data.settings.fields]
+        return [data.store.items.field(name) for name in columns(data.settings.fields)]
     return [stored_field(data.store, name, text.tokenizer_name) for name in text.field_names]

@@ -13,7 +13,7 @@ import numpy as np
 from legorec import registry
 from legorec.abilities import LanguageModel, LanguageSourceClass
 from legorec.build import build_arguments
-from legorec.data.catalog import Catalog
+from legorec.data.catalog import Catalog, columns
 from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
 from legorec.data.filters import Rule, filtered
@@ -124,7 +124,7 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
     data = settings.data
     store = Store.open(Path(data.store))
     wanted = [getattr(data.splits, split) for split in splits]
-    store.require(list(data.fields), data.made_with, wanted, list(data.user_fields))
+    store.require(columns(data.fields), data.made_with, wanted, columns(data.user_fields))
     histories = Histories(store.histories, store.spans, data.history.max_length)
     language_model = language_model_of(settings)
     found = Data(store, _catalog(settings, store, language_model), histories, data, language_model)
@@ -154,7 +154,12 @@ def language_model_of(settings: Settings) -> LanguageModel | None:
 def _catalog(settings: Settings, store: Store, own: LanguageModel | None) -> Catalog:
     text = settings.data.text
     if text is None:
-        return Catalog.from_store(store, settings.data.fields)
+        given = {table.field for table in settings.embed.tables}
+        cuts = {
+            name: cut.model_copy(update={"own_table": True}) if name in given else cut
+            for name, cut in settings.data.fields.items()
+        }
+        return Catalog.from_store(store, cuts)
     name = text.tokenizer
     if own is not None:
         name = tokenization_of(store, own.tokenizer(), own.name, name)
