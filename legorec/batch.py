@@ -168,11 +168,13 @@ class TokenVectors:
 
     ``frozen`` keeps it as it is. ``transform`` adds a learned projection after it: ``linear`` always,
     ``auto`` where its width is not the wanted one, ``none`` never, so that another width is an error.
+    ``dropout`` is of what comes out.
     """
 
     weight: np.ndarray | Tensor
     frozen: bool = True
     transform: Literal["auto", "linear", "none"] = "auto"
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)

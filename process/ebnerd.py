@@ -5,7 +5,8 @@
 The folder holds articles.parquet and, in train/ and validation/, behaviors.parquet and history.parquet. The
 impressions of train/ are the training split; those of validation/ are divided:
 --split time: the earlier half is dev, the later one test; equal times stay together.
---split once: they are drawn half for dev and half for test, as process/mind.py does with its --dev.
+--split once: they are drawn half for dev and half for test, as process/mind.py does with its --dev; or
+    --dev_impressions names those of dev.
 --split given: all are dev, and with --test FOLDER the impressions of FOLDER/test/ are the test; where they
     have no article_ids_clicked, as those of the challenge, their labels are unknown.
 The history of an impression is the user's in history.parquet of its folder, oldest first. --grow_history adds
@@ -25,6 +26,7 @@ import polars as pl
 
 from legorec.data.ragged import Ragged
 from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
+from legorec.data.raw.dev_list import DevList, dev_arguments, read_dev_list
 from legorec.data.raw.holdout import split_times
 from legorec.data.raw.lines import InputError, raw_file
 from legorec.data.raw.readers import need_columns
@@ -225,19 +227,24 @@ def read_candidates(writer: StoreWriter, log: Log, start: int) -> tuple[pl.Serie
     return frame[NUMBER], shown, np.isin(offered, clicked).astype(np.uint8)
 
 
-def halves(log: Log, split: str, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def halves(
+    writer: StoreWriter, log: Log, args: argparse.Namespace, dev: DevList | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """The split of each impression of validation, as an index into the names."""
-    if split == "given":
+    if args.split == "given":
         return np.zeros(len(log.user), np.int64), ("dev",)
-    if split == "time":
+    if args.split == "time":
         return split_times(log.second, (0.0, 0.5, 0.5)) - 1, ("dev", "test")
-    order = np.random.default_rng(seed).permutation(len(log.user))
+    if dev is not None:
+        ids = scan(log.folder / "behaviors.parquet", NUMBER).collect()[NUMBER]
+        return dev.part(writer, ids, str(log.folder / "behaviors.parquet")), ("dev", "test")
+    order = np.random.default_rng(args.seed).permutation(len(log.user))
     part = np.empty(len(order), dtype=np.int64)
     part[order] = np.arange(len(order)) >= len(order) // 2
     return part, ("dev", "test")
 
 
-def write(writer: StoreWriter, args: argparse.Namespace) -> None:
+def write(writer: StoreWriter, args: argparse.Namespace, dev: DevList | None) -> None:
     """Write everything into the store."""
     folders = {name: args.source / name for name in ("train", "validation")}
     sources = [args.source]
@@ -256,7 +263,7 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
         labelled = name != "test" or CLICKED in pl.read_parquet_schema(raw_file(path).label)
         log = read_log(writer, name, folder, users, labelled)
         whole = np.zeros(len(log.user), np.int64), (name,)
-        part, names = halves(log, args.split, args.seed) if name == "validation" else whole
+        part, names = halves(writer, log, args, dev) if name == "validation" else whole
         write_log(writer, log, users, part, names, args.grow_history)
 
 
@@ -267,13 +274,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", type=Path, metavar="FOLDER", help="the test set of the challenge, unpacked")
     parser.add_argument("--split", choices=("time", "once", "given"), default="time", help="of validation")
     parser.add_argument("--grow_history", action="store_true", help="add clicks of the folder made before")
+    dev_arguments(parser, "validation")
     user_arguments(parser)
     args = parser.parse_args(arguments)
     if args.test and args.split != "given":
         raise InputError(f"--split {args.split} makes dev and test of validation; leave --test out")
-    users = read_user_table(args)
-    with open_writer(args, "ebnerd", "split", "grow_history", users=users) as writer:
-        write(writer, args)
+    dev, users = read_dev_list(args), read_user_table(args)
+    settings = ["split", "grow_history", *["dev_impressions"] * (dev is not None)]
+    with open_writer(args, "ebnerd", *settings, users=users) as writer:
+        write(writer, args, dev)
     print_counts(args.out)
 
 

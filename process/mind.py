@@ -6,7 +6,8 @@ Each folder or zip holds news.tsv and behaviors.tsv. Every impression keeps its 
 (nid, title, abstract) gives its texts to MIND's own news with --titles. It may also lie in their place; then
 there are no categories.
 --split given: the folders are train, dev and (with --test) test.
---split once: the impressions of --dev are drawn half for dev and half for test, as in ONCE.
+--split once: the impressions of --dev are drawn half for dev and half for test, as in ONCE; or
+    --dev_impressions names those of dev.
 --split time: only --train is given; its impressions are divided by time, with --shares.
 """
 
@@ -28,6 +29,7 @@ from legorec.data.raw.command import (
     store_arguments,
     text_arguments,
 )
+from legorec.data.raw.dev_list import DevList, dev_arguments, read_dev_list
 from legorec.data.raw.holdout import SPLITS, split_times
 from legorec.data.raw.lines import InputError, RawFile, find_file, raw_file
 from legorec.data.raw.quoting import is_quoted, quoted_rows
@@ -157,18 +159,21 @@ def impressions_of(
     (writer.kept if args.keep_doubled else writer.dropped)(DOUBLED, twice)
 
 
-def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
-    """Write the impressions, in the splits chosen by --split."""
+def write_splits(writer: StoreWriter, args: argparse.Namespace, dev: DevList | None) -> None:
+    """Write the impressions, in the splits chosen by --split, or by a list of those of dev."""
     if args.split == "time":
-        parts, time = laid_aside(writer, args, args.train)
+        parts, time, _ = laid_aside(writer, args, args.train)
         add_parts(writer, parts, split_times(time, args.shares), SPLITS)
         return
     add_whole(writer, args, "train", args.train)
     if args.split == "once":
-        parts, time = laid_aside(writer, args, args.dev)
-        order = np.random.default_rng(args.seed).permutation(len(time))
-        part = np.empty(len(time), dtype=np.int64)
-        part[order] = np.arange(len(time)) >= len(time) // 2
+        parts, time, ids = laid_aside(writer, args, args.dev)
+        if dev is None:
+            order = np.random.default_rng(args.seed).permutation(len(time))
+            part = np.empty(len(time), dtype=np.int64)
+            part[order] = np.arange(len(time)) >= len(time) // 2
+        else:
+            part = dev.part(writer, ids, f"{args.dev}: behaviors.tsv")
         add_parts(writer, parts, part, ("dev", "test"))
         return
     for split, source in (("dev", args.dev), ("test", args.test)):
@@ -176,17 +181,20 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
             add_whole(writer, args, split, source)
 
 
-def laid_aside(writer: StoreWriter, args: argparse.Namespace, source: Path) -> tuple[list[Path], np.ndarray]:
-    """All impressions of a folder in files, block by block, and their times: the division is known only when
-    all have been read, and a large log does not fit into memory."""
-    parts, times = [], []
+def laid_aside(
+    writer: StoreWriter, args: argparse.Namespace, source: Path
+) -> tuple[list[Path], np.ndarray, pl.Series]:
+    """All impressions of a folder in files, block by block, with their times and ids: the division is known
+    only when all have been read, and a large log does not fit into memory."""
+    parts, times, ids = [], [], []
     for number, frame in enumerate(impressions_of(writer, args, source, "reading behaviors.tsv")):
         parts.append(writer.scratch / f"behaviors-{number}")
         frame.write_ipc(parts[-1], compression="lz4")
         times.append(frame["time"].to_numpy())
+        ids.append(frame["id"])
     if not times:
         raise InputError(f"{source}: behaviors.tsv holds no impressions")
-    return parts, np.concatenate(times)
+    return parts, np.concatenate(times), pl.concat(ids)
 
 
 def add_whole(writer: StoreWriter, args: argparse.Namespace, split: str, source: Path) -> None:
@@ -229,18 +237,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--split", choices=("given", "once", "time"), default="given")
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
+    dev_arguments(parser, "--dev")
     user_arguments(parser)
     text_arguments(parser)
     log_arguments(parser, "impressions that stand twice, the same line")
     args = parser.parse_args(arguments)
     check(args)
-    settings = ("split", "shares") if args.split == "time" else ("split",)
+    dev = read_dev_list(args)
+    settings = ["split", *["shares"] * (args.split == "time"), *["dev_impressions"] * (dev is not None)]
     users = read_user_table(args)
     with open_writer(args, "mind", *settings, users=users) as writer:
         writer.progress.say("reading news.tsv")
         news, file = read_news(args, writer)
         writer.items(news, [field for field in FIELDS if field.name in news.columns], file=file)
-        write_splits(writer, args)
+        write_splits(writer, args, dev)
     print_counts(args.out)
 
 

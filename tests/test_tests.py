@@ -16,11 +16,13 @@ ELSEWHERE = {
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
     "compose/problems": "compose/test_compose",
     "compose/saved": "recipes/test_load_elsewhere",
+    "data/interactions": "data/test_store and data/test_filters",
     "data/latest": "recipes/test_predict and test_export",
     "data/layout": "data/test_store and faults/test_full_disk",
     "data/passes": "data/test_clicks and recipes/test_train_outside",
     "data/raw/command": "process/test_mind and its neighbours",
     "data/raw/table_files": "data/raw/test_readers and test_quoting",
+    "data/raw/dev_list": "process/test_mind and process/test_ebnerd",
     "data/raw/unitok_depot": "process/test_unitok",
     "data/raw/unitok_export": "process/test_unitok_export",
     "data/raw/unitok_fields": "process/test_unitok",
@@ -76,8 +78,8 @@ ELSEWHERE = {
     "settings/families": "settings/test_modes",
     "settings/paths": "recipes/test_load_elsewhere",
     "settings/reading": "settings/test_settings",
-    "settings/resolved": "settings/test_settings",
     "settings/schema": "settings/test_settings",
+    "settings/values": "settings/test_settings",
 }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,23 @@ class FieldCut(Protocol):
     def keep(self) -> Literal["first", "last"]: ...
 
 
+@runtime_checkable
+class FieldReading(FieldCut, Protocol):
+    """A cut that says more: which field of a store is read (None: the one of the same name), and whether its
+    tokens have a table of their own."""
+
+    @property
+    def column(self) -> str | None: ...
+
+    @property
+    def own_table(self) -> bool: ...
+
+
+def own_table(name: str) -> str:
+    """The name of a field's own table; the space keeps it apart from every vocabulary of a store."""
+    return f"field {name}"
+
+
 @dataclass(frozen=True)
 class CatalogField:
     """One field of the items, after truncation.
@@ -42,6 +59,18 @@ class CatalogField:
     max_length: int  # length of the longest row
     mean: float = 0.0  # of the given numbers
     deviation: float = 1.0  # standard deviation of the numbers; 0 if all are the same
+    column: str | None = None  # of the store, if it has another name there
+    own: bool = False  # whether its tokens have vectors of their own
+
+    @property
+    def stored(self) -> str:
+        """Its name in the store."""
+        return self.column or self.name
+
+    @property
+    def table(self) -> str:
+        """The table that its tokens are looked up in: the vocabulary's, or one of its own."""
+        return own_table(self.name) if self.own else self.vocabulary
 
     @classmethod
     def of_numbers(cls, name: str, rows: Ragged) -> CatalogField:
@@ -87,7 +116,8 @@ class Tokens:
 class Catalog:
     """Token ids of every item, packed once; a batch is a gather.
 
-    Ids of different vocabularies are shifted apart (``base``), so that one table can hold them all. If a
+    Ids of different vocabularies are shifted apart (``base``), so that one table can hold them all; those of
+    a field with a table of its own are too, and ``vocabularies`` then has it beside its vocabulary. If a
     field holds numbers, each token has a ``scale``: the standardised number, and 1 for every other token.
 
     Args:
@@ -106,7 +136,7 @@ class Catalog:
         self.item_ids_digest = ""  # of the raw ids, if the catalogue is from a store
         self.vocabularies: dict[str, int] = {}
         for part in self.fields:
-            known = self.vocabularies.setdefault(part.vocabulary, part.vocab_size)
+            known = self.vocabularies.setdefault(part.table, part.vocab_size)
             assert known == part.vocab_size, f"vocabulary {part.vocabulary} has two sizes"
         starts = np.cumsum([0, *self.vocabularies.values()])
         self.base = {name: int(start) for name, start in zip(self.vocabularies, starts, strict=False)}
@@ -118,7 +148,7 @@ class Catalog:
         shifted = []
         for part, row in parts:
             ids = np.zeros(len(row.values), dtype=np.int32) if part.kind == "number" else row.values
-            shifted.append(Ragged(ids + np.int32(self.base[part.vocabulary]), row.offsets))
+            shifted.append(Ragged(ids + np.int32(self.base[part.table]), row.offsets))
         whole = joined(shifted)
         self.scale: Tensor | None = None
         if any(part.kind == "number" for part in self.fields):
@@ -136,7 +166,7 @@ class Catalog:
         Raises:
             ValueError: a field is not in the store, or a number is not finite.
         """
-        store.require(fields=list(cuts))
+        store.require(fields=columns(cuts))
         return cls.from_table(store.items, cuts)
 
     @classmethod
@@ -148,15 +178,17 @@ class Catalog:
         """
         fields, rows = [], []
         for name, cut in cuts.items():
-            stored = table.field(name)
+            source, column, own = _reading(name, cut)
+            stored = table.field(source)
             row = stored.rows
             if cut.max_length is not None:
                 row = row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
             if stored.vocabulary is None:
-                fields.append(CatalogField.of_numbers(name, row))
+                fields.append(replace(CatalogField.of_numbers(name, row), column=column))
             else:
                 longest = int(row.lengths.max(initial=0))
-                fields.append(CatalogField(name, stored.kind, stored.vocabulary, stored.vocab_size, longest))
+                part = CatalogField(name, stored.kind, stored.vocabulary, stored.vocab_size, longest)
+                fields.append(replace(part, column=column, own=own))
             rows.append(row)
         return cls(fields, rows)
 
@@ -194,6 +226,18 @@ class Catalog:
         index = index.to(self.values.device, non_blocking=True)
         scale = None if self.scale is None else self.scale[index]
         return Tokens(ids=self.values[index].long(), lengths=self.lengths[items], scale=scale)
+
+
+def columns(cuts: Mapping[str, FieldCut]) -> list[str]:
+    """The fields of a store that are read, each once."""
+    return list(dict.fromkeys(_reading(name, cut)[0] for name, cut in cuts.items()))
+
+
+def _reading(name: str, cut: FieldCut) -> tuple[str, str | None, bool]:
+    """The field of the store, what it is called there if not the same, and whether it has its own table."""
+    if not isinstance(cut, FieldReading):
+        return name, None, False
+    return cut.column or name, cut.column, cut.own_table
 
 
 def _refuse_infinite(name: str, numbers: np.ndarray, judged: np.ndarray) -> None:

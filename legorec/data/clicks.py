@@ -20,21 +20,34 @@ if TYPE_CHECKING:
 
 
 class TrainingClicks:
-    """The data that training may use: the impressions of its split, their clicks and the items they show."""
+    """The data that training may use: the impressions of its split, their clicks and the items they show.
 
-    def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
+    Args:
+        before: the whole split, where filters left some of it out; none of its clicks is a negative either.
+        allowed: (N,) True for items that filters keep as candidates; no other is drawn as a negative.
+    """
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        histories: Histories,
+        num_items: int,
+        before: Interactions | None = None,
+        allowed: np.ndarray | None = None,
+    ) -> None:
         self.interactions = interactions
         self.histories = histories
         self.num_items = num_items
         whole = histories.whole()
         self.known = KnownClicks(interactions, whole, num_items)
+        self.never_drawn = self.known if before is None else KnownClicks(before, whole, num_items)
         used = np.zeros(len(whole), dtype=bool)
         for block in blocks(len(interactions)):
             used[interactions.span[block]] = True
         seen = whole.used_items(np.flatnonzero(used), num_items)
         for block in blocks(len(interactions.labels)):
             seen[interactions.candidates.values[block]] = True
-        self.eligible = np.flatnonzero(seen)
+        self.eligible = np.flatnonzero(seen if allowed is None else seen & allowed)
 
 
 class ClickStream:
@@ -79,7 +92,7 @@ class ClickStream:
             examples=self._examples,
         )
         self.num_examples, self.num_batches = self.passes.num_examples, self.passes.num_batches
-        self._sampler = NegativeSampler(self.interactions, clicks.known, clicks.eligible, num_negatives)
+        self._sampler = NegativeSampler(self.interactions, clicks.never_drawn, clicks.eligible, num_negatives)
 
     def epoch(self, number: int) -> range:
         """The batches of epoch ``number``, counted from 0."""

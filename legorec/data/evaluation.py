@@ -41,7 +41,8 @@ class Impressions:
     @property
     def group(self) -> np.ndarray:
         """(R,) the group of each candidate row, in stored order."""
-        owner = np.arange(len(self)) if self.group_by == "impression" else np.asarray(self.interactions.user)
+        by_impression = self.group_by == "impression"
+        owner = self.interactions.numbers if by_impression else np.asarray(self.interactions.user)
         return np.repeat(owner, self.interactions.candidates.lengths)
 
     def candidates(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +79,8 @@ class Impressions:
         history, history_mask = self.histories.padded(span)
         shown, place, mask = self.candidates(rows)
         labels = np.where(mask, interactions.labels[place] if len(interactions.labels) else 0, 0)
-        group = rows if self.group_by == "impression" else user
+        numbered = rows if interactions.rows is None else interactions.rows[rows]
+        group = numbered if self.group_by == "impression" else user
         batch = collate(
             history, history_mask, shown, mask, labels, user=user, group=group, span=span, number=number
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from legorec.data.interactions import Interactions
 from legorec.data.layout import (
     StoreError,
     check_name,
@@ -21,7 +21,6 @@ from legorec.data.layout import (
     verify_files,
 )
 from legorec.data.ragged import Ragged
-from legorec.data.strings import Strings
 from legorec.data.table import Field, Table, rows_of, strings_of
 from legorec.files.manifest import MANIFEST, Verify
 
@@ -31,22 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Field", "Interactions", "Store", "StoreError", "Table", "rows_of"]
 
 Content = TypeVar("Content")
-
-
-@dataclass(frozen=True)
-class Interactions:
-    """One row per impression: a user, the history before it, candidates and their labels."""
-
-    user: np.ndarray  # (I,) int32 rows of the user table
-    span: np.ndarray  # (I,) int32 rows of ``Store.spans``
-    candidates: Ragged  # int32 rows of the item table
-    labels: np.ndarray  # uint8, aligned with ``candidates.values``
-    ids: Strings | None  # raw ids of the impressions
-    time: np.ndarray | None  # (I,) int64, seconds since 1970
-    labelled: bool = True  # False: the labels are unknown, and all 0
-
-    def __len__(self) -> int:
-        return len(self.user)
 
 
 class Store:

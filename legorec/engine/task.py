@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Task:
         baselines: split -> untrained scorers by name, each for a row of its own in the table.
         place: where the data is, for messages.
         load: run folder -> the checkpoint of its best epoch, whose weights are then in the model.
+        said: lines about the data that the log begins with.
     """
 
     model: nn.Module
@@ -61,3 +62,4 @@ class Task:
     baselines: Callable[[str], Mapping[str, Scorer]] = lambda split: {}
     place: str = "the data"
     load: Callable[[Path], Path] = not_loaded
+    said: Sequence[str] = ()

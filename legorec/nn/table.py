@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 
 
@@ -13,10 +14,12 @@ class GivenTable(nn.Module):
     """Rows of a given table (V, E'), projected to ``dim`` on request.
 
     A frozen table keeps its dtype and its memory (a mapped file stays mapped); a tuned one is a float32 copy.
-    Rows come out in at least float32.
+    Rows come out in at least float32; ``dropout`` sets a share of their values to zero in training.
     """
 
-    def __init__(self, weight: np.ndarray | Tensor, frozen: bool, dim: int, projected: bool) -> None:
+    def __init__(
+        self, weight: np.ndarray | Tensor, frozen: bool, dim: int, projected: bool, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if isinstance(weight, np.ndarray):
             weight = torch.from_numpy(weight if weight.flags.writeable else weight.copy())
@@ -24,6 +27,7 @@ class GivenTable(nn.Module):
         self.rows = nn.Embedding.from_pretrained(weight, freeze=frozen)
         self.rows.pretrained = True  # so that `item_lr` applies to it; not to the projection, which is new
         self.project = nn.Linear(weight.shape[1], dim) if projected else nn.Identity()
+        self.dropout = Dropout(dropout)
 
     @property
     def weight(self) -> Tensor:
@@ -33,4 +37,5 @@ class GivenTable(nn.Module):
     def forward(self, index: Tensor) -> Tensor:
         """(..., dim)"""
         rows = gather_rows(self.weight, index)
-        return self.project(rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows)
+        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+        return self.dropout(self.project(rows))

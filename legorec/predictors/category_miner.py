@@ -141,7 +141,7 @@ def _categories(catalog: Catalog, field: CatalogField) -> Tensor:
     there = slots < sizes
     if catalog.values.is_meta:  # the model is only counted, not run
         return torch.empty(there.shape, dtype=torch.int64, device="meta")
-    values = catalog.values.cpu().numpy()[(starts + slots)[there]] - catalog.base[field.vocabulary]
+    values = catalog.values.cpu().numpy()[(starts + slots)[there]] - catalog.base[field.table]
     found = np.full(there.shape, -1, dtype=np.int64)
     found[there] = values
     return torch.from_numpy(found)

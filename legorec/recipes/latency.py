@@ -57,6 +57,8 @@ def latency(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, {torch.get_num_threads()} threads")
         session.log(f"weights of {loaded}" if loaded else "untrained weights: no --load was given")
+        for line in data.filtered:
+            session.log(line)
         start = time.perf_counter()
         table = item_table(model, data.num_items, settings, session)
         _wait_for(device)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from legorec.data.evaluation import Impressions
+from legorec.data.latest import latest_spans
 from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
 from legorec.engine.stopping import StopRequest
@@ -102,11 +103,18 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         if pairs is None and not len(data.impressions(split)):
             raise ValueError(f"{data.store.path}: split '{stored}' holds no impression")
         if asked.format == "mind":
+            if data.rules(split):
+                raise ValueError(
+                    "`data.filters` must be empty where exp.predict.format is 'mind': a submission ranks "
+                    f"every impression of the split; got filters for {split}"
+                )
             check_submission(data.store, stored)
         model = build_model(settings, data, device).eval()
         loaded = load_trained(Path(settings.exp.load or ""), model, settings, data)
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
+        for line in data.filtered:
+            session.log(line)
         if pairs is not None:
             found = of_pairs(model, pairs, settings, session)
         elif asked.top_k is not None:
@@ -132,7 +140,7 @@ def of_split(model: Recommender, data: Data, split: str, settings: Settings, ses
     row = shown.candidates.rows
     table = pl.DataFrame(
         {
-            "impression": row.astype(np.uint32),
+            "impression": (row if shown.ids is not None else shown.numbers[row]).astype(np.uint32),
             "user": np.asarray(shown.user, dtype=np.uint32)[row],
             "item": np.asarray(shown.candidates.values, dtype=np.uint32),
             "score": score,
@@ -165,7 +173,8 @@ def of_users(
     model: Recommender, data: Data, split: str, k: int, settings: Settings, session: Session
 ) -> Predictions:
     """The ``k`` best items of the store for each user of a split, best first; clicked ones are left out."""
-    latest = data.latest_spans([split])
+    kept = data.interactions(split)
+    latest = latest_spans([kept], data.histories, len(data.store.users))
     users = np.flatnonzero(latest >= 0)
     vectors = item_table(model, data.num_items, settings, session)
     bf16, processes = settings.exp.policy.precision == "bf16", session.processes

@@ -60,7 +60,8 @@ def figures(settings: Settings) -> dict[str, Any]:
         ``memory``: bytes of ``weights``, ``gradients``, ``optimizer`` and ``states`` (cached ones that an
         accelerator keeps) as they are, and of ``activations`` as ``activation_bytes`` estimates them.
         ``step``: the batch that these are of. ``pooled``: whether an item is one row for each of several
-        layers. ``cache``: tokens, or those rows, and bytes on disk of each depth.
+        layers. ``cache``: tokens, or those rows, and bytes on disk of each depth. ``filters``: what
+        they keep, a line for each split.
     """
     data = open_data(settings, ["train"])
     with torch.device("meta"):
@@ -83,6 +84,7 @@ def figures(settings: Settings) -> dict[str, Any]:
         "step": vars(step),
         "pooled": pooled(model.source),
         "cache": cache_sizes(settings, data, model.source),
+        "filters": data.filtered,
     }
 
 
@@ -179,6 +181,8 @@ def reads_cache(source: Any) -> bool:
 
 def show(settings: Settings, found: dict[str, Any]) -> None:
     """Print the figures as tables."""
+    for line in found["filters"]:
+        print(line)
     parameters, lm, memory, step = (
         found[name] for name in ("parameters", "language_model", "memory", "step")
     )

@@ -52,6 +52,7 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
         scorer=lambda split: labelled_scorer(model, data, split, settings),
         baselines=lambda split: untrained_scorers(data, split, settings),
         place=str(data.store.path),
+        said=data.filtered,
         load=lambda run: load_trained(run, model, settings, data),
     )
 
@@ -71,8 +72,7 @@ def click_learning(
     stream = partial(click_stream, settings, objective=objective, processes=processes)
 
     def dev_stream() -> ClickStream:
-        interactions = data.store.interactions(settings.data.splits.dev)
-        return stream(TrainingClicks(interactions, data.histories, data.num_items))
+        return stream(data.clicks("dev"))
 
     return Learning(
         objective=objective,

@@ -62,6 +62,8 @@ def train(
         together = f", {processes.world} processes" if processes.world > 1 else ""
         size = num_trainable(task.model)
         session.log(f"{session.folder.path}  on {device}{together}, {size:,} trainable parameters")
+        for line in task.said:
+            session.log(line)
         if loaded is not None:
             session.log(f"weights of {loaded}")
         if training is not None:

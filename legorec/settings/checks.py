@@ -23,7 +23,8 @@ from legorec.registry import (
     unreadable,
     why_not,
 )
-from legorec.settings.schema import BrickSettings, Flag, Strict, Text, empty_block
+from legorec.settings.schema import BrickSettings
+from legorec.settings.values import Flag, Strict, Text, empty_block
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -29,6 +29,7 @@ from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, Mo
 
 PAIRS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 PACKED = ("", ".gz", ".bz2", ".xz")
+IDS = (".txt", ".json", ".npy", ".parquet")
 
 
 def read_command_line(argv: list[str]) -> Settings:
@@ -58,9 +59,10 @@ def _checked_settings(composition: Composition) -> Settings | None:
     exp = checked(ExpSettings, layers["exp"], "exp", composition) if "exp" in layers else None
     if data:
         _judge_plain(data.made_with, "data.made_with", composition)
+        _judge_filters(data, composition)
     if embed:
         _judge_tables(embed, composition)
-        _judge_repeats([each.vocabulary for each in embed.tables], "embed.tables", composition)
+        _judge_repeats([each.owner for each in embed.tables], "embed.tables", composition)
     if exp:
         _judge_load(exp, composition)
         _judge_mode(exp, composition)
@@ -211,6 +213,15 @@ def _judge_predict(exp: ExpSettings, composition: Composition) -> None:
     for key, message in problems:
         place = f"exp.predict.{key}"
         if not composition.is_unresolved(place):
+            composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def _judge_filters(data: DataSettings, composition: Composition) -> None:
+    """Files of users that are not there."""
+    for index, each in enumerate(data.filters):
+        place = f"data.filters.{index}.users"
+        if each.users is not None and not os.path.isfile(each.users) and not composition.is_unresolved(place):
+            message = f"{missing_file(each.users, IDS)}; it is a file of the users' raw ids, one a line"
             composition.problems.append(Problem(composition.where(place), place, message))
 
 

@@ -16,12 +16,19 @@ from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, Mo
 LAYERS = ("data", "embed", "model", "exp")
 # Settings that came after the first runs. At their default they stay out of the digest, so that a command of
 # before still finds its run.
-LATER = {
+LATER: dict[str, Any] = {
     "model.family": DEFAULT_FAMILY,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,
     "exp.cache.memory_gb": None,
+    "data.filters": [],
+    "data.fields.*.column": None,
+    "data.fields.*.own_table": False,
+    "data.user_fields.*.column": None,
+    "data.user_fields.*.own_table": False,
+    "embed.tables.*.field": None,
+    "embed.tables.*.dropout": 0.0,
 }
 
 
@@ -68,12 +75,21 @@ class Settings:
             set_at(tree, place, path)
         del tree["exp"]["accepts"]
         for place, default in LATER.items():
-            *blocks, name = place.split(".")
-            block = reduce(lambda inner, key: inner[key], blocks, tree)
-            if block and name in block and block[name] == default:
-                del block[name]
+            leave_out(tree, place.split("."), default)
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def leave_out(tree: Any, path: list[str], default: Any) -> None:
+    """Remove the value at a path if it is the default; ``*`` is every block of a mapping or a list."""
+    key, *rest = path
+    if key == "*":
+        for each in list(tree.values()) if isinstance(tree, dict) else tree:
+            leave_out(each, rest, default)
+    elif rest:
+        leave_out(tree[key], rest, default)
+    elif tree and key in tree and tree[key] == default:
+        del tree[key]
 
 
 def masked(tree: Any, key: str = "") -> Any:

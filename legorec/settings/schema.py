@@ -2,90 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
+from legorec.settings.filters import FilterSettings
 from legorec.settings.modes import MODES
-from legorec.template import parse_template
-
-
-class Strict(BaseModel):
-    """Frozen, no unknown keys, no conversions: ``'64'`` is not a number."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-
-def _flag(value: Any) -> Any:
-    """Read 0 and 1, as the published commands write them."""
-    return bool(value) if type(value) is int and value in (0, 1) else value
-
-
-def _safe_name(value: str) -> str:
-    """Check a name that becomes part of a folder's name."""
-    if not re.fullmatch(r"[\w@+=.,-]+", value) or value.startswith("."):
-        raise ValueError("must be letters, digits and -_.@+=, and not begin with a dot: it names a folder")
-    if len(value.encode()) > 100:  # two of them, the seed and a digest make one name; file systems end at 255
-        raise ValueError(f"must be at most 100 bytes, as it names a folder; it is {len(value.encode())}")
-    return value
-
-
-def _field_name(value: str) -> str:
-    if not re.fullmatch(r"[\w-]+(@[\w-]+)?", value):
-        raise ValueError("a field is named like `category`, or `title@words` for one of its tokenizations")
-    return value
-
-
-def _metric(value: str) -> str:
-    from legorec.metrics import parse_metric  # numpy is not needed to refuse a misspelt flag
-
-    return parse_metric(value).name
-
-
-def _template(value: str) -> str:
-    parse_template(value)
-    return value
-
-
-def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value):
-        raise ValueError("must be auto, cpu, mps, cuda or cuda:N")
-    return value
-
-
-def empty_block(value: Any) -> Any:
-    """``category:`` with nothing after it is an empty block."""
-    return {} if value is None else value
-
-
-Flag = Annotated[bool, BeforeValidator(_flag)]
-SafeName = Annotated[str, AfterValidator(_safe_name)]
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-MetricName = Annotated[str, AfterValidator(_metric)]
-FieldName = Annotated[str, AfterValidator(_field_name)]
-Device = Annotated[str, AfterValidator(_device)]
-Template = Annotated[str, AfterValidator(_template)]
-Plain = None | bool | int | float | str
+from legorec.settings.values import (
+    Count,
+    Device,
+    FieldName,
+    Flag,
+    MetricName,
+    Positive,
+    SafeName,
+    Strict,
+    Template,
+    Text,
+    empty_block,
+)
 
 
 class FieldSettings(Strict):
-    """How one field of the items is read: at most ``max_length`` tokens, the first or the last ones."""
+    """How one field of the items is read: at most ``max_length`` tokens, the first or the last ones.
+
+    ``column`` is the store's field where this one has another name, so that one may be read several times;
+    ``own_table`` keeps its vectors apart from those of other fields with the same vocabulary.
+    """
 
     max_length: Positive | None = None
     keep: Literal["first", "last"] = "first"
+    column: FieldName | None = None
+    own_table: Flag = False
 
 
 class HistorySettings(Strict):
@@ -122,6 +70,7 @@ class DataSettings(Strict):
     user_fields: dict[FieldName, Annotated[FieldSettings, BeforeValidator(empty_block)]] = {}
     history: HistorySettings = HistorySettings()
     splits: SplitSettings = SplitSettings()
+    filters: list[FilterSettings] = []
     group_by: Literal["impression", "user"] = "impression"
     made_with: dict[str, Any] = {}
 
@@ -135,12 +84,25 @@ class DataSettings(Strict):
 
 
 class TokenTableSettings(Strict):
-    """Given vectors of one vocabulary, from a .npy or .safetensors file."""
+    """Given vectors of a vocabulary, or of one field alone, from a .npy or .safetensors file."""
 
-    vocabulary: Text
+    vocabulary: Text | None = None
+    field: FieldName | None = None
     path: Text
     frozen: Flag = True
     transform: Literal["auto", "linear", "none"] = "auto"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # behind the table, and its projection if it has one
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> TokenTableSettings:
+        if (self.vocabulary is None) == (self.field is None):
+            raise ValueError("a table is of a `vocabulary` or of a `field`: give one of the two")
+        return self
+
+    @property
+    def owner(self) -> str:
+        """The table's name in a catalogue: a vocabulary, or a field with a table of its own."""
+        return self.vocabulary or f"field {self.field}"  # as ``data.catalog.own_table`` has it
 
 
 class CodesSettings(Strict):

@@ -29,7 +29,8 @@ class TableSource(nn.Module):
     Args:
         catalog: the items; it is referenced, not copied, and is not part of the state.
         embed_dim: width of the token vectors; given ones of another width are projected.
-        vectors: given tables by vocabulary, see ``TokenVectors``.
+        vectors: given tables by vocabulary, or by ``field NAME`` for a field with a table of its own, see
+            ``TokenVectors``.
         dropout: share of values set to zero in training (both papers: 0.2 of the word vectors).
     Raises:
         ValueError: vectors for a vocabulary that no field uses, or of the wrong shape.
@@ -94,9 +95,9 @@ class TableSource(nn.Module):
         parts = []
         by_field = ids_T.index_select(0, order_T).split(lengths.sum(0).tolist())
         for part, ids in zip(self.catalog.fields, by_field, strict=True):
-            rows = ids + self._shift[part.vocabulary]
-            if part.vocabulary in self.given:
-                parts.append(self.given[part.vocabulary](rows))
+            rows = ids + self._shift[part.table]
+            if part.table in self.given:
+                parts.append(self.given[part.table](rows))
             else:
                 assert self.learned is not None
                 parts.append(gather_rows(self.learned, rows))
@@ -115,4 +116,4 @@ def _given(name: str, vectors: TokenVectors, num_rows: int, dim: int) -> GivenTa
             f"`transform: auto` adds a projection"
         )
     projected = vectors.transform == "linear" or shape[1] != dim
-    return GivenTable(vectors.weight, vectors.frozen, dim, projected)
+    return GivenTable(vectors.weight, vectors.frozen, dim, projected, vectors.dropout)

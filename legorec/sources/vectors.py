@@ -48,7 +48,7 @@ class VectorsSource(nn.Module):
             )
         projected = given.transform == "linear" or self.dim != shape[1]
         self.field_kinds = ("vector",)
-        self.table = GivenTable(given.weight, given.frozen, self.dim, projected)
+        self.table = GivenTable(given.weight, given.frozen, self.dim, projected, given.dropout)
 
     def forward(self, items: Tensor) -> TokenStates:
         """One state for each of ``items`` (N,), rows of the catalogue on the host."""

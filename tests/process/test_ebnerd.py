@@ -194,6 +194,20 @@ def test_validation_is_divided(source: Path, tmp_path: Path, split: str) -> None
         assert len(dev) == len(test) == 25 and max(row[3] for row in dev) > min(row[3] for row in test)
 
 
+def test_validation_is_divided_by_a_given_list(source: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    ids = pl.read_parquet(source / "validation" / "behaviors.parquet")["impression_id"].to_numpy()
+    np.save(tmp_path / "dev.npy", ids[::-3])
+    arguments = ("--source", source, "--split", "once", "--dev_impressions", tmp_path / "dev.npy")
+    store = made(main, tmp_path / "store", *arguments)
+    found = [list(store.interactions(split).ids or []) for split in ("dev", "test")]
+    listed = set(map(str, ids[::-3]))
+    assert found == [
+        [str(each) for each in ids if (str(each) in listed) == wanted] for wanted in (True, False)
+    ]
+
+
 def test_the_same_seed_gives_the_same_store_and_so_do_smaller_blocks(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

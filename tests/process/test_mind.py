@@ -91,6 +91,65 @@ def test_once_halves_dev_by_impression(raw: tuple[Path, Path], tmp_path: Path) -
     assert len({tuple(other.interactions("dev").ids or []) for other in others}) > 1
 
 
+@pytest.mark.parametrize("name", ["dev.txt", "dev.json"])
+def test_once_takes_a_given_list(
+    raw: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_text("[4, 1]" if name.endswith("json") else "4\n1\n")
+    arguments = ("--train", raw[0], "--dev", raw[1], "--split", "once", "--dev_impressions", tmp_path / name)
+    store = made(main, tmp_path / "store", *arguments)
+    assert [list(store.interactions(split).ids or []) for split in ("dev", "test")] == [
+        ["1", "4"],
+        ["2", "3"],
+    ]
+    assert f"{name}: 2 impressions are dev, the other 2 test" in capsys.readouterr().err
+    (tmp_path / "all.txt").write_text("4\n1\n2\n3\n")
+    half = (*arguments[:-1], tmp_path / "all.txt", "--dev_part", "0.5")
+    made(main, tmp_path / "half", *half)
+    assert files(tmp_path / "store") == files(tmp_path / "half")
+    drawn = made(main, tmp_path / "drawn", *arguments[:-2]).manifest["made_with"]
+    listed = store.manifest["made_with"]
+    assert "dev_impressions" not in drawn and len(listed["dev_impressions"]) > 20
+    assert {key: value for key, value in listed.items() if key != "dev_impressions"} == drawn
+
+
+def test_lists_that_do_not_fit_are_refused(
+    raw: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, dev = tmp_path / "dev.txt", raw[1] / "behaviors.tsv"
+
+    def said(text: str, *more: object) -> str:
+        path.write_text(text)
+        given = ("--train", raw[0], "--dev", raw[1], "--split", "once", "--dev_impressions", path)
+        return refusal(main, [*given, "--out", tmp_path / "out", *more], capsys)
+
+    assert f"dev.txt: 1 of 3 ids are of no impression of {raw[1]}: behaviors.tsv, e.g. '9'" in said(
+        "1\n9\n2\n"
+    )
+    assert "2 of 2 ids are of no" in (message := said("01\n02\n", "--max_missing", 1))
+    assert "'01', which that file spells '1': they differ in leading zeros" in message
+    assert "an id must stand there once; 1 are there again, e.g. '2'" in said("2\n1\n2\n")
+    assert "lists all 4 impressions of" in said("1\n2\n3\n4\n")
+    assert "it must hold ids, one a line, and holds none" in said("\n")
+    assert "--dev_impressions goes with --split once, got --split given" in said("1\n", "--split", "given")
+    assert "`dev_part` must be above 0 and at most 1, got 2" in said("1\n", "--dev_part", 2)
+    assert "--dev_part 0.1 of the 1 ids of" in said("1\n", "--dev_part", 0.1)
+    assert "--dev_part is a share of --dev_impressions FILE" in refusal(
+        main, ["--train", raw[0], "--dev", raw[1], "--out", tmp_path / "out", "--dev_part", 0.5], capsys
+    )
+    dev.write_text(dev.read_text().replace("2\tU3", "1\tU3", 1))
+    assert "'1' is the id of several impressions (1 more of those that" in said("1\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_listed_ids_of_no_impression_are_counted(raw: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "dev.txt").write_text("1\n9\n2\n8\n")
+    arguments = ("--train", raw[0], "--dev", raw[1], "--split", "once", "--max_missing", 0.5)
+    store = made(main, tmp_path / "store", *arguments, "--dev_impressions", tmp_path / "dev.txt")
+    assert store.manifest["dropped"]["rows"]["ids of dev.txt that are of no impression"] == 2
+    assert list(store.interactions("dev").ids or []) == ["1", "2"]
+
+
 def test_a_split_by_time_does_not_look_ahead(tmp_path: Path) -> None:
     source = folder(tmp_path / "raw", [*NEWS, DEV_NEWS[1]], DEV[::-1])
     arguments = ("--train", source, "--split", "time", "--shares", "0.5,0.25,0.25")

@@ -60,6 +60,7 @@ def write_mind(_: None) -> None:
             candidates = " ".join(f"N{each}-{int(suits(user, each))}" for each in shown)
             lines.append(f"{place + 1}\tU{user}\t{time}\t{histories[user]}\t{candidates}")
         mind.folder(Path(name), news, lines)
+    Path("imp_list.json").write_text(json.dumps(list(range(240, 0, -1))))
 
 
 def write_movielens(layout: str) -> None:

@@ -9,23 +9,24 @@ import polars as pl
 LOOKED_AT = 100  # missing ids
 
 
-def spelt_otherwise(missing: Sequence[str], known: pl.Series) -> str:
-    """The end of a message: an id that is missing, one of the table, and what differs if it can be seen.
+def spelt_otherwise(missing: Sequence[str], known: pl.Series, whose: str = "the table") -> str:
+    """The end of a message: an id that is missing, one of the other side, and what differs if it can be seen.
 
     Args:
         missing: some ids, at least one.
-        known: the ids of the table.
+        known: the ids of the other side.
+        whose: they are.
     """
     plain = pl.DataFrame({"known": known.cast(pl.String)}).with_columns(key=_plain(pl.col("known")))
     asked = pl.DataFrame({"asked": missing}, schema={"asked": pl.String})
     asked = asked.with_columns(key=_plain(pl.col("asked")))
     pairs = asked.join(plain, on="key", how="inner", maintain_order="left")
     if not len(pairs):
-        there = f"the table has '{known[0]}'" if len(known) else "the table is empty"
+        there = f"{whose} has '{known[0]}'" if len(known) else f"{whose} is empty"
         return f"e.g. '{missing[0]}', and {there}"
     ours, theirs = pairs["asked"][0], pairs["known"][0]
     differences = " and ".join(_differences(ours, theirs))
-    return f"e.g. '{ours}', which the table spells '{theirs}': they differ in {differences}"
+    return f"e.g. '{ours}', which {whose} spells '{theirs}': they differ in {differences}"
 
 
 def _plain(column: pl.Expr) -> pl.Expr:

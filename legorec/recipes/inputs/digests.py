@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from legorec import registry
+from legorec.data.catalog import columns
 from legorec.data.item_text import stored_field
 from legorec.data.store import Field
 from legorec.engine.weights import LANGUAGE_MODEL
@@ -26,7 +27,7 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     names = [ITEM_IDS, "histories.safetensors"]
     if _reads_users(settings):
         names.append(USER_IDS)
-    profiles = [data.store.users.field(name) for name in settings.data.user_fields]
+    profiles = [data.store.users.field(name) for name in columns(settings.data.user_fields)]
     for table, fields in (("items", _fields(data)), ("users", profiles)):
         for field in fields:
             vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
@@ -36,7 +37,7 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     for split in (settings.data.splits.train, settings.data.splits.dev):
         names += [f"interactions/{split}.safetensors"] if split in store.splits else []
     facts = store.manifest["files"]
-    tables = {table.vocabulary: Path(table.path) for table in settings.embed.tables}
+    tables = {table.owner: Path(table.path) for table in settings.embed.tables}
     if settings.embed.codes is not None:
         tables[".codes"] = Path(settings.embed.codes.path)  # no vocabulary is called so
     digests = digest_files(tables.values())
@@ -46,8 +47,28 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
         for part in catalog.fields if catalog is not None else ():
             if part.kind == "number":
                 found[f"numbers/{table}/{part.name}"] = f"mean {part.mean!r}, deviation {part.deviation!r}"
+    found |= _filters(settings, data)
     if data.language_model is not None:
         found[LANGUAGE_MODEL] = data.language_model.digest()
+    return found
+
+
+def _filters(settings: Settings, data: Data) -> dict[str, str]:
+    """Digests of what the filters of train and dev read."""
+    facts = data.store.manifest["files"]
+    learned = [each for each in settings.data.filters if {"train", "dev"} & set(each.splits)]
+    files = [Path(each.users) for each in learned if each.users is not None]
+    digests = digest_files(files)
+    found = {f"filters/{path.as_posix()}": digests[path] for path in files}
+    for each in learned:
+        for table, name in (("items", each.item_field), ("users", each.user_field)):
+            if name is not None:
+                read = getattr(data.store, table).field(name)
+                names = [f"{table}/{name}.safetensors"]
+                names += [f"vocabularies/{read.vocabulary}.json"] if read.vocabulary is not None else []
+                found |= {f"filters/{file}": facts[file]["blake2b"] for file in names}
+        if each.users is not None or each.user_field is not None:
+            found[f"filters/{USER_IDS}"] = facts[USER_IDS]["blake2b"]
     return found
 
 
@@ -70,5 +91,5 @@ def _fields(data: Data) -> list[Field]:
     """What is read of the items."""
     text = data.catalog.text
     if text is None:
-        return [data.store.items.field(name) for name in data.settings.fields]
+        return [data.store.items.field(name) for name in columns(data.settings.fields)]
     return [stored_field(data.store, name, text.tokenizer_name) for name in text.field_names]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def read_tables(settings: EmbedSettings, data: Data) -> dict[str, TokenVectors]:
-    """The given tables of ``embed.tables``, by vocabulary; ``items`` names one with a row per item.
+    """The given tables of ``embed.tables``, by vocabulary, or as ``own_table`` calls that of a field; the
+    vocabulary ``items`` has a row per item.
 
     A table that says how many of its rows are of tokens is cut to these.
 
@@ -29,40 +30,58 @@ def read_tables(settings: EmbedSettings, data: Data) -> dict[str, TokenVectors]:
     """
     tables = {}
     for table in settings.tables:
-        known = data.catalog.vocabularies | {ITEMS: data.num_items}
-        rows = known.get(table.vocabulary)
-        if rows is None:
-            raise ValueError(
-                f"embed.tables names the vocabulary '{table.vocabulary}', which no field of `data.fields` "
-                f"uses; there are {', '.join(known)}"
-            )
+        vocabulary, rows = _owner(table, data)
         weight = read_matrix(Path(table.path))
         stated = Rows.stated_in(Path(table.path))
         if stated is not None:
             weight = weight[: stated.count]  # a language model's table may be padded
         if len(weight) != rows:
             raise ValueError(
-                f"{table.path} has {len(weight)} rows, the vocabulary '{table.vocabulary}' has {rows}; "
+                f"{table.path} has {len(weight)} rows, the vocabulary '{vocabulary}' has {rows}; "
                 "the table must belong to the tokenizer, or the items, of this store"
             )
         if stated is not None:
-            _check_owner(table, stated, data)
-        tables[table.vocabulary] = TokenVectors(weight, frozen=table.frozen, transform=table.transform)
+            _check_owner(table.path, vocabulary, stated, data)
+        tables[table.owner] = TokenVectors(weight, table.frozen, table.transform, table.dropout)
     return tables
 
 
-def _check_owner(table: TokenTableSettings, stated: Rows, data: Data) -> None:
+def _owner(table: TokenTableSettings, data: Data) -> tuple[str, int]:
+    """Whose rows a table must have: the vocabulary, or ``items``, and their number.
+
+    Raises:
+        ValueError: no field uses the vocabulary, or there is no such field, or one without a vocabulary.
+    """
+    fields = {part.name: part for part in data.catalog.fields if part.kind != "number"}
+    if table.field is not None:
+        part = fields.get(table.field)
+        if part is None:
+            raise ValueError(
+                f"embed.tables names the field '{table.field}', which is none of `data.fields` with a "
+                f"vocabulary; there are {', '.join(fields)}"
+            )
+        return part.vocabulary, part.vocab_size
+    known = data.catalog.vocabularies | {ITEMS: data.num_items}
+    if table.vocabulary not in known:
+        raise ValueError(
+            f"embed.tables names the vocabulary '{table.vocabulary}', which no field of `data.fields` "
+            f"uses; there are {', '.join(known)}"
+        )
+    return table.vocabulary, known[table.vocabulary]
+
+
+def _check_owner(path: str, vocabulary: str, stated: Rows, data: Data) -> None:
     """Check whose rows they are: two stores may cut their vocabularies to the same size."""
-    if table.vocabulary == ITEMS:
+    if vocabulary == ITEMS:
         own = Rows.of_items(data.store)
-    elif table.vocabulary in data.store.manifest["tokenizers"]:
-        own = Rows.of_tokens(data.store.tokenizer(table.vocabulary))
+    elif vocabulary in data.store.manifest["tokenizers"]:
+        own = Rows.of_tokens(data.store.tokenizer(vocabulary))
     else:
         return
     if own != stated:
-        of = "items" if table.vocabulary == ITEMS else f"tokens of the vocabulary '{table.vocabulary}'"
+        of = "items" if vocabulary == ITEMS else f"tokens of the vocabulary '{vocabulary}'"
         raise ValueError(
-            f"{table.path} was made for other {of} than those of {data.store.path}, though as many; write it "
+            f"{path} was made for other {of} than those of {data.store.path}, though as many; write it "
             "again with process/embed.py"
         )
 

@@ -23,12 +23,13 @@ def catalog_of(data: Data, items: Sequence[Mapping[str, Any]]) -> Catalog:
     """
     catalog = data.catalog
     text = catalog.text
-    names = [part.name.partition("@")[0] for part in catalog.fields]
+    names = [part.stored.partition("@")[0] for part in catalog.fields]
     names = list(text.field_names) if text is not None else names
     for item in items:
         for name in item:
             if name not in names:
-                raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(names)}")
+                read = ", ".join(dict.fromkeys(names))
+                raise ValueError(f"a new item has the field '{name}'; the model reads {read}")
     if text is not None:
         stored = [stored_field(data.store, name, text.tokenizer_name) for name in names]
         kinds = dict(zip(names, (field.kind for field in stored), strict=True))

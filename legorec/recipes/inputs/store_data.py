@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,16 @@ import numpy as np
 from legorec import registry
 from legorec.abilities import LanguageModel, LanguageSourceClass
 from legorec.build import build_arguments
-from legorec.data.catalog import Catalog
+from legorec.data.catalog import Catalog, columns
 from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
+from legorec.data.filters import Rule, filtered
 from legorec.data.histories import Histories
+from legorec.data.interactions import Interactions
 from legorec.data.item_text import ItemText, tokenization_of
 from legorec.data.latest import latest_spans
 from legorec.data.store import Store
+from legorec.recipes.inputs.rules import rule_of
 
 if TYPE_CHECKING:
     from legorec.settings import DataSettings, Settings
@@ -34,6 +37,9 @@ class Data:
     histories: Histories
     settings: DataSettings
     language_model: LanguageModel | None = None  # that reads the items
+    filtered: list[str] = field(default_factory=list)  # a line for each split that filters were applied to
+    _rules: dict[int, Rule] = field(default_factory=dict)
+    _kept: dict[str, Interactions] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is mapped from the store, which is mapped again where a pickle is read."""
@@ -41,7 +47,7 @@ class Data:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         histories = histories_of(state["store"], state["settings"])
-        self.__dict__.update(state, histories=histories)
+        self.__dict__.update(state, histories=histories, filtered=[], _rules={}, _kept={})
 
     @property
     def num_items(self) -> int:
@@ -56,8 +62,47 @@ class Data:
     @cached_property
     def training(self) -> TrainingClicks:
         """The training split, all that training may see; the popularity baseline counts it too."""
-        interactions = self.store.interactions(self.settings.splits.train)
-        return TrainingClicks(interactions, self.histories, self.num_items)
+        return self.clicks("train")
+
+    def clicks(self, split: str) -> TrainingClicks:
+        """The clicks of ``train``, or of another split that is learned from, or whose loss is measured."""
+        whole, items = self.store.interactions(getattr(self.settings.splits, split)), self.num_items
+        kept = self.interactions(split)
+        if kept is whole:
+            return TrainingClicks(whole, self.histories, items)
+        allowed = [rule.items for rule in self.rules(split) if rule.items is not None]
+        both = np.logical_and.reduce(allowed) if allowed else None
+        return TrainingClicks(kept, self.histories, items, before=whole, allowed=both)
+
+    def rules(self, split: str) -> list[Rule]:
+        """The filters for a split, as ``data.filters`` has them."""
+        places = [place for place, each in enumerate(self.settings.filters) if split in each.splits]
+        for place in places:
+            if place not in self._rules:
+                self._rules[place] = rule_of(self.settings.filters[place], self.store)
+        return [self._rules[place] for place in places]
+
+    def interactions(self, split: str) -> Interactions:
+        """What the filters keep of ``train``, ``dev`` or ``test``.
+
+        Raises:
+            ValueError: they keep nothing, or no click where there are clicks.
+        """
+        whole, rules = self.store.interactions(getattr(self.settings.splits, split)), self.rules(split)
+        if not rules:
+            return whole
+        if split not in self._kept:
+            found = filtered(whole, self.histories, rules)
+            said = found.said(rules, split, len(whole))
+            for what, before, after in (
+                ("impression", len(whole), len(found.interactions)),
+                ("click", np.any(whole.labels), np.any(found.interactions.labels)),
+            ):
+                if before and not after:
+                    raise ValueError(f"`data.filters` keep no {what} of {self.place(split)}; {said}")
+            self._kept[split] = found.interactions
+            self.filtered.append(said)
+        return self._kept[split]
 
     def place(self, split: str) -> str:
         """The store and the split, for messages."""
@@ -65,11 +110,13 @@ class Data:
 
     def impressions(self, split: str) -> Impressions:
         """The impressions of ``dev`` or ``test``, to be ranked."""
-        interactions = self.store.interactions(getattr(self.settings.splits, split))
-        return Impressions(interactions, self.histories, self.num_items, self.settings.group_by)
+        return Impressions(self.interactions(split), self.histories, self.num_items, self.settings.group_by)
 
     def latest_spans(self, splits: Sequence[str] = ("train", "dev", "test")) -> np.ndarray:
-        """(U,) the span before the last impression of each user in these splits, see ``data.latest``."""
+        """(U,) the span before the last impression of each user in these splits, see ``data.latest``.
+
+        Filters change nothing here: the last impression is the last one that is stored.
+        """
         names = dict.fromkeys(getattr(self.settings.splits, split) for split in splits)
         tables = [self.store.interactions(name) for name in names if name in self.store.splits]
         return latest_spans(tables, self.histories, len(self.store.users))
@@ -85,10 +132,13 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
     data = settings.data
     store = Store.open(Path(data.store))
     wanted = [getattr(data.splits, split) for split in splits]
-    store.require(list(data.fields), data.made_with, wanted, list(data.user_fields))
+    store.require(columns(data.fields), data.made_with, wanted, columns(data.user_fields))
     histories = histories_of(store, data)
     language_model = language_model_of(settings)
-    return Data(store, _catalog(settings, store, language_model), histories, data, language_model)
+    found = Data(store, _catalog(settings, store, language_model), histories, data, language_model)
+    for split in splits:  # what is refused is refused now
+        found.interactions(split)
+    return found
 
 
 def histories_of(store: Store, settings: DataSettings) -> Histories:
@@ -117,7 +167,12 @@ def language_model_of(settings: Settings) -> LanguageModel | None:
 def _catalog(settings: Settings, store: Store, own: LanguageModel | None) -> Catalog:
     text = settings.data.text
     if text is None:
-        return Catalog.from_store(store, settings.data.fields)
+        given = {table.field for table in settings.embed.tables}
+        cuts = {
+            name: cut.model_copy(update={"own_table": True}) if name in given else cut
+            for name, cut in settings.data.fields.items()
+        }
+        return Catalog.from_store(store, cuts)
     name = text.tokenizer
     if own is not None:
         name = tokenization_of(store, own.tokenizer(), own.name, name)

@@ -32,7 +32,14 @@ def check_token_table(settings: EmbedSettings, pretrained: LanguageModel) -> Non
             f"embed.tables names {len(settings.tables)} tables; with a language model as source it names the "
             "token table of its checkpoint, or none"
         )
-    path = settings.tables[0].path
+    named = settings.tables[0]
+    for key, value in (("field", named.field), ("dropout", named.dropout)):
+        if value:
+            raise ValueError(
+                f"embed.tables.0.{key} is read with word-level models alone: with a language model as source "
+                f"the table is that of its checkpoint; got {value!r}"
+            )
+    path = named.path
     table = read_matrix(Path(path))
     wanted = (pretrained.vocab_size, pretrained.token_width)
     if table.shape[1] != wanted[1] or len(table) > wanted[0]:

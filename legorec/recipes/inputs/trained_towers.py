@@ -63,6 +63,14 @@ def check_make(run: Path, settings: Settings) -> None:
                 f"{run} was trained with data.{key} {', '.join(trained_fields) or 'none'}, asked for are "
                 f"{', '.join(asked_fields) or 'none'}"
             )
+        for name, cut in getattr(here, key).items():
+            trained, asked = ((there.get(key) or {}).get(name) or {}, cut.model_dump())
+            for part, default in (("column", None), ("own_table", False)):
+                if trained.get(part, default) != asked[part]:
+                    raise ValueError(
+                        f"{run} was trained with data.{key}.{name}.{part} "
+                        f"{trained.get(part, default)!r}, asked for is {asked[part]!r}"
+                    )
     template = (there.get("text") or {}).get("template")
     if template != (here.text.template if here.text else None):
         raise ValueError(

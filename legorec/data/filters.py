@@ -1,0 +1,111 @@
+"""Which impressions of a split are kept, and which of their candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from legorec.data.histories import Histories
+from legorec.data.interactions import Interactions
+from legorec.data.ragged import Ragged, offsets_of
+from legorec.data.strings import Strings
+
+ROWS = 1 << 18  # impressions at a time, so that nothing in between is as long as all candidates
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an impression must fulfil: one of three things.
+
+    Args:
+        said: the rule in words, for messages.
+        history: the least and the most clicks that were stored before the impression; None has no bound.
+        users: (U,) True for users whose impressions are kept.
+        items: (N,) True for candidates that are kept; an impression without any is not. Histories stay.
+    """
+
+    said: str
+    history: tuple[int | None, int | None] | None = None
+    users: np.ndarray | None = None
+    items: np.ndarray | None = None
+
+    def keeps(self, user: np.ndarray, clicks: np.ndarray) -> np.ndarray:
+        """(I,) True for impressions that are kept whatever they show.
+
+        Args:
+            user: (I,) rows of the users.
+            clicks: (I,) the number of clicks before each impression.
+        """
+        kept = np.ones(len(user), dtype=bool) if self.users is None else self.users[user]
+        if self.history is not None:
+            least, most = self.history
+            kept = kept & (clicks >= (least or 0))
+            kept = kept if most is None else kept & (clicks <= most)
+        return kept
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What rules have left of a split."""
+
+    interactions: Interactions
+    dropped: list[int]  # impressions that each rule took of those that the rules before it had left
+    without: int  # candidates of kept impressions that were left out
+
+    def said(self, rules: Sequence[Rule], split: str, num_before: int) -> str:
+        """One line: how many impressions are kept, and what each rule took."""
+        parts = [f"{rule.said} takes {count:,}" for rule, count in zip(rules, self.dropped, strict=True)]
+        if self.without:
+            parts.append(f"{self.without:,} candidates of the others are left out")
+        kept = len(self.interactions)
+        return f"filters: {kept:,} of {num_before:,} {split} impressions kept ({'; '.join(parts)})"
+
+
+def filtered(interactions: Interactions, histories: Histories, rules: Sequence[Rule]) -> Kept:
+    """The impressions, with their candidates, that all rules keep, in stored order.
+
+    They keep the numbers that they have in the store (``Interactions.numbers``).
+    """
+    lengths = histories.whole().lengths
+    dropped, without = np.zeros(len(rules), dtype=np.int64), 0
+    rows, sizes, values, labels = [], [], [], []
+    for start in range(0, len(interactions), ROWS):
+        stop = min(start + ROWS, len(interactions))
+        offsets = interactions.candidates.offsets[start : stop + 1]
+        flat = slice(int(offsets[0]), int(offsets[-1]))
+        items = interactions.candidates.values[flat]
+        user, clicks = np.asarray(interactions.user[start:stop]), lengths[interactions.span[start:stop]]
+        kept, offered = np.ones(stop - start, dtype=bool), np.ones(len(items), dtype=bool)
+        for place, rule in enumerate(rules):
+            before = int(kept.sum())
+            kept &= rule.keeps(user, clicks)
+            if rule.items is not None:
+                offered &= rule.items[items]
+                kept &= Ragged(items, offsets - offsets[0]).keep(offered).lengths > 0
+            dropped[place] += before - int(kept.sum())
+        in_kept = np.repeat(kept, np.diff(offsets))
+        without += int((in_kept & ~offered).sum())
+        offered &= in_kept
+        rows.append(np.flatnonzero(kept) + start)
+        sizes.append(Ragged(items, offsets - offsets[0]).keep(offered).lengths[kept])
+        values.append(items[offered])
+        labels.append(interactions.labels[flat][offered])
+    row = np.concatenate([np.empty(0, np.int64), *rows])
+    candidates = Ragged(
+        np.concatenate([np.empty(0, interactions.candidates.values.dtype), *values]),
+        offsets_of(np.concatenate([np.empty(0, np.int64), *sizes])),
+    )
+    ids, time = interactions.ids, interactions.time
+    found = Interactions(
+        user=np.asarray(interactions.user)[row],
+        span=np.asarray(interactions.span)[row],
+        candidates=candidates,
+        labels=np.concatenate([np.empty(0, np.uint8), *labels]),
+        ids=None if ids is None else Strings(ids.packed.take(row)),
+        time=None if time is None else np.asarray(time)[row],
+        labelled=interactions.labelled,
+        rows=row,
+    )
+    return Kept(found, dropped.tolist(), without)

@@ -1,0 +1,72 @@
+"""What single values of the settings may be."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from legorec.template import parse_template
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no conversions: ``'64'`` is not a number."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def _flag(value: Any) -> Any:
+    """Read 0 and 1, as the published commands write them."""
+    return bool(value) if type(value) is int and value in (0, 1) else value
+
+
+def _safe_name(value: str) -> str:
+    """Check a name that becomes part of a folder's name."""
+    if not re.fullmatch(r"[\w@+=.,-]+", value) or value.startswith("."):
+        raise ValueError("must be letters, digits and -_.@+=, and not begin with a dot: it names a folder")
+    if len(value.encode()) > 100:  # two of them, the seed and a digest make one name; file systems end at 255
+        raise ValueError(f"must be at most 100 bytes, as it names a folder; it is {len(value.encode())}")
+    return value
+
+
+def _field_name(value: str) -> str:
+    if not re.fullmatch(r"[\w-]+(@[\w-]+)?", value):
+        raise ValueError("a field is named like `category`, or `title@words` for one of its tokenizations")
+    return value
+
+
+def _metric(value: str) -> str:
+    from legorec.metrics import parse_metric  # numpy is not needed to refuse a misspelt flag
+
+    return parse_metric(value).name
+
+
+def _template(value: str) -> str:
+    parse_template(value)
+    return value
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value):
+        raise ValueError("must be auto, cpu, mps, cuda or cuda:N")
+    return value
+
+
+def empty_block(value: Any) -> Any:
+    """``category:`` with nothing after it is an empty block."""
+    return {} if value is None else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+SafeName = Annotated[str, AfterValidator(_safe_name)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
+Device = Annotated[str, AfterValidator(_device)]
+Template = Annotated[str, AfterValidator(_template)]
+Plain = None | bool | int | float | str

@@ -1,0 +1,63 @@
+"""Settings that came later change no digest at their default, wherever they stand."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from legorec.settings import Settings, read_command_line
+from legorec.settings.resolved import LATER, leave_out
+from legorec.settings.schema import CacheSettings
+from tests.support.runs import arguments
+
+OTHERS: dict[str, Any] = {"data.filters": [{"min_history": 1}], "model.family": "other"}
+
+
+class Earlier(Settings):
+    """Settings that do not know of something."""
+
+    def __init__(self, tree: dict[str, Any]) -> None:
+        object.__setattr__(self, "tree", tree)
+        object.__setattr__(self, "written", {})
+
+    def dump(self) -> dict[str, Any]:
+        return copy.deepcopy(self.tree)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> dict[str, Any]:
+    """Settings with every block in which something came later."""
+    np.save(tmp_path / "t.npy", np.zeros((2, 2)))
+    flags = {
+        "data__user_fields": "{gender: {}}",
+        "model__user_plugin": "{name: profile}",
+        "embed__tables": f"[{{vocabulary: words, path: {tmp_path}/t.npy}}]",
+    }
+    found = read_command_line(arguments(tmp_path, tmp_path, **flags)).dump()
+    found["exp"]["cache"] = CacheSettings(layers=[-1]).model_dump()
+    return found
+
+
+@pytest.mark.parametrize("place", LATER)
+def test_the_digest_is_that_of_before(tree: dict[str, Any], place: str) -> None:
+    path, default = place.split("."), LATER[place]
+    before, changed, digest = copy.deepcopy(tree), copy.deepcopy(tree), Earlier(tree).digest()
+    leave_out(before, path, default)
+    assert before != tree, "the settings at hand have the default"
+    assert Earlier(before).digest() == digest
+    for block in blocks(changed, path[:-1]):
+        block[path[-1]] = OTHERS.get(place, "something else")
+    assert Earlier(changed).digest() != digest
+
+
+def blocks(tree: Any, path: list[str]) -> list[dict[str, Any]]:
+    """The blocks at a path; ``*`` stands for each of a mapping or a list."""
+    if not path:
+        return [tree]
+    key, *rest = path
+    inner = [tree[key]] if key != "*" else list(tree.values()) if isinstance(tree, dict) else tree
+    return [block for each in inner for block in blocks(each, rest)]
