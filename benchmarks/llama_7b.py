@@ -64,7 +64,7 @@ class Step:
 
 
 def write_weights(folder: Path, shape: str, layers: int | None = None) -> None:
-    """A checkpoint of random numbers, one file for each layer; no more than that is in memory."""
+    """A checkpoint of random numbers, one file for each layer; not more than two of them are in memory."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes: dict[str, Any] = dict(zip(NAMES, SHAPES[shape], strict=True))
@@ -77,15 +77,23 @@ def write_weights(folder: Path, shape: str, layers: int | None = None) -> None:
     for name in tensors:
         layer = re.search(r"layers\.(\d+)\.", name)
         files.setdefault(f"model-{layer[1] if layer else name.split('.')[-2]}.safetensors", []).append(name)
+    drawn: dict[str, torch.Tensor] = {}
     for file, names in files.items():
-        save_file({name: _random(name, tensors[name].shape) for name in names}, folder / file)
+        save_file({name: _random(name, tensors[name].shape, drawn) for name in names}, folder / file)
     places = {name: file for file, names in files.items() for name in names}
     save_json(folder / INDEX, {"metadata": {}, "weight_map": places})
 
 
-def _random(name: str, shape: torch.Size) -> torch.Tensor:
-    values = torch.empty(shape, dtype=torch.bfloat16)
-    return values.fill_(1.0) if len(shape) == 1 else values.normal_(0.0, 0.02)
+def _random(name: str, shape: torch.Size, drawn: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Ones for a norm. Numbers of a layer are drawn once, and turned by its place in each of the others."""
+    if len(shape) == 1:
+        return torch.ones(shape, dtype=torch.bfloat16)
+    layer = re.search(r"layers\.(\d+)\.(.+)", name)
+    if layer is None:
+        return torch.empty(shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
+    if layer[2] not in drawn:
+        drawn[layer[2]] = torch.empty(shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
+    return drawn[layer[2]].roll(7 * int(layer[1]), 0)
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> list[Step]:

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,8 +137,9 @@ class _Pass:
     def run(self) -> None:
         """Write the shards, each as soon as its states are there."""
         if any(len(tokens.ids) for tokens in self.tokens.values()):
-            with torch.no_grad():
-                for depth, part in self.layers.parts(self.deepest):
+            # Closed at once, so that no thread goes on reading when the run is stopped.
+            with torch.no_grad(), closing(self.layers.parts(self.deepest)) as parts:
+                for depth, part in parts:
                     if isinstance(part, LowerLayers):
                         self._embed(part)
                     else:

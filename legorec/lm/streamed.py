@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 
@@ -47,7 +47,7 @@ class StreamedLayers:
         self._places = _layers(self._around.model, pretrained)
         self._without_weights = _layers(pretrained.skeleton(attention), pretrained)
 
-    def parts(self, depth: int) -> Iterator[tuple[int, LowerLayers | UpperLayers]]:
+    def parts(self, depth: int) -> Generator[tuple[int, LowerLayers | UpperLayers]]:
         """The depth that each part leads to, and the part: the embeddings, then one layer after the other.
 
         A part may be used until the next one is asked for.

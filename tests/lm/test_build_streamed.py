@@ -174,6 +174,32 @@ def test_r9_a_stopped_pass_is_lost_and_those_before_it_stay(checkpoint, tmp_path
     assert sum(again) == pytest.approx(missing)
 
 
+def test_r8_two_builders_share_the_shards(checkpoint, tmp_path):
+    """While one is in its first pass, the other writes all other shards and then waits for it."""
+    pretrained = checkpoint("llama")
+    wanted = in_one_piece(tmp_path / "whole", pretrained)
+    counts: list[list[float]] = [[], []]
+
+    def other(count: float) -> None:
+        counts[1].append(count)
+        if not count:
+            raise TimeoutError
+
+    def one(count: float) -> None:
+        if not counts[0]:
+            writers = cache_writers(tmp_path / "both", pretrained, False)
+            with pytest.raises(TimeoutError):
+                stream(writers, StreamedLayers(pretrained, 3), advanced=other)
+        counts[0].append(count)
+
+    writers = cache_writers(tmp_path / "both", pretrained, False)
+    stream(writers, StreamedLayers(pretrained, 3, ahead=False), advanced=one)
+    assert contents(tmp_path / "both") == wanted
+    with_tokens = CATALOG.lengths.sum(1).numpy() > 0
+    first = with_tokens[writers[0].shards[0]].sum()
+    assert list(map(sum, counts)) == [pytest.approx(first), pytest.approx(with_tokens.sum() - first)]
+
+
 def test_no_more_layers_are_read_than_the_missing_shards_need(checkpoint, tmp_path, monkeypatch):
     """Where the deeper cache is whole."""
     pretrained, read = checkpoint("llama"), []
