@@ -22,7 +22,7 @@ from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
 from legorec.scorers.paging import rows_at_once, score_rows
-from legorec.sequences import as_text, listed, texts
+from legorec.sequences import as_text, is_whole, listed, texts
 from legorec.threads import Once, after_fork
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
@@ -143,6 +143,8 @@ class TrainedRecommender:
             ValueError: as ``score``, or ``k`` is below 1.
         """
         after_fork(module_device(self.model))
+        if not is_whole(k):
+            raise ValueError(f"`k` must be a whole number, got {k!r}")
         if k < 1:
             raise ValueError(f"`k` must be at least 1, got {k}")
         history = checked(history, "history")
