@@ -70,12 +70,14 @@ def load(
     from legorec.settings import read_command_line
 
     folder = Path(run_folder)
-    named = {"data.store": store} if store is not None else {}
+    named = {**({"data.store": store} if store is not None else {}), **(paths or {})}
     argv = ["--settings", str(settings_file(folder))]
-    for place, path in {**named, **(paths or {})}.items():
+    for place, path in named.items():
+        path = Path(path).absolute() if Path(path).exists() else path  # the current folder may change
         argv += [f"--{place}", json.dumps(str(path))]
     packages = texts(allow, "allow", "packages")
-    settings = read_command_line(argv + (["--allow", json.dumps(packages)] if packages else []))
+    allowed = ["--allow", json.dumps(packages)] if packages else []
+    settings = read_command_line(argv + allowed, whole_paths=True)
     try:
         data = open_data(settings)
         model = build_model(settings, data, choose_device(device))

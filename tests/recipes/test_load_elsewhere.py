@@ -57,6 +57,16 @@ def test_from_another_folder(made, tmp_path, monkeypatch):
     np.testing.assert_array_equal(scores(only_run(project / "tested")), wanted)  # by way of `exp.load`
 
 
+def test_the_current_folder_may_change_after_the_run_was_loaded(made, tmp_path, monkeypatch):
+    project, run, wanted = made
+    monkeypatch.chdir(project)
+    for where in ({}, {"store": STORE}, {"paths": {"data.store": str(STORE)}}):
+        monkeypatch.chdir(project)
+        model = legorec.load(run, device="cpu", **where)
+        monkeypatch.chdir(tmp_path)
+        np.testing.assert_array_equal(model.score(["i1", "i2"], ["i3", {"title": "w1"}]), wanted)
+
+
 def test_after_all_was_moved_together(made, project, monkeypatch):
     shutil.move(made[0], aside := made[0].with_name("aside"))  # so that it is not found where it was
     try:
