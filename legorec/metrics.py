@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from legorec.sequences import listed
 from legorec.tie_blocks import TieBlocks, checked, tie_blocks
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class MetricReport(Mapping[str, float]):
 
 def parse_metric(name: str) -> Metric:
     """The metric with a name such as ``gauc``, ``ndcg@10`` or ``f1@0.5``; case does not matter."""
+    if not isinstance(name, str):
+        raise ValueError(f"a metric is named by a text, as in 'gauc', got {name!r}")
     kind, at, cut = name.lower().partition("@")
     kinds = [*_RANKED, *_POOLED]
     if kind not in kinds:
@@ -109,8 +112,10 @@ def _spelling(kind: str, cut: str = "") -> str:
 def evaluate(ranking: Ranking, names: Iterable[str] = MIND_METRICS) -> MetricReport:
     """Compute the requested metrics; the rows are sorted once for all ranked metrics.
 
-    Raises ValueError for an empty ranking, NaN scores, labels other than 0 and 1, or no group to average.
+    Raises ValueError for an empty ranking, NaN scores, labels other than 0 and 1, no group to average, or
+    names that are no list.
     """
+    names = list(names) if isinstance(names, Mapping) else listed(names, "names", "metrics")
     metrics = [parse_metric(name) for name in names]
     group, click, score = checked(ranking)
     blocks = tie_blocks(group, click, score)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Set
 from numbers import Integral
 from typing import Any, TypeVar
 
+import numpy as np
+
 Each = TypeVar("Each")
 
 
@@ -42,6 +44,26 @@ def texts(values: Iterable[str], name: str, what: str) -> list[str]:
         if not isinstance(each, str):
             raise ValueError(f"`{name}` must be a list of {what} (texts), got {each!r} in it{as_text(each)}")
     return every
+
+
+def whole_numbers(values: Iterable[int], name: str, what: str) -> np.ndarray:
+    """(n,) int64, in the order in which the values are given.
+
+    Raises:
+        ValueError: as ``listed``, or one is no whole number.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu":
+        return values.astype(np.int64, copy=False)
+    every = listed(values, name, what)
+    for each in every:
+        if not is_whole(each):
+            raise ValueError(f"`{name}` must be a list of {what} (whole numbers), got {each!r} in it")
+    return np.array(every, dtype=np.int64)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it counts something: True and False do not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def as_text(value: Any) -> str:

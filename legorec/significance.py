@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from legorec.metrics import parse_metric, per_group
+from legorec.sequences import is_whole
 
 if TYPE_CHECKING:
     from legorec.batch import Ranking
@@ -50,10 +52,11 @@ def compare(
     Both treat groups as independent, which impressions of one user are not quite. Raises ValueError for a
     pooled metric, for rankings of different groups, and for fewer than two groups.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie between 0 and 1, got {confidence}")
-    if num_resamples < 1:
-        raise ValueError(f"`num_resamples` must be 1 or more, got {num_resamples}")
+    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must lie between 0 and 1, got {confidence!r}")
+    for name_of, count, least in (("num_resamples", num_resamples, 1), ("seed", seed, 0)):
+        if not is_whole(count) or count < least:
+            raise ValueError(f"`{name_of}` must be a whole number, {least} or more, got {count!r}")
     (groups, before), (other_groups, after) = per_group(first, name), per_group(second, name)
     if first.group_by != second.group_by or not np.array_equal(groups, other_groups):
         raise ValueError(

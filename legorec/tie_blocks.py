@@ -63,11 +63,14 @@ class TieBlocks:
 
 def checked(ranking: Ranking) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group, click and score of each row, after the checks that every metric relies on."""
+    if not all(hasattr(ranking, name) for name in ("group", "label", "score")):
+        raise ValueError(f"a Ranking of groups, labels and scores is wanted, got a {type(ranking).__name__}")
     group, label, score = np.asarray(ranking.group), np.asarray(ranking.label), np.asarray(ranking.score)
     if not group.ndim == label.ndim == score.ndim == 1:
         raise ValueError(f"a ranking is flat, got shapes {group.shape}, {label.shape} and {score.shape}")
     if not len(score):
         raise ValueError("the ranking is empty: there is nothing to evaluate")
+    _check_groups(group)
     if score.dtype.kind != "f":
         raise ValueError(f"`score` must be float32 or float64, got {score.dtype}")
     if num_nan := int(np.isnan(score).sum()):
@@ -79,6 +82,19 @@ def checked(ranking: Ranking) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         odd = label[~click & (label != 0)][0]
         raise ValueError(f"labels must be 0 or 1, got {num_odd} others, the first is {odd}")
     return group, click, score
+
+
+def _check_groups(group: np.ndarray) -> None:
+    """They are numbers or texts, one for each row."""
+    missing = np.zeros(0, dtype=bool)
+    if group.dtype.kind == "f":
+        missing = np.isnan(group)
+    elif group.dtype.kind == "O":
+        first = type(group[0])
+        missing = np.array([each is None or type(each) is not first for each in group])
+    if missing.any():
+        row = int(missing.argmax())
+        raise ValueError(f"`group` must be numbers or texts throughout, row {row} has {group[row]!r}")
 
 
 def tie_blocks(group: np.ndarray, click: np.ndarray, score: np.ndarray) -> TieBlocks:

@@ -9,6 +9,8 @@ import pytest
 
 from legorec.batch import Ranking
 from legorec.metrics import evaluate, parse_metric, per_group
+from legorec.significance import compare
+from tests.support.labelled import Labelled
 
 
 def ranking_of(label: list[int], score: list[float], group: list[int] | None = None) -> Ranking:
@@ -125,3 +127,39 @@ def test_metrics_load_neither_torch_nor_transformers_nor_yaml() -> None:
     code = f"import sys, legorec.metrics, legorec.significance; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+RANKING = Ranking([0, 0, 1, 1], [1, 0, 0, 1], [0.9, 0.1, 0.8, 0.3])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gauc", "`names` must be a list of metrics, got the text 'gauc'"),
+        ({"gauc"}, "`names` must be a list of metrics in an order, got a set"),
+        (None, "`names` must be a list of metrics, got None"),
+        ([3], "a metric is named by a text, as in 'gauc', got 3"),
+    ],
+)
+def test_names_are_a_list_of_texts(given, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(RANKING, given)
+    column = Labelled(["mrr", "gauc"], [1, 0])
+    assert list(evaluate(RANKING, column)) == ["mrr", "gauc"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [None, [0.1, 0.2], {"group": [1]}, 3])
+def test_what_is_no_ranking_is_told(given):
+    asked = (evaluate, lambda each: per_group(each, "gauc"), lambda each: compare(RANKING, each, "mrr"))
+    for ask in asked:
+        with pytest.raises(ValueError, match="a Ranking of groups, labels and scores is wanted, got a "):
+            ask(given)
+
+
+@pytest.mark.parametrize(
+    "group", [[None] * 4, [1, None, 2, 2], np.array([1, "a", 1, "a"], object), [0.0, float("nan"), 1.0, 1.0]]
+)
+def test_a_row_without_a_group_is_named(group):
+    ranking = Ranking(group, [1, 0, 0, 1], [0.9, 0.1, 0.8, 0.3])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`group` must be numbers or texts throughout, row [01] has "):
+        evaluate(ranking)

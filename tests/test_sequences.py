@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from legorec.sequences import listed, texts
+from legorec.sequences import listed, texts, whole_numbers
 from tests.support.labelled import Labelled
 
 
@@ -34,3 +34,17 @@ def test_values_are_taken_in_their_order(made):
 def test_what_has_no_order_or_is_no_text_is_refused_by_name(given, message):
     with pytest.raises(ValueError, match=message):
         texts(given, "ids", "raw ids")
+
+
+@pytest.mark.parametrize("made", [list, tuple, np.array, iter, lambda values: Labelled(values, [2, 0, 1])])
+def test_rows_are_taken_in_their_order(made):
+    found = whole_numbers(made([7, 5, 6]), "users", "rows")
+    assert found.tolist() == [7, 5, 6] and found.dtype == np.int64
+
+
+@pytest.mark.parametrize("wrong", [1.5, None, "1", True, np.float32(2), float("nan")])
+def test_what_is_no_whole_number_is_named(wrong):
+    with pytest.raises(ValueError, match=r"`users` must be a list of rows .whole numbers., got .* in it$"):
+        whole_numbers([1, wrong], "users", "rows")
+    with pytest.raises(ValueError, match="`users` must be a list of rows in an order, got a set"):
+        whole_numbers({1, 2}, "users", "rows")

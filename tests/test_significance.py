@@ -71,5 +71,22 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(first, second, "auc")
     with pytest.raises(ValueError, match=r"`confidence` must lie between 0 and 1, got 95"):
         compare(first, second, "gauc", confidence=95)
-    with pytest.raises(ValueError, match=r"`num_resamples` must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match=r"`num_resamples` must be a whole number, 1 or more, got 0"):
         compare(first, second, "gauc", num_resamples=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_resamples": 2.5}, "`num_resamples` must be a whole number, 1 or more, got 2.5"),
+        ({"num_resamples": "9"}, "`num_resamples` must be a whole number, 1 or more, got '9'"),
+        ({"seed": 1.5}, "`seed` must be a whole number, 0 or more, got 1.5"),
+        ({"seed": None}, "`seed` must be a whole number, 0 or more, got None"),
+        ({"confidence": None}, "`confidence` must lie between 0 and 1, got None"),
+        ({"confidence": "0.9"}, "`confidence` must lie between 0 and 1, got '0.9'"),
+    ],
+)
+def test_what_is_no_number_is_told(given, message):
+    first, second = pair_of_rankings(3, 0.2)
+    with pytest.raises(ValueError, match=message):
+        compare(first, second, "gauc", **given)

@@ -22,7 +22,7 @@ from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
 from legorec.scorers.paging import rows_at_once, score_rows
-from legorec.sequences import as_text, listed, texts
+from legorec.sequences import as_text, is_whole, listed, texts
 from legorec.threads import Once, after_fork
 
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
@@ -70,12 +70,14 @@ def load(
     from legorec.settings import read_command_line
 
     folder = Path(run_folder)
-    named = {"data.store": store} if store is not None else {}
+    named = {**({"data.store": store} if store is not None else {}), **(paths or {})}
     argv = ["--settings", str(settings_file(folder))]
-    for place, path in {**named, **(paths or {})}.items():
+    for place, path in named.items():
+        path = Path(path).absolute() if Path(path).exists() else path  # the current folder may change
         argv += [f"--{place}", json.dumps(str(path))]
     packages = texts(allow, "allow", "packages")
-    settings = read_command_line(argv + (["--allow", json.dumps(packages)] if packages else []))
+    allowed = ["--allow", json.dumps(packages)] if packages else []
+    settings = read_command_line(argv + allowed, whole_paths=True)
     try:
         data = open_data(settings)
         model = build_model(settings, data, choose_device(device))
@@ -143,6 +145,8 @@ class TrainedRecommender:
             ValueError: as ``score``, or ``k`` is below 1.
         """
         after_fork(module_device(self.model))
+        if not is_whole(k):
+            raise ValueError(f"`k` must be a whole number, got {k!r}")
         if k < 1:
             raise ValueError(f"`k` must be at least 1, got {k}")
         history = checked(history, "history")

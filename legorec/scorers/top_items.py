@@ -15,6 +15,7 @@ from legorec.halving import Halving
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
 from legorec.scorers.paging import BATCH_SIZE, rows_at_once, score_rows
+from legorec.sequences import whole_numbers
 
 SCORES = 1 << 22  # of a page of users and all items, which are kept until the best are known
 CELLS = 16384  # pairs of user and item that are scored at a time, or with a click or an interest
@@ -53,8 +54,12 @@ def top_items(
         advanced: called after each turn with the users done and all users; may raise to stop.
 
     Raises:
+        ValueError: users or spans are no rows, or not as many.
         NoMemoryError: there is not the memory for one user.
     """
+    users, spans = whole_numbers(users, "users", "rows"), whole_numbers(spans, "spans", "rows")
+    if len(users) != len(spans):
+        raise ValueError(f"`users` and `spans` must be as many, got {len(users)} and {len(spans)}")
     count, num_items = len(users), len(table)
     k = min(k, num_items)
     items, scores = np.zeros((count, k), dtype=np.int64), np.zeros((count, k), dtype=np.float32)

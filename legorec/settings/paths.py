@@ -15,10 +15,13 @@ from legorec.settings.resolved import set_at
 MAY_BE_MISSING = ("cache", "checkpoint", "store")
 
 
-def find_paths(composition: Composition) -> tuple[dict[str, str], tuple[str, ...]]:
+def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
     """Put what they lead to in the place of the relative paths that a run saved; the rest is left as it is.
 
     What leads nowhere is noted as a problem.
+
+    Args:
+        whole: also in the place of those that lead to the same from the current folder, which may change.
 
     Returns: the paths that were replaced, as they are written, by dotted place; and what to say of those that
         lead nowhere and are no problem yet.
@@ -37,7 +40,7 @@ def find_paths(composition: Composition) -> tuple[dict[str, str], tuple[str, ...
             problem = Problem(composition.where(place), place, saved.told(path, place))
             composition.problems.append(problem)
             set_at(composition.layers, place, UNRESOLVED)  # told once
-        elif not os.path.exists(path) or not os.path.samefile(path, found):
+        elif whole or not os.path.exists(path) or not os.path.samefile(path, found):
             written[place] = path
             set_at(composition.layers, place, str(found))
     return written, tuple(lost)

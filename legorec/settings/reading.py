@@ -32,14 +32,17 @@ PACKED = ("", ".gz", ".bz2", ".xz")
 IDS = (".txt", ".json", ".npy", ".parquet")
 
 
-def read_command_line(argv: list[str]) -> Settings:
+def read_command_line(argv: list[str], whole_paths: bool = False) -> Settings:
     """The settings that a command line asks for.
+
+    Args:
+        whole_paths: of what a run's settings name; for a process that may change its current folder.
 
     Raises:
         SettingsError: with everything that is wrong, each with its place, file and line.
     """
     composition = compose(argv)
-    written, lost = find_paths(composition)
+    written, lost = find_paths(composition, whole_paths)
     settings = _checked_settings(composition)
     if composition.problems or settings is None:
         raise SettingsError(composition.problems)

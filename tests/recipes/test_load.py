@@ -179,6 +179,9 @@ def test_a_user_is_a_raw_id(trained, user):
 def test_k_and_history_of_a_recommendation_are_checked(trained):
     with pytest.raises(ValueError, match="`k` must be at least 1, got 0"):
         trained.recommend(["i1"], k=0)
+    for wrong in (2.5, "3", None, True):
+        with pytest.raises(ValueError, match=f"`k` must be a whole number, got {wrong!r}"):
+            trained.recommend(["i1"], k=wrong)
     with pytest.raises(ValueError, match="first 'nobody'"):
         trained.recommend(["nobody", "i1", "i2", "i3", "i4"])
 

@@ -22,8 +22,9 @@ from legorec.engine.stopping import StopRequest
 from legorec.recipes import predict
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.load import TrainedRecommender, load
-from legorec.scorers.top_items import best_of
+from legorec.scorers.top_items import best_of, top_items
 from legorec.settings import read_command_line
+from tests.support.labelled import Labelled
 from tests.support.launching import one_thread, shared
 from tests.support.ranking import rank
 from tests.support.runs import arguments, contents, finish, only_run, refused, run_folders, write_store
@@ -106,6 +107,27 @@ def test_where_few_items_are_left_there_are_fewer_rows(store: Path, done: Path, 
     counts = table.group_by("user", maintain_order=True).len()
     assert counts["user"].to_list() == data.store.users.ids.take(users) and any(clicked)
     assert counts["len"].to_list() == [60 - number for number in clicked]
+
+
+def test_users_are_taken_by_place(store: Path, done: Path) -> None:
+    trained, data = opened(done)
+    users, spans = last_histories(data, data.impressions("dev").interactions)
+    with torch.no_grad():
+        wanted = top_items(trained.model, data.histories, trained.item_vectors, users, spans, 3)
+        order = np.argsort(-users)  # labels that are places too, but others
+        columns: Any = [Labelled(each.tolist(), order.tolist()) for each in (users, spans)]
+        found = top_items(trained.model, data.histories, trained.item_vectors, *columns, 3)
+    assert np.array_equal(found.item, wanted.item) and np.array_equal(found.score, wanted.score)
+    wrong: Any
+    for wrong, message in (
+        ("u1", "`users` must be a list of rows, got the text 'u1'"),
+        ({1, 2}, "`users` must be a list of rows in an order, got a set"),
+        ([1.5], "`users` must be a list of rows .whole numbers., got 1.5 in it"),
+        ([None], "`users` must be a list of rows .whole numbers., got None in it"),
+        ([1, 2], "`users` and `spans` must be as many, got 2 and 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            top_items(trained.model, data.histories, trained.item_vectors, wrong, spans[:1], 3)
 
 
 def test_the_last_history_of_a_split_is_that_of_the_latest_time(store: Path, done: Path) -> None:
