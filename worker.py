@@ -68,6 +68,7 @@ def _main(argv: list[str], processes: Processes) -> int:
 
 def _run(settings: Settings, processes: Processes) -> int:
     from legorec.engine.stopping import Interrupted
+    from legorec.engine.unforeseen import told
     from legorec.processes import PeerError
     from legorec.recipes.run import run
 
@@ -87,7 +88,7 @@ def _run(settings: Settings, processes: Processes) -> int:
         return 1
     except (ValueError, OSError) as error:
         if processes.claim("error"):
-            print(f"error: {error}", file=sys.stderr)
+            print(told(error), file=sys.stderr)
         else:
             processes.give_way()
         return 2

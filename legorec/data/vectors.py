@@ -19,6 +19,7 @@ from torch import Tensor
 from legorec.data.layout import check_name
 from legorec.data.text import vocab_size
 from legorec.files.digest import digest_bytes
+from legorec.files.json_text import parse_json
 from legorec.files.sealed import load_sealed, save_sealed
 from legorec.files.whole import save_whole, written_whole
 
@@ -64,7 +65,10 @@ class Rows:
             return None
         with safe_open(path, framework="pt") as file:
             said = (file.metadata() or {}).get(KEY)
-        return cls(**json.loads(said)) if said else None
+        try:
+            return cls(**parse_json(said)) if said else None
+        except (ValueError, TypeError):
+            raise ValueError(f"{path}: its header does not say whose rows it holds; write it again") from None
 
 
 class NewTable:
@@ -162,7 +166,7 @@ def _meaning(path: Path) -> Any:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         return {**found, "tables": [{**DEFAULTS, **table} for table in found.get("tables", [])]}
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, TypeError, AttributeError):
         return None
 
 
@@ -170,7 +174,7 @@ def sizes_stated_in(path: Path) -> tuple[int, ...] | None:
     """How many codes each level has, according to a file of semantic codes; None if it does not say."""
     with safe_open(path, framework="pt") as file:
         said = (file.metadata() or {}).get(SIZES_KEY)
-    return tuple(json.loads(said)["sizes"]) if said else None
+    return tuple(parse_json(said)["sizes"]) if said else None
 
 
 def map_items(path: Path, store: Store | None = None) -> tuple[Tensor, Rows | None]:

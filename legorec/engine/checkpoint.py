@@ -14,6 +14,7 @@ from torch import Tensor
 
 from legorec.files.digest import digest_file
 from legorec.files.disk import flush
+from legorec.files.json_text import parse_json
 from legorec.files.manifest import (
     MANIFEST,
     Fact,
@@ -85,7 +86,7 @@ def load(path: Path) -> Checkpoint:
     facts = _facts(path)
     _verify({named(path, name): fact for name, fact in facts.items()})
     tensors = {Path(name).stem: load_file(path / name) for name in facts if name.endswith(".safetensors")}
-    return Checkpoint(tensors=tensors, state=json.loads((path / STATE).read_text()))
+    return Checkpoint(tensors=tensors, state=parse_json((path / STATE).read_text()))
 
 
 def read_state(path: Path) -> Mapping[str, Any]:
@@ -95,7 +96,7 @@ def read_state(path: Path) -> Mapping[str, Any]:
         CheckpointError: its file is missing or was altered.
     """
     _verify({path / STATE: _facts(path)[STATE]})
-    return json.loads((path / STATE).read_text())
+    return parse_json((path / STATE).read_text())
 
 
 def _facts(path: Path) -> dict[str, Fact]:
@@ -105,7 +106,7 @@ def _facts(path: Path) -> dict[str, Fact]:
     if not manifest.is_file():
         raise CheckpointError(f"{path} is not a complete checkpoint: it has no {MANIFEST}")
     try:
-        content = json.loads(manifest.read_text())
+        content = parse_json(manifest.read_text())
         facts: dict[str, Fact] = {
             name: {"bytes": int(fact["bytes"]), "blake2b": str(fact["blake2b"])}
             for name, fact in content["files"].items()

@@ -36,14 +36,16 @@ class RunLog:
             self._print(*parts, flush=True)  # a pipe or a file shows the line when it is written
             self._append(" ".join(map(str, parts)))
 
-    def note(self, text: str) -> None:
-        """Add a line to the file alone; a full disk is ignored."""
+    def note(self, text: str) -> bool:
+        """Add lines to the file alone; whether they are there. A full disk is ignored."""
         with suppress(OSError):  # the line may report that the disk is full
-            self._append(text)
+            return self._append(text)
+        return False
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: str) -> bool:
         if self._file is None:
-            return
+            return False
         line = f"{self._time} {text}\n".encode()
         with writing(self._file, len(line)), open(self._file, "ab") as file:
             file.write(line)
+        return True

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from legorec.files.json_text import parse_json
+
 # A file changed again within one tick of the file system's clock keeps its time, so a digest taken this soon
 # after the last change is not remembered.
 SETTLED_NS = 100_000_000
@@ -87,7 +89,7 @@ def _memory_path() -> Path:
 
 def _load_memory() -> dict[str, list]:
     try:
-        memory = json.loads(_memory_path().read_text())
+        memory = parse_json(_memory_path().read_text())
     except (OSError, ValueError):
         return {}
     return memory if isinstance(memory, dict) else {}

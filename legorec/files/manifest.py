@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from legorec.files.digest import digest_bytes, digest_file
 from legorec.files.disk import save_bytes
+from legorec.files.json_text import parse_json
 
 MANIFEST = "manifest.json"
 Verify = Literal["size", "digest", "full"]
@@ -44,18 +45,6 @@ class Refusal:
 
     def _made(self, path: Path, why: str, way_out: str) -> ValueError:
         return self.error(f"{path}: {why}" + (f"; {way_out}" if way_out else ""))
-
-
-def parse_json(text: bytes | str) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        ValueError: it is not JSON, or lists and objects lie deeper in each other than can be read.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("lists or objects are nested too deeply") from None
 
 
 def canonical(value: Any) -> bytes:

@@ -12,7 +12,6 @@ those of its base. In the header of the weights stands the digest of the base th
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from legorec.files.disk import flush, share
+from legorec.files.json_text import parse_json
 from legorec.files.manifest import save_json
 from legorec.files.sealed import load_sealed, save_sealed
 from legorec.files.whole import folder_whole
@@ -86,7 +86,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise AdapterError(f"{folder} is no saved adapter: it has no {CONFIG}")
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = parse_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise AdapterError(f"{file} is no JSON: {error}") from error
     if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from legorec.files.json_text import parse_json
 from legorec.files.manifest import is_plain
 from legorec.lm.model_types import family_of
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 INDEX = "model.safetensors.index.json"
+# The largest sizes that are believed, well above any model's: building a billion layers runs for hours.
+_MOST_OF = {
+    1_000: ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    1 << 16: ("num_attention_heads", "n_head", "n_heads", "num_key_value_heads"),
+    1 << 20: ("hidden_size", "n_embd", "d_model", "dim", "head_dim", "embedding_size", "word_embed_proj_dim"),
+    1 << 22: ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim"),
+    1 << 28: ("vocab_size",),
+    1 << 40: ("max_position_embeddings", "n_positions"),
+}
 
 
 class PretrainedError(ValueError):
@@ -23,7 +32,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     """The config of a checkpoint; code that comes with it is never run.
 
     Raises:
-        PretrainedError: there is none, or the weights are quantised.
+        PretrainedError: there is none, the weights are quantised, or a setting is none that a model can have.
         ValueError: the model's family is not known.
     """
     from transformers import AutoConfig
@@ -35,7 +44,33 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     if facts.get("quantization_config"):
         raise PretrainedError(f"{folder} is quantised, which is not supported; name the full checkpoint")
     family_of(str(facts.get("model_type")), name)  # before transformers offers to run the repository's code
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    _check_sizes(facts, file)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what it raises of wrong values differs between models and versions
+        raise PretrainedError(f"{file} cannot be read: {reason(error)}") from error
+    for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
+        if type(value := getattr(config, name, None)) is not int:
+            raise PretrainedError(f"{file}: `{name}` must be a whole number, got {value!r}")
+    return config
+
+
+def reason(error: Exception) -> str:
+    """What a library says of something wrong, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [""])[0]
+    return said if isinstance(error, ValueError) and said else f"{type(error).__name__} {said}".strip()
+
+
+def _check_sizes(facts: dict[str, Any], file: Path) -> None:
+    """Refuse sizes that no model has, before anything is built from them."""
+    for most, names in _MOST_OF.items():
+        for name in names:
+            value = facts.get(name)
+            if value is not None and not (type(value) is int and 1 <= value <= most):
+                raise PretrainedError(
+                    f"{file}: `{name}` must be a whole number between 1 and {most:,}, got {str(value)[:40]!r}"
+                )
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
@@ -70,8 +105,8 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        facts = parse_json(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise PretrainedError(f"{file} is not JSON: {error}") from error
     if not isinstance(facts, dict):
         raise PretrainedError(f"{file} must hold a JSON object, it holds a {type(facts).__name__}")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from legorec.files.digest import digest_files
-from legorec.lm.checkpoint_files import PretrainedError, read_config, weight_files
+from legorec.lm.checkpoint_files import PretrainedError, read_config, reason, weight_files
 from legorec.lm.model_types import Family, family_of
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Pretrained:
 
         Raises:
             ValueError: the model does not have this attention implementation.
+            PretrainedError: no model can be built with the settings of its config.
         """
         from accelerate import init_empty_weights
         from transformers import AutoModel
@@ -126,9 +127,13 @@ class Pretrained:
         try:
             with init_empty_weights(include_buffers=False):
                 model = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
-        except (ValueError, ImportError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{self.name} cannot use `attention: {attention}`: {reason}") from error
+        except Exception as error:  # a model's constructor raises whatever its parts do
+            if isinstance(error, ImportError) or "attention impl" in str(error) or "attn_impl" in str(error):
+                why = f"{self.name} cannot use `attention: {attention}`: {reason(error)}"
+                raise ValueError(why) from error
+            raise PretrainedError(
+                f"{self.folder / 'config.json'}: no model can be built from it ({reason(error)})"
+            ) from error
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
         return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -84,3 +85,36 @@ def test_r11_code_of_a_checkpoint_is_not_run(folder, model_type):
         with pytest.raises(ValueError, match="is a model of type 'custom'"):
             Pretrained(folder)
     assert not hasattr(sys, "legorec_ran")
+
+
+WRONG_SETTINGS = {
+    "hidden_size": (-32, "32", 3.5, True, None, [32], 10**12, 10**400),
+    "num_hidden_layers": (-1, 0, "3", 10**9),
+    "vocab_size": (-5, 0, "many", 10**12),
+    "intermediate_size": (-1, "x", 10**12),
+    "num_attention_heads": (0, -4, 7),
+    "max_position_embeddings": (0, "many"),
+    "hidden_act": ("no_such", 5),
+    "rope_parameters": ({"rope_type": "no_such"}, 5),
+    "pad_token_id": ("x", 10**9),
+    "rms_norm_eps": ("a",),
+    "dtype": ("float99",),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SETTINGS)
+def test_a_config_that_no_model_can_have_is_one_line(folder, name):
+    started = time.process_time()
+    for value in WRONG_SETTINGS[name]:
+        edit(folder, **{name: value})
+        with pytest.raises(PretrainedError, match=r"config\.json") as caught:
+            Pretrained(folder).skeleton()
+        assert "\n" not in str(caught.value)
+    assert time.process_time() - started < 20, "a billion layers are not built"
+
+
+def test_a_config_that_is_nested_too_deeply(folder):
+    for file in ("config.json", "model.safetensors.index.json"):
+        (folder / file).write_text("[" * 100_000 + "]" * 100_000)
+        with pytest.raises(PretrainedError, match=f"{file} is not JSON: .*nested too deeply"):
+            checkpoint_files.weight_files(folder, "llama") if "index" in file else Pretrained(folder)

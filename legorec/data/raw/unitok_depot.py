@@ -20,6 +20,7 @@ from legorec.data.layout import check_name, nearest
 from legorec.data.ragged import Ragged
 from legorec.data.raw.lines import InputError
 from legorec.data.safe_pickle import load_npy, load_pickle
+from legorec.files.json_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Depot:
         if file is None:
             raise InputError(f"{path}: there is no UniTok depot here: no meta.json or meta.data.json")
         try:
-            meta = json.loads(file.read_bytes())
+            meta = parse_json(file.read_bytes())
             version = str(meta["version"])
             if version.startswith("unidep-v4"):
                 described = _version_4(meta)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from legorec.files.digest import Stamp, digest_files, stamp_of
-from legorec.files.manifest import MANIFEST, canonical, parse_json, seal
+from legorec.files.json_text import parse_json
+from legorec.files.manifest import MANIFEST, canonical, seal
 from legorec.files.whole import save_whole
 from legorec.lm.state_cache.finding import read_plan
 from legorec.lm.state_cache.identity import CacheError

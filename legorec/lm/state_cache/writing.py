@@ -16,8 +16,9 @@ from torch import Tensor
 from legorec.data.ragged import offsets_of
 from legorec.files.digest import remember, stamp_of
 from legorec.files.disk import free_bytes, writing
+from legorec.files.json_text import parse_json
 from legorec.files.lock import locked
-from legorec.files.manifest import MANIFEST, canonical, parse_json, seal
+from legorec.files.manifest import MANIFEST, canonical, seal
 from legorec.files.temporary import remove_leftovers, temporary_beside
 from legorec.files.whole import place_first, save_whole
 from legorec.lm.state_cache.finding import IDENTITY, KIND, read_plan

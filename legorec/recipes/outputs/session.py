@@ -13,6 +13,7 @@ from legorec.compose import place_of
 from legorec.engine.log import RunLog
 from legorec.engine.run_folder import RunFolder
 from legorec.engine.stopping import Interrupted, StopRequest
+from legorec.engine.unforeseen import LOGGED, whole
 from legorec.files.digest import digest_bytes
 from legorec.processes import ALONE, PeerError, Processes
 
@@ -40,7 +41,8 @@ class Session:
 def open_session(settings: Settings, processes: Processes = ALONE) -> Iterator[Session]:
     """Open the run's folder and log, write its settings, and listen for signals until the end.
 
-    What the run is stopped by is noted in the log. Refuse before this what can be refused.
+    What the run is stopped by is noted in the log, an error with its traceback. Refuse before this what
+    can be refused.
 
     Raises:
         ValueError: the folder is in use, finished, or unfinished and neither ``resume`` nor ``overwrite`` was
@@ -61,8 +63,12 @@ def open_session(settings: Settings, processes: Processes = ALONE) -> Iterator[S
             folder.write_settings(sealed(settings.to_yaml() + place_of(folder.path)))
             try:
                 yield Session(processes, folder, log, stop)
-            except (Interrupted, ValueError, OSError, PeerError) as reason:
+            except (Interrupted, PeerError) as reason:
                 log.note(f"stopped: {reason}")
+                raise
+            except Exception as error:
+                if log.note(f"{whole(error)}stopped: {error}"):
+                    error.add_note(f"{LOGGED}{folder.log_file}")
                 raise
 
 

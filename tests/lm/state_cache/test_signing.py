@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from legorec.files.manifest import canonical, parse_json, seal
+from legorec.files.json_text import parse_json
+from legorec.files.manifest import canonical, seal
 from legorec.lm.state_cache import CacheError, HiddenStateCache
 from legorec.lm.state_cache.signing import Signatures
 from tests.support.state_caches import build, check, identity, of_items, states, writer
