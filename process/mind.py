@@ -160,7 +160,7 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
     """Write the impressions, in the splits chosen by --split."""
     if args.split == "time":
         parts, time = laid_aside(writer, args, args.train)
-        add_parts(writer, parts, split_times(time, args.shares), SPLITS)
+        add_parts(writer, args.train, parts, split_times(time, args.shares), SPLITS)
         return
     add_whole(writer, args, "train", args.train)
     if args.split == "once":
@@ -168,7 +168,7 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace) -> None:
         order = np.random.default_rng(args.seed).permutation(len(time))
         part = np.empty(len(time), dtype=np.int64)
         part[order] = np.arange(len(time)) >= len(time) // 2
-        add_parts(writer, parts, part, ("dev", "test"))
+        add_parts(writer, args.dev, parts, part, ("dev", "test"))
         return
     for split, source in (("dev", args.dev), ("test", args.test)):
         if source is not None:
@@ -191,12 +191,14 @@ def laid_aside(writer: StoreWriter, args: argparse.Namespace, source: Path) -> t
 def add_whole(writer: StoreWriter, args: argparse.Namespace, split: str, source: Path) -> None:
     """A folder as a split, block by block."""
     for frame in impressions_of(writer, args, source, f"{split}: behaviors.tsv"):
-        writer.impressions(split, frame)
+        writer.impressions(split, frame, source / "behaviors.tsv")
     if split not in writer.splits:
         raise InputError(f"{source}: behaviors.tsv holds no impressions")
 
 
-def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, names: Sequence[str]) -> None:
+def add_parts(
+    writer: StoreWriter, source: Path, parts: Sequence[Path], part: np.ndarray, names: Sequence[str]
+) -> None:
     """Write the impressions set aside as several splits; every split keeps the order of the file."""
     for number, split in enumerate(names):
         start = 0
@@ -205,7 +207,7 @@ def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, name
             chosen = part[start : start + len(frame)] == number
             start += len(frame)
             if chosen.any():
-                writer.impressions(split, frame.filter(pl.Series(chosen)))
+                writer.impressions(split, frame.filter(pl.Series(chosen)), source / "behaviors.tsv")
 
 
 def check(args: argparse.Namespace) -> None:

@@ -89,6 +89,11 @@ def text_arguments(parser: Arguments, encoding: str | None = "utf-8", quoting: b
         )
 
 
+def listed(paths: Sequence[Path]) -> str:
+    """Files, for a message."""
+    return ", ".join(str(path) for path in paths)
+
+
 def open_writer(args: argparse.Namespace, processor: str, *settings: str) -> StoreWriter:
     """The writer for the arguments; ``settings`` are the arguments that go into the manifest."""
     choices = args.tokenizer or ["words"]
