@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from legorec.data.raw.command import run
+from legorec.data.raw.command import LARGE_SHARE, run
 from legorec.data.store import Store
 from tests.support.raw_files import made
 from tests.support.small_raw import SMALL, Raw
@@ -152,7 +152,7 @@ def test_every_store_tells_how_many_clicks_stand_in_their_own_history(
             assert facts["clicked_before"] == count
             assert f"{facts['positives']:,} clicked, {count:,} of them stand in their own history" in said
             assert (f"warning: {count / facts['positives']:.0%} of the clicks of {split}" in said) is (
-                count > 0.1 * facts["positives"]
+                count > LARGE_SHARE * facts["positives"]
             )
     if name.startswith(("movielens", "tables")):
         facts = store.manifest["interactions"]["test"]

@@ -23,7 +23,7 @@ from legorec.data.writing.writer import StoreWriter
 from legorec.signals import STOPPED, Watch, leave
 
 # Of held-out clicks that stand in their own history: a warning above this.
-LARGE_SHARE = 0.1
+LARGE_SHARE = 0.2
 # Exit status after bad input, which is reported in one line.
 BAD_INPUT = 2
 # Seconds that a script has to end by itself after a signal; the promise is five.
