@@ -24,7 +24,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.command import (
+    listed,
+    log_arguments,
+    open_writer,
+    print_counts,
+    run,
+    shares,
+    store_arguments,
+)
 from legorec.data.raw.holdout import Events, last_left_out, liked_among_unmet, split_times
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, unpacked
@@ -88,7 +95,10 @@ def tell_year(reviews: Path, meta: Path) -> int:
 
 
 def read_reviews(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
-    """Each review once, in time: user and item (Categorical), rating, time (ms in 2023, else seconds)."""
+    """The reviews in time: user and item (Categorical), rating, time (ms in 2023, else seconds).
+
+    Those that came again are counted, and left out without --keep_doubled.
+    """
     keys = ("reviewerID", "asin", "overall", "unixReviewTime")
     if args.year == 2023:
         keys = ("user_id", "parent_asin", "rating", "timestamp")
@@ -97,11 +107,12 @@ def read_reviews(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
         for frame in writer.progress.track(json_columns(path, *keys), f"reading {path.name}"):
             user, item = (pl.col(key).cast(pl.Categorical) for key in keys[:2])
             rating, time = (numbers_of(frame, key, str(path)) for key in keys[2:])
-            parts.append(frame.select(user=user, item=item, rating=rating, time=time.cast(pl.Int64)))
+            parts.append(frame.select(user=user, item=item, rating=rating, time=time))
     log = pl.concat(parts).sort("time", maintain_order=True)
     once = log.unique(["user", "item", "time"], keep="first", maintain_order=True)
-    writer.dropped("reviews that came again (same user, item and time)", len(log) - len(once))
-    return once
+    again = "reviews that came again (same user, item and time)"
+    (writer.kept if args.keep_doubled else writer.dropped)(again, len(log) - len(once))
+    return log if args.keep_doubled else once
 
 
 def read_items(args: argparse.Namespace, wanted: set[str], writer: StoreWriter) -> dict[str, dict[str, Any]]:
@@ -177,10 +188,7 @@ def without_repeats(events: Events) -> Events:
     clicks = np.flatnonzero(events.liked)
     user, item = events.user[clicks], events.item[clicks]
     again = clicks[1:][(user[1:] == user[:-1]) & (item[1:] == item[:-1])]
-    kept = np.delete(np.arange(len(events.user)), again)
-    time = None if events.time is None else events.time[kept]
-    arrays = {name: getattr(events, name)[kept] for name in ("user", "item", "liked", "order")}
-    return replace(events, time=time, **arrays)
+    return events.take(np.delete(np.arange(len(events.user)), again))
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:
@@ -191,21 +199,24 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     pairs = core(clicks.select("user", "item").unique(), args.core)
     names = by_name(pairs["item"])
     found = read_items(args, set(names.cast(pl.String)), writer)
-    known = places(pairs["item"], names.filter(names.cast(pl.String).is_in(list(found))))
-    writer.missing.add("reviews", "item ids", known, pairs["item"])
+    there = pl.Series(list(found), dtype=pl.String)
+    known = places(pairs["item"], names.filter(names.cast(pl.String).is_in(there.implode())))
+    writer.missing.add("reviews", "item ids", known, pairs["item"], there, listed(args.reviews))
     writer.missing.check()
     pairs = core(pairs.filter(pl.Series(known >= 0)), args.core)
     if not len(pairs):
-        raise InputError(f"no user and no item has {args.core} others; lower --core or --min_rating")
+        rule = f"no user and no item has {args.core} others; lower --core or --min_rating"
+        raise InputError(f"{listed(args.reviews)}: {rule}")
     users, items = by_name(pairs["user"]), by_name(pairs["item"])
     ids = items.cast(pl.String)
     frame = pl.DataFrame([found[key] for key in ids], schema=TYPES).with_columns(ids.alias("id"))
-    writer.items(frame, [column for column in FIELDS if column.name != "features" or args.year > 2014])
+    fields = [column for column in FIELDS if column.name != "features" or args.year > 2014]
+    writer.items(frame, fields, file=listed(args.meta))
     writer.users(pl.DataFrame({"id": users.cast(pl.String)}))
     user, item = places(log["user"], users), places(log["item"], items)
     liked = log["rating"].to_numpy() >= args.min_rating
-    time = log["time"].to_numpy() // (1000 if args.year == 2023 else 1)
-    events = Events.sort(user, item, liked, time, len(users), len(items))
+    size, per_second = (len(users), len(items)), 1000 if args.year == 2023 else 1
+    events = Events.sort(user, item, liked, log["time"].to_numpy(), *size, per_second)
     writer.dropped(
         f"clicks outside the {args.core}-core, or of no item", len(clicks) - int(events.liked.sum())
     )
@@ -231,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--num_negatives", type=int, default=20, help="of each dev and test impression")
     parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
     user_arguments(parser)
+    log_arguments(parser)
     args = parser.parse_args(arguments)
     if args.core < 2:
         raise InputError(f"`core` must be at least 2, got {args.core}: one click has no history; see --core")

@@ -28,10 +28,11 @@ import numpy as np
 import polars as pl
 
 from legorec.data.ragged import offsets_of
-from legorec.data.raw.command import open_writer, print_counts, run, shares, store_arguments
+from legorec.data.raw.command import listed, open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_left_out
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, raw_file, unpacked
+from legorec.data.raw.quoting import is_quoted, quoted_rows
 from legorec.data.raw.readers import LINE, BadLines, numbers_of, read_rows
 from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.store import rows_of
@@ -51,7 +52,8 @@ def columns(path: Path, *keys: str) -> Iterator[pl.DataFrame]:
         return
     if missing := [key for key in keys if key not in header]:
         raise InputError(f"{path}: neither JSON lines nor a CSV with a column '{missing[0]}'")
-    for frame in read_rows(raw_file(path), header, ",", skip_lines=1):
+    read = quoted_rows if is_quoted(raw_file(path), ",") else read_rows
+    for frame in read(raw_file(path), header, ",", skip_lines=1):
         yield frame.select(LINE, *keys)
 
 
@@ -60,7 +62,7 @@ def csv_header(path: Path) -> list[str] | None:
     text = next(unpacked(path), (1, ""))[1]
     if text.lstrip()[:1] in ("{", ""):
         return None
-    return text.partition("\n")[0].strip().split(",")
+    return [name.strip('"') for name in text.partition("\n")[0].strip().split(",")]
 
 
 def with_keys(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
@@ -126,7 +128,8 @@ def select(log: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> 
     names = rows["item"].unique()
     there = pl.Series(rows_of(book_ids(names, args.book_map), pl.Enum(ids.unique())) >= 0)
     known = places(rows["item"], names.filter(there))
-    writer.missing.add("ratings", "book ids", known, rows["item"])
+    files = listed(args.interactions)
+    writer.missing.add("ratings", "book ids", known, rows["item"], ids, files)
     writer.missing.check()
     rows = rows.filter(pl.Series(known >= 0))
     pool = rows.filter(pl.len().over("item") <= args.max_item_users)
@@ -140,7 +143,7 @@ def select(log: pl.DataFrame, args: argparse.Namespace, writer: StoreWriter) -> 
     rows = core(drawn, args.min_item_users, args.min_user_likes)
     writer.dropped("ratings by users or of books with too few after the draw", len(drawn) - len(rows))
     if not len(rows):
-        raise InputError("no user and no book is left; lower --min_item_users or --min_user_likes")
+        raise InputError(f"{files}: no user and no book is left; lower --min_item_users or --min_user_likes")
     return rows
 
 
@@ -218,7 +221,7 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
     users, items = by_name(rows["user"]), by_name(rows["item"])
     fields = [Column("title", "text"), Column("description", "text"), Column("authors", "categories")]
     fields += [Column("genres", "categories")] if args.genres else []
-    writer.items(read_books(args, book_ids(items, args.book_map), writer), fields)
+    writer.items(read_books(args, book_ids(items, args.book_map), writer), fields, file=listed(args.books))
     writer.users(pl.DataFrame({"id": users.cast(pl.String)}))
     size = (len(users), len(items))
     time = rows["time"].cast(pl.Int64).to_numpy() if "time" in rows.columns else None

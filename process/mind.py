@@ -163,7 +163,7 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace, dev: DevList | N
     """Write the impressions, in the splits chosen by --split, or by a list of those of dev."""
     if args.split == "time":
         parts, time, _ = laid_aside(writer, args, args.train)
-        add_parts(writer, parts, split_times(time, args.shares), SPLITS)
+        add_parts(writer, args.train, parts, split_times(time, args.shares), SPLITS)
         return
     add_whole(writer, args, "train", args.train)
     if args.split == "once":
@@ -174,7 +174,7 @@ def write_splits(writer: StoreWriter, args: argparse.Namespace, dev: DevList | N
             part[order] = np.arange(len(time)) >= len(time) // 2
         else:
             part = dev.part(writer, ids, f"{args.dev}: behaviors.tsv")
-        add_parts(writer, parts, part, ("dev", "test"))
+        add_parts(writer, args.dev, parts, part, ("dev", "test"))
         return
     for split, source in (("dev", args.dev), ("test", args.test)):
         if source is not None:
@@ -200,12 +200,14 @@ def laid_aside(
 def add_whole(writer: StoreWriter, args: argparse.Namespace, split: str, source: Path) -> None:
     """A folder as a split, block by block."""
     for frame in impressions_of(writer, args, source, f"{split}: behaviors.tsv"):
-        writer.impressions(split, frame)
+        writer.impressions(split, frame, source / "behaviors.tsv")
     if split not in writer.splits:
         raise InputError(f"{source}: behaviors.tsv holds no impressions")
 
 
-def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, names: Sequence[str]) -> None:
+def add_parts(
+    writer: StoreWriter, source: Path, parts: Sequence[Path], part: np.ndarray, names: Sequence[str]
+) -> None:
     """Write the impressions set aside as several splits; every split keeps the order of the file."""
     for number, split in enumerate(names):
         start = 0
@@ -214,7 +216,7 @@ def add_parts(writer: StoreWriter, parts: Sequence[Path], part: np.ndarray, name
             chosen = part[start : start + len(frame)] == number
             start += len(frame)
             if chosen.any():
-                writer.impressions(split, frame.filter(pl.Series(chosen)))
+                writer.impressions(split, frame.filter(pl.Series(chosen)), source / "behaviors.tsv")
 
 
 def check(args: argparse.Namespace) -> None:

@@ -24,10 +24,13 @@ import polars as pl
 
 from legorec.data.ragged import Ragged
 from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
-from legorec.data.raw.lines import InputError, raw_file
+from legorec.data.raw.fields import fields_of, lists_of, texts_of
+from legorec.data.raw.lines import InputError, unpacked
 from legorec.data.raw.readers import need_columns, numbers_of
+from legorec.data.raw.table_files import scan_parquet
 from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column, list_parts
+from legorec.data.writing.spelling import spelt_otherwise
 from legorec.data.writing.user_table import UserTable
 from legorec.data.writing.writer import StoreWriter
 
@@ -36,17 +39,9 @@ PANDAS_INDEX = "__index_level_"  # pandas writes its row numbers as columns of s
 
 
 def scan(path: Path) -> pl.LazyFrame:
-    """A Parquet file, unread.
-
-    Raises:
-        InputError: it is missing or not Parquet.
-    """
-    raw_file(path)
-    try:
-        table = pl.scan_parquet(path)
-        names = table.collect_schema().names()
-    except Exception as problem:  # polars has many exceptions for this
-        raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
+    """A Parquet file without pandas' row numbers, unread."""
+    table = scan_parquet(path)
+    names = table.collect_schema().names()
     return table.select([name for name in names if not name.startswith(PANDAS_INDEX)])
 
 
@@ -75,7 +70,8 @@ def shared_column(args: argparse.Namespace, flag: str, table: str) -> str:
 
 def read_once(writer: StoreWriter, path: Path, key: str, columns: Sequence[str]) -> pl.DataFrame:
     """A table with every id once. Of several rows the last is used, as in RecBench."""
-    frame = read(path, key, *columns).with_columns(pl.col(key).cast(pl.String))
+    frame = read(path, key, *columns)
+    frame = frame.with_columns(texts_of(frame, key, str(path)))
     last = frame.unique(key, keep="last", maintain_order=True)
     changed = frame.unique().height - last.height
     writer.dropped(f"rows of {path.name} whose id came again with other content (the last is kept)", changed)
@@ -92,26 +88,16 @@ def add_items(writer: StoreWriter, args: argparse.Namespace) -> None:
             columns.append(Column(name, kind, source or name))  # type: ignore[arg-type]
     columns = columns or [Column("title", "text", "title")]  # what RecBench shows of most sets
     frame = read_once(writer, path, args.item, [column.source or "" for column in columns])
-    for column in columns:
-        if column.kind == "categories" and not isinstance(frame.schema[column.source or ""], pl.List):
-            raise InputError(
-                f"{path}: column '{column.source}' must hold lists; for others there is --category"
-            )
-    casts = {"text": pl.String(), "category": pl.String(), "categories": pl.List(pl.String)}
-    types = [pl.col(each.source or "").cast(casts[each.kind]) for each in columns if each.kind in casts]
-    writer.items(frame.with_columns(types), columns, args.item)
+    writer.items(*fields_of(frame, columns, str(path)), args.item, path)
 
 
 def add_users(writer: StoreWriter, args: argparse.Namespace) -> np.ndarray:
     """Write the users and their histories; returns the lengths of the histories."""
     path = args.source / "users.parquet"
     frame = read_once(writer, path, args.user, [args.history])
-    if not isinstance(frame.schema[args.history], pl.List):
-        kind = frame.schema[args.history]
-        raise InputError(f"{path}: column '{args.history}' must hold lists of item ids, got {kind}")
-    writer.users(frame.select(id=args.user))
-    flat, lengths = list_parts(frame[args.history])
-    rows = writer.item_rows("users", flat.cast(pl.String), "item ids in histories")
+    writer.users(frame.select(id=args.user), file=path)
+    flat, lengths = list_parts(lists_of(frame, args.history, str(path), None))
+    rows = writer.item_rows("users", flat, "item ids in histories", path)
     clicks = Ragged.from_lengths(rows, lengths).keep(rows >= 0)
     writer.sequences(clicks)
     return clicks.lengths
@@ -135,8 +121,8 @@ def read_rows(args: argparse.Namespace, name: str) -> pl.DataFrame:
             f"{path}: column '{args.label}' must hold 0 and 1; {wrong:,} of {len(frame):,} values are "
             f"others, e.g. {label.filter(~label.is_in([0.0, 1.0]))[0]:g}"
         )
-    ids = {key: pl.col(column).cast(pl.String) for key, column in (("user", args.user), ("item", args.item))}
-    return frame.select(**ids, label=label.cast(pl.UInt8))
+    user, item = (texts_of(frame, column, str(path)) for column in (args.user, args.item))
+    return pl.DataFrame({"user": user, "item": item, "label": label.cast(pl.UInt8)})
 
 
 def file_of_dev(source: Path) -> Path | None:
@@ -155,22 +141,24 @@ def dev_users(args: argparse.Namespace, users: pl.Series) -> pl.Series:
         count = round(args.dev_share * len(known))
         chosen = np.random.default_rng(args.seed).permutation(len(known))[:count]
         return known.gather(np.sort(chosen))
-    lines = raw_file(args.dev_users).open().read().decode("utf-8", "replace").splitlines()
+    lines = "".join(text for _, text in unpacked(args.dev_users)).split("\n")
     named = pl.Series([line.strip() for line in lines if line.strip()], dtype=pl.String)
     if not known.is_in(named.implode()).any():
-        example = f"'{named[0]}'" if len(named) else "no line"
+        example = spelt_otherwise([named[0]], known) if len(named) else "it holds no line"
         raise InputError(
-            f"{args.dev_users}: it must name users of finetune.parquet, one a line, got {example}; none of "
-            "them is there, name another file with --dev_users"
+            f"{args.dev_users}: it must name users of finetune.parquet, one a line; none of them is there, "
+            f"{example}; name another file with --dev_users"
         )
     return named
 
 
 def add_split(
-    writer: StoreWriter, split: str, rows: pl.DataFrame, lengths: np.ndarray, group: str
+    writer: StoreWriter, split: str, rows: pl.DataFrame, lengths: np.ndarray, args: argparse.Namespace
 ) -> np.ndarray:
     """Write rows as the impressions of a split, with the user's whole history; returns the users."""
-    user, item = writer.user_rows(split, rows["user"]), writer.item_rows(split, rows["item"])
+    file, group = args.source / f"{'test' if split == 'test' else 'finetune'}.parquet", args.group
+    user = writer.user_rows(split, rows["user"], file)
+    item = writer.item_rows(split, rows["item"], file=file)
     if group == "user":
         # The users in order of their first rows, and the rows of each in the order of the file.
         _, first, place = np.unique(user, return_index=True, return_inverse=True)
@@ -201,7 +189,7 @@ def write(writer: StoreWriter, args: argparse.Namespace) -> None:
         if not len(part):
             raise InputError(f"{args.source}: '{split}' would be empty; see --dev_users and --dev_share")
         writer.progress.say(f"{split}: {len(part):,} rows")
-        seen.append(add_split(writer, split, part, lengths, args.group))
+        seen.append(add_split(writer, split, part, lengths, args))
     unseen = np.delete(lengths, np.concatenate(seen))
     writer.dropped("histories of users without an impression", int((unseen > 0).sum()))
 

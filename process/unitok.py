@@ -75,7 +75,7 @@ def write_users(writer: StoreWriter, args: argparse.Namespace, depot: Depot) -> 
     named = {kind: getattr(args, f"user_{kind}") or [] for kind in KINDS[1:]}
     frame, fields = table_of(depot, choose_fields(depot, others, named, with_texts=False), {}, False)
     frame = frame.with_columns(id=people.persons).unique("id", keep="first", maintain_order=True)
-    writer.users(frame, fields)
+    writer.users(frame, fields, file=depot.path)
     if negatives:
         # They are a user's, from any of its impressions, those of dev and test perhaps among them.
         count = len(depot.rows(negatives).values)
@@ -124,7 +124,7 @@ def write_split(
         histories = people.histories.take(row[part])
         histories = histories.keep(np.repeat(known[part], histories.lengths))
         history = list_series(histories, people.words)
-        writer.impressions(split, frame[part].with_columns(history=history))
+        writer.impressions(split, frame[part].with_columns(history=history), depot.path)
     return row[known]
 
 
@@ -164,7 +164,7 @@ def read(args: argparse.Namespace) -> None:
         tokenizers, where = tokenizers_of(items, choices, args.tokenizer or [], Path(folder))
         made_with = {"processor": "unitok", "unitok": items.version}
         with StoreWriter(args.out, made_with, where, args.max_missing, args.overwrite, progress) as writer:
-            writer.items(*table_of(items, choices, tokenizers, own_vocabularies=True))
+            writer.items(*table_of(items, choices, tokenizers, own_vocabularies=True), file=items.path)
             people = write_users(writer, args, users)
             keys = (items.key, users.key)
             seen = [write_split(writer, args, depot, split, people, keys) for split, depot in splits.items()]

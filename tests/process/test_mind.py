@@ -242,6 +242,58 @@ def test_r12_a_link_in_a_zip(
     assert "leads out of the zip" in refusal(main, arguments, capsys)
 
 
+XMIND = 'nid\ttitle\tabstract\nN1\t標題一\t摘要\nN2\t"他說""好"""\t\nN3\t"一\n二"\t\nN4\t四\t\n'
+
+
+def test_xmind_as_it_is_published(raw: tuple[Path, Path], tmp_path: Path) -> None:
+    """With a header and quoted cells, in place of MIND's own news or with them."""
+    (tmp_path / "zh.tsv").write_text(XMIND)
+    titles = ["標題一", '他說"好"', "一\n二", "四"]
+    arguments = ("--train", raw[0], "--dev", raw[1], "--tokenizer", "chars")
+    store = made(main, tmp_path / "store", *arguments, "--titles", tmp_path / "zh.tsv")
+    own = made(main, tmp_path / "own", *arguments)
+    assert list(store.items.text("title")) == titles and store.items.text("abstract")[0] == "摘要"
+    assert store.vocabulary("category") == own.vocabulary("category") == ["finance", "news", "sports"]
+    for folder in raw:
+        (folder / "news.tsv").write_text(XMIND)
+    alone = made(main, tmp_path / "alone", *arguments)
+    assert list(alone.items.text("title")) == titles and alone.items.field_names == (
+        "title@chars",
+        "abstract@chars",
+    )
+
+
+def test_titles_that_lack_a_news(
+    raw: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zh.tsv").write_text(XMIND.replace("N4", "N9"))
+    arguments = ["--train", raw[0], "--dev", raw[1], "--titles", tmp_path / "zh.tsv", "--out", tmp_path / "s"]
+    said = refusal(main, arguments, capsys)
+    assert "zh.tsv: 1 of 4 news ids (news) are in no table (25.0%), e.g. 'N4', and the table has 'N1'" in said
+    store = made(main, tmp_path / "store", *arguments[:-2], "--max_missing", 1)
+    assert store.items.text("title")[3] == "" and len(store.items) == 4
+
+
+def test_quotes_of_a_copy_that_a_program_wrote(raw: tuple[Path, Path], tmp_path: Path) -> None:
+    """MIND's own quotes are text; where every quote is in a quoted cell, a program wrote the file."""
+    lines = [NEWS[0], 'N2\tsports\tgolf\t"A ""quoted"" title"\t\turl\t[]\t[]', NEWS[2]]
+    for names, title in (
+        (lines, 'A "quoted" title'),
+        ([*lines, 'N5\ta\tb\t"c" d\t\t'], lines[1].split("\t")[3]),
+    ):
+        (raw[0] / "news.tsv").write_text("\n".join(names))
+        store = made(main, tmp_path / "store", "--train", raw[0], "--dev", raw[1], "--overwrite")
+        assert store.items.text("title")[1] == title
+
+
+def test_an_id_with_blanks_is_refused(
+    raw: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (raw[1] / "news.tsv").write_text(f"{NEWS[0]}\n{NEWS[1].replace('N2', 'N 2')}\n")
+    arguments = ["--train", raw[0], "--dev", raw[1], "--out", tmp_path / "store"]
+    assert "news.tsv: line 2: a news id may not hold blanks" in refusal(main, arguments, capsys)
+
+
 def test_as_a_command(raw: tuple[Path, Path], tmp_path: Path) -> None:
     """Status, counts on stdout, plain progress lines on stderr without a terminal."""
     command = [sys.executable, ROOT / "process" / "mind.py", "--train", raw[0], "--dev", raw[1]]

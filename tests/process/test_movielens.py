@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,66 @@ def test_three_formats_give_the_same_bytes(tmp_path: Path) -> None:
         made(main, tmp_path / f"{write.__name__}.store", "--source", source)
         found.append(files(tmp_path / f"{write.__name__}.store"))
     assert found[0] == found[1] == found[2]
+
+
+def write_10m(path: Path, encoding: str = "utf-8") -> Path:
+    """1M's layout without users, in half stars."""
+    write_1m(path, [(user, item, rating - 0.5, time) for user, item, rating, time in RATINGS])
+    (path / "users.dat").unlink()
+    text = (path / "movies.dat").read_text().replace("Movie 1 ", "Misérables, Les ")
+    (path / "movies.dat").write_bytes(text.encode(encoding))
+    return path
+
+
+def write_csv(path: Path) -> Path:
+    """20M and later."""
+    path.mkdir()
+    rows = [f'{key},"{title}, The ({year})",Comedy|Drama' for key, title, year in MOVIES[:-1]]
+    (path / "movies.csv").write_text(
+        "\n".join(["movieId,title,genres", *rows, "40,Untitled,(no genres listed)"])
+    )
+    lines = [f"{user},{item},{rating - 0.5},{time}" for user, item, rating, time in RATINGS]
+    (path / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *lines]))
+    for name in ("links", "tags"):
+        (path / f"{name}.csv").write_text("not,read\n")
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_later_sets_have_half_stars_and_no_users(tmp_path: Path, packed: bool) -> None:
+    first = made(main, tmp_path / "100k", "--source", write_100k(tmp_path / "raw"))
+    for write in (write_10m, write_csv):
+        source = write(tmp_path / write.__name__)
+        for file in list(source.iterdir()) * packed:
+            (source / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.unlink()
+        store = made(main, tmp_path / f"{write.__name__}.store", "--source", source, "--min_rating", 3.5)
+        assert not store.users.field_names and store.vocabulary("genres") == ["Comedy", "Drama"]
+        for split in store.splits:
+            for row in range(len(store.interactions(split))):
+                assert history(store, split, row) == history(first, split, row)
+        assert store.items.field("year").rows.lengths.tolist() == [1] * 39 + [int(write is write_10m)]
+    assert store.items.text("title")[0] == "Movie 1, The" and store.items.text("title")[39] == "Untitled"
+    assert len(store.items.field("genres").rows[39]) == 0
+
+
+def test_titles_are_read_as_they_were_written(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "latin-1"):
+        source = write_10m(tmp_path / encoding, encoding)
+        store = made(main, tmp_path / f"{encoding}.store", "--source", source)
+        assert store.items.text("title")[0] == "Misérables, Les"
+    other = made(main, tmp_path / "other", "--source", source, "--encoding", "cp850")
+    assert other.items.text("title")[0] == "MisÚrables, Les"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("klingon", "that Python knows"), ("utf-16", "iconv -f utf-16")]
+)
+def test_encodings_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    arguments = ["--source", tmp_path, "--out", tmp_path / "store", "--encoding", name]
+    assert message in refusal(main, arguments, capsys)
 
 
 def test_the_last_like_is_left_out(tmp_path: Path) -> None:

@@ -150,16 +150,16 @@ def test_bad_files_and_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--user", "nid"], "users.parquet: there is no column 'nid'"),
         (["--label", "clicks"], "finetune.parquet: there is no column 'clicks'; did you mean 'click'?"),
         (["--user", "uid", "--label", "uid"], "column 'uid' must hold numbers"),
-        (["--user", "uid", "--history", "uid"], "'uid' must hold lists of item ids, got String"),
+        (["--user", "uid", "--history", "uid"], "'uid' must hold lists, it holds single values"),
         (["--text", "titel"], "items.parquet: there is no column 'titel'; did you mean 'title'?"),
-        (["--categories", "title"], "'title' must hold lists; for others there is --category"),
+        (["--categories", "title"], "'title' must hold lists, it holds single values"),
         (["--dev_users", tmp_path / "no.txt"], "no.txt: there is no such file"),
         (["--dev_share", 1], "`dev_share` must lie between 0 and 1, got 1; see --dev_share"),
     ]
     for extra, message in cases:
         assert message in said(*extra), message
     (source / "valid_user_set_0.1.txt").write_text("nobody\n")
-    assert "one a line, got 'nobody'; none of them is there" in said()
+    assert "none of them is there, e.g. 'nobody', and the table has 'U10'; name another" in said()
     (source / "valid_user_set_0.2.txt").write_text("")
     assert "one set of dev users, got valid_user_set_0.1.txt, valid_user_set_0.2.txt; name one" in said()
     (source / "valid_user_set_0.2.txt").unlink()

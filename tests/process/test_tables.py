@@ -128,6 +128,29 @@ def test_lists_of_json_and_users(tmp_path: Path) -> None:
     assert [row.tolist() for row in store.users.field("city").rows] == [[0], [1], []]
 
 
+def test_lists_of_texts_and_histories_whose_ids_hold_the_separator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ["1", "2", "1 2", *(f"b{n}" for n in range(20))]
+    items = tmp_path / "items.json"
+    items.write_text(json.dumps([{"item": each, "features": ["Red", f"no. {each}"]} for each in ids]))
+    clicks = [["1 2", "1", "2"], ["b1", "1 2", "b3"]]
+    lists, texts = tmp_path / "lists.jsonl", tmp_path / "texts.csv"
+    rows = [{"user": n, "history": each} for n, each in enumerate(clicks)]
+    lists.write_text("\n".join(map(json.dumps, rows)))
+    pl.DataFrame({"user": [0, 1], "history": [json.dumps(each) for each in clicks]}).write_csv(texts)
+    source = ("--items", items, "--text", "features", "--history", "history", "--num_negatives", 2)
+    for log in (lists, texts):
+        store = made(main, tmp_path / "store", *source, "--histories", log, "--overwrite")
+        assert [history(store, "test", row) for row in (0, 1)] == [each[:2] for each in clicks]
+        assert store.items.text("features")[2] == "Red no. 1 2"
+    texts.write_text("user,history\nu,1 2 b1\n")
+    said = refusal(main, [*source, "--histories", texts, "--out", tmp_path / "no"], capsys)
+    assert (
+        "texts.csv: column 'history' holds lists as texts, split at ' ', and ids hold it, e.g. '1 2'" in said
+    )
+
+
 def test_bad_files_and_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items, log = write(tmp_path, "items.tsv", ITEMS), write(tmp_path, "log.tsv", LOG)
     source = ["--items", items, *FIELDS, "--item", "book", "--out", tmp_path / "store"]

@@ -24,7 +24,7 @@ from legorec.data.writing.writer import StoreWriter
 from legorec.signals import STOPPED, Watch, leave
 
 # Of held-out clicks that stand in their own history: a warning above this.
-LARGE_SHARE = 0.1
+LARGE_SHARE = 0.2
 # Exit status after bad input, which is reported in one line.
 BAD_INPUT = 2
 # Seconds that a script has to end by itself after a signal; the promise is five.
@@ -88,6 +88,11 @@ def text_arguments(parser: Arguments, encoding: str | None = "utf-8", quoting: b
             default="auto",
             help="do quotes around cells belong to the format (double), or to the text (none)",
         )
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """Files, for a message."""
+    return ", ".join(str(path) for path in paths)
 
 
 def open_writer(

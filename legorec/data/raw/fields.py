@@ -93,7 +93,7 @@ def lists_of(
     if given.any() and texts.filter(given).str.contains(JSON_LIST).all():
         return _json_lists(frame, name, label, texts.set(~given, None))
     if separator is None:
-        raise InputError(f"{label}: column '{name}' must hold lists; for others there is --category")
+        raise InputError(f"{label}: column '{name}' must hold lists, it holds single values")
     if ids is not None and len(held := ids.filter(ids.str.contains(separator, literal=True))):
         raise InputError(
             f"{label}: column '{name}' holds lists as texts, split at {separator!r}, and ids hold it, e.g. "

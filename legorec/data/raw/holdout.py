@@ -82,15 +82,20 @@ def counted_once(writer: StoreWriter, events: Events, keep: bool, group: np.ndar
     if events.time is None:
         return events
     keys = [events.liked, events.time, events.item, events.user]
-    keys += [] if group is None else [group[events.order]]
-    order = np.lexsort((np.arange(len(events.user)), *keys))
+    twice = stand_twice(*keys, *([] if group is None else [group[events.order]]))
+    (writer.kept if keep else writer.dropped)(DOUBLED, int(twice.sum()))
+    return events if keep else events.take(~twice)
+
+
+def stand_twice(*keys: np.ndarray) -> np.ndarray:
+    """(n,) True for rows that equal an earlier one in all keys."""
+    order = np.lexsort(keys)  # stable, so that the first of equal rows comes first
     again = np.ones(max(0, len(order) - 1), dtype=bool)
     for key in keys:
         again &= key[order][1:] == key[order][:-1]
     twice = np.zeros(len(order), dtype=bool)
     twice[order[1:][again]] = True
-    (writer.kept if keep else writer.dropped)(DOUBLED, int(twice.sum()))
-    return events if keep else events.take(~twice)
+    return twice
 
 
 def last_left_out(events: Events) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from legorec.data.raw.lines import InputError, blocks, raw_file
+from legorec.data.raw.table_files import read_parquet
 
 
 def read_ids(path: Path) -> pl.Series:
@@ -58,10 +59,7 @@ def _from_numpy(path: Path) -> Any:
 
 
 def _from_parquet(path: Path) -> pl.Series:
-    try:
-        table = pl.read_parquet(path)
-    except Exception as problem:  # polars has many exceptions for this
-        raise InputError(f"{path}: not a readable Parquet file ({problem})") from None
+    table = read_parquet(raw_file(path), path)
     if table.width != 1 or not (table.dtypes[0].is_integer() or table.dtypes[0] == pl.String):
         columns = ", ".join(f"{name} ({kind})" for name, kind in table.schema.items()) or "none"
         raise InputError(f"{path}: it must have one column of texts or whole numbers, got {columns}")

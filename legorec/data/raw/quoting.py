@@ -56,7 +56,7 @@ def is_quoted(
     other = f"one in line {found['naked']} holds one and does not" if found["naked"] else "holds none itself"
     raise InputError(
         f"{file.label}: a cell in line {quoted} stands in quotes, and {other}; say with --quoting double "
-        "that quotes belong to the format, with --quoting none that they are text"
+        "that quotes belong to the format, with --quoting none that they are text, or write it as CSV"
     )
 
 

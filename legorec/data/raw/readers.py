@@ -88,8 +88,8 @@ def as_one(frames: Iterable[pl.DataFrame], columns: Sequence[str]) -> pl.DataFra
 
 def first_line(file: RawFile, encoding: str = "utf-8") -> str:
     """The first line of a file, without its end."""
-    with file.open() as stream:
-        return stream.readline().removeprefix(b"\xef\xbb\xbf").decode(encoding).rstrip("\r\n")
+    _, text = next(blocks(file, encoding), (1, ""))
+    return text.partition("\n")[0].rstrip("\r")
 
 
 def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:

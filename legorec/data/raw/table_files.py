@@ -11,7 +11,7 @@ import polars as pl
 
 from legorec.data.raw.lines import InputError, RawFile, blocks, plain_name, raw_file
 from legorec.data.raw.quoting import Quoting, csv_rows, is_quoted, quoted_rows
-from legorec.data.raw.readers import BadLines, as_one, first_line, read_rows
+from legorec.data.raw.readers import BadLines, as_one, first_line, need_columns, read_rows
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")  # a .json may also hold one list
@@ -87,6 +87,22 @@ def read_parquet(file: RawFile, path: Path) -> pl.DataFrame:
             return pl.read_parquet(BytesIO(stream.read()))
     except Exception as problem:  # polars has many exceptions for this, and none names the file
         raise InputError(f"{path}: not a readable Parquet file ({first_of(problem)})") from None
+
+
+def scan_parquet(path: Path, *columns: str) -> pl.LazyFrame:
+    """Some columns of a Parquet file, or all of them, unread.
+
+    Raises:
+        InputError: it is missing, not Parquet, or lacks a column.
+    """
+    raw_file(path)
+    try:
+        table = pl.scan_parquet(path)
+        schema = table.collect_schema()
+    except Exception as problem:  # polars has many exceptions for this, and none names the file
+        raise InputError(f"{path}: not a readable Parquet file ({first_of(problem)})") from None
+    need_columns(pl.DataFrame(schema=schema), columns, str(path))
+    return table.select(columns) if columns else table
 
 
 def first_of(problem: Exception) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from legorec.data.raw.command import Arguments
-from legorec.data.raw.lines import InputError, raw_file
+from legorec.data.raw.lines import InputError
 from legorec.data.raw.readers import need_columns
-from legorec.data.raw.table_files import first_of, read_table
+from legorec.data.raw.table_files import read_table, scan_parquet
 from legorec.data.writing.columns import Column
 from legorec.data.writing.user_table import UserTable
 
@@ -82,14 +82,7 @@ def _columns(path: Path, wanted: list[str], separator: str | None) -> pl.DataFra
         frame = read_table(path, separator=separator)
         need_columns(frame, wanted, str(path))
         return frame.select(wanted)
-    raw_file(path)
-    try:
-        table = pl.scan_parquet(path)
-        schema = table.collect_schema()
-    except Exception as problem:  # polars has many exceptions for this
-        raise InputError(f"{path}: not a readable Parquet file ({first_of(problem)})") from None
-    need_columns(pl.DataFrame(schema=schema), wanted, str(path))
-    return table.select(wanted).collect()
+    return scan_parquet(path, *wanted).select(wanted).collect()
 
 
 def _lists(column: pl.Series, separator: str) -> pl.Series:

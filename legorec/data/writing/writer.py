@@ -75,8 +75,7 @@ class StoreWriter:
         self._users_grow, self._user_table = False, user_table
         self._splits: dict[str, SplitParts] = {}
         self._first_sequence: int | None = None
-        self._dropped: dict[str, int] = {}
-        self._kept: dict[str, int] = {}
+        self._counts: dict[str, dict[str, int]] = {"dropped": {}, "kept": {}}
         self._folder = NewFolder(Path(path), overwrite)
         self.scratch = self._folder.temporary / "scratch"
         self._pool = HistoryPool(self.scratch)
@@ -143,15 +142,17 @@ class StoreWriter:
 
     def dropped(self, what: str, count: int) -> None:
         """Count rows that a reader left out, by reason."""
-        if count:
-            self._dropped[what] = self._dropped.get(what, 0) + int(count)
+        self._count("dropped", what, count)
 
     def kept(self, what: str, count: int) -> None:
         """Count rows that a reader was asked to keep, by reason."""
-        if count:
-            self._kept[what] = self._kept.get(what, 0) + int(count)
+        self._count("kept", what, count)
 
-    def impressions(self, split: str, frame: pl.DataFrame) -> None:
+    def _count(self, key: str, what: str, count: int) -> None:
+        if count:
+            self._counts[key][what] = self._counts[key].get(what, 0) + int(count)
+
+    def impressions(self, split: str, frame: pl.DataFrame, file: object = "") -> None:
         """Add impressions, each with its own history; may be called chunk by chunk.
 
         Args:
@@ -160,14 +161,14 @@ class StoreWriter:
                 (seconds).
         """
         for start in range(0, max(1, len(frame)), CHUNK):
-            self._add_impressions(split, frame.slice(start, CHUNK))
+            self._add_impressions(split, frame.slice(start, CHUNK), file)
 
-    def _add_impressions(self, split: str, frame: pl.DataFrame) -> None:
-        user = self.user_rows(split, column_of(frame, "user").cast(pl.String))
+    def _add_impressions(self, split: str, frame: pl.DataFrame, file: object) -> None:
+        user = self.user_rows(split, column_of(frame, "user").cast(pl.String), file)
         parts = []
         for place in ("history", "candidates"):
             values, lengths = list_parts(column_of(frame, place))
-            rows = self.item_rows(split, values, f"item ids in {place}")
+            rows = self.item_rows(split, values, f"item ids in {place}", file)
             parts.append((Ragged.from_lengths(rows, lengths), rows >= 0))
         (history, known), (candidates, offered) = parts
         labels = None
@@ -246,7 +247,7 @@ class StoreWriter:
         items = self._table(self._items, "items")
         users = self._users or TableWriter("users", pl.DataFrame({"id": []}), (), "id")
         users = with_fields(users, self._user_table, self.missing.max_missing, self.dropped)
-        folder = self._folder.temporary
+        folder, dropped, kept = self._folder.temporary, self._counts["dropped"], self._counts["kept"]
         visible = self._write_interactions(folder, len(items))
         vocabularies = Vocabularies()
         facts = {
@@ -261,8 +262,8 @@ class StoreWriter:
             **vocabularies.write(folder),
             "histories": self._history_facts,
             "interactions": self._split_facts,
-            "dropped": {"ids": self.missing.manifest(), "rows": dict(sorted(self._dropped.items()))},
-            **({"kept": dict(sorted(self._kept.items()))} if self._kept else {}),
+            "dropped": {"ids": self.missing.manifest(), "rows": dict(sorted(dropped.items()))},
+            **({"kept": dict(sorted(kept.items()))} if kept else {}),
         }
         self.progress.say("writing the manifest")
         since = time.time_ns()

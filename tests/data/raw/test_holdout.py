@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from legorec.data.ragged import Ragged
 from legorec.data.raw.holdout import (
+    DOUBLED,
     Events,
+    counted_once,
     draw_unmet,
     labelled_lists,
     last_left_out,
@@ -169,3 +171,45 @@ def test_shares_are_met_where_times_differ():
     for missing in (None, np.zeros(0)):
         with pytest.raises(StoreError, match="a split by time needs rows with a time"):
             split_times(missing, (0.7, 0.2, 0.1))
+
+
+class Counted(Taken):
+    """A writer that keeps what it is told to count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str, int]] = []
+
+    def dropped(self, what: str, count: int) -> None:
+        self.told.append(("dropped", what, count))
+
+    def kept(self, what: str, count: int) -> None:
+        self.told.append(("kept", what, count))
+
+
+@given(ROWS, st.booleans(), st.booleans())
+def test_rows_that_stand_twice_are_left_out_or_kept_and_counted(rows, keep, grouped):
+    found, writer = events(rows), Counted()
+    group = np.array([place % 2 for place in range(len(rows))]) if grouped else None
+    left = counted_once(writer, found, keep, group)
+    seen, first = set(), []
+    for place in found.order.tolist():
+        key = (rows[place], place % 2 if grouped else 0)
+        first += [place] * (key not in seen)
+        seen.add(key)
+    assert left.order.tolist() == (found.order.tolist() if keep else first)
+    assert writer.told == [("kept" if keep else "dropped", DOUBLED, len(found.order) - len(first))]
+    untimed = events(rows, timed=False)
+    assert counted_once(writer, untimed, keep) is untimed, "a click may be made again"
+
+
+def test_moments_within_a_second_are_in_order_and_apart():
+    """What is stored are seconds; sorting and splits see what is finer."""
+    for per_second, unit in ((1, 0.1), (1000, 100), (10**9, 10**8)):
+        start = 1_500_000_000 * per_second
+        times = np.array([start + place * unit for place in (3, 0, 1, 2)])
+        users, ones = np.zeros(4, np.int64), np.ones(4, bool)
+        found = Events.sort(users, np.arange(4), ones, times, 1, 4, per_second)
+        assert found.item.tolist() == [1, 2, 3, 0]
+        assert found.seconds(np.arange(4)).tolist() == [1_500_000_000] * 4
+        assert split_times(found.time, (0.5, 0.25, 0.25)).tolist() == [0, 0, 1, 2]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import struct
 import zipfile
@@ -14,7 +16,16 @@ import numpy as np
 import pytest
 
 from legorec.data.raw import lines
-from legorec.data.raw.lines import InputError, blocks, find_file, unpacked
+from legorec.data.raw.lines import (
+    InputError,
+    blocks,
+    encoding_of,
+    find_file,
+    lies_in,
+    plain_name,
+    raw_file,
+    unpacked,
+)
 
 ROWS = b"".join(b"N%d\tnews\ttitle of %d\n" % (row, row) for row in range(400))
 METHODS = {"stored": 0, "deflate": 8, "bz2": 12, "lzma": 14}
@@ -137,3 +148,47 @@ def test_r12_a_line_that_no_memory_holds(tmp_path: Path, monkeypatch: pytest.Mon
     long = b"x" * 2900 + b"\n"  # as long as a block and a line may be together
     (tmp_path / "dev.zip").write_bytes(packed(long * 3))
     assert read(tmp_path / "dev.zip") == long * 3
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: data])
+def test_a_packed_file_is_known_by_its_content(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """Whatever its name is, and where a folder holds it by the name of its packing."""
+    for name in ("news.tsv", "news.tsv.gz", "news.tsv.bz2", "news.tsv.xz"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_bytes(pack(ROWS))
+        assert read(folder) == ROWS
+        assert plain_name(folder / name) == "news.tsv" and lies_in(folder, "news.tsv") == folder / name
+    for content, found in ((b"", []), (b"BZhello, a text", ["BZhello, a text"]), (pack(b""), [])):
+        (tmp_path / "a").write_bytes(content)
+        assert [text for _, text in blocks(raw_file(tmp_path / "a"))] == found
+
+
+@pytest.mark.parametrize(
+    ("magic", "told"),
+    [
+        (b"\x28\xb5\x2f\xfd", r"packed with zstd; unpack it first \(zstd -d a.csv"),
+        (b"PK\3\4", r"packed with a zip; unpack it first \(unzip a.csv"),
+        (b"7z\xbc\xaf\x27\x1c", "packed with 7-Zip; unpack"),
+    ],
+)
+def test_other_packings_are_named_with_what_unpacks_them(tmp_path: Path, magic: bytes, told: str) -> None:
+    (tmp_path / "a.csv").write_bytes(magic + b"\0" * 40)
+    with pytest.raises(InputError, match=rf"a\.csv: it is {told}"):
+        raw_file(tmp_path / "a.csv")
+    (tmp_path / "b.csv").mkdir()
+    with pytest.raises(InputError, match=r"b\.csv: there is no such file, but a folder"):
+        raw_file(tmp_path / "b.csv")
+
+
+def test_utf_8_is_told_from_other_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BLOCK", 7)
+    text = "Amélie\nMisérables\nplain\n"
+    for encoding in ("utf-8", "latin-1"):
+        (tmp_path / "a").write_bytes(text.encode(encoding))
+        file = raw_file(tmp_path / "a")
+        assert encoding_of(file, "latin-1") == encoding
+        assert "".join(part for _, part in blocks(file, encoding)) == text
+    (tmp_path / "a").write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match="a: it is UTF-16; convert it: iconv -f utf-16 -t utf-8"):
+        list(blocks(raw_file(tmp_path / "a")))

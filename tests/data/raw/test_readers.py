@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import polars as pl
@@ -39,8 +41,12 @@ def test_what_was_written_is_read(tmp_path_factory, rows, end):
     assert read_table(written(folder / "c.csv", csv)).drop(LINE).equals(expected)
     expected.write_ndjson(folder / "d.jsonl")
     expected.write_parquet(folder / "e.parquet")
-    for name in ("d.jsonl", "e.parquet"):
+    (folder / "f.json").write_text(json.dumps(expected.to_dicts()))
+    for name in ("d.jsonl", "e.parquet", "f.json"):
         assert read_table(folder / name).equals(expected)
+        packed = folder / f"{name}.gz"
+        packed.write_bytes(gzip.compress((folder / name).read_bytes()))
+        assert read_table(packed).equals(expected)
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
@@ -85,7 +91,17 @@ def test_malformed_lines_are_counted_and_the_first_is_told(tmp_path, block, monk
         ("a.dat", "x\n", "give --separator, or a file ending in .csv, .tsv, .txt, .jsonl, .json or .parquet"),
         ("a.parquet", "no", "not a readable Parquet file"),
         ("a.csv", 'x,y\n"a,b\n', "line 2: unexpected end of data"),
-        ("a.jsonl", '{"x": 1}\n{"x": [1]}\n', "the lines differ in the types of their values"),
+        (
+            "a.jsonl",
+            '{"x": 1}\n\n{"x": [1]}\n',
+            "the lines differ in the types of their values: 'x' holds a number in line 1 and a list in",
+        ),
+        ("a.jsonl", "\n", "it holds no line"),
+        ("a.jsonl", '{"x": NaN}\n', "line 1: it must be a JSON object"),
+        ("a.json", '[{"x": 1}, 2]', "element 2 of its list must be an object; 1 are not"),
+        ("a.json", '[{"x": 1}', "not a readable JSON list"),
+        ("a.json", '[{"x": 1}, {"x": {}}]', "'x' holds a number in element 1 and an object in element 2"),
+        ("a.csv.gz", "x,y\n1\n", "line 2: it must have 2 columns, got 1"),
     ],
 )
 def test_tables_that_cannot_be_read_are_named(tmp_path, name, text, message):

@@ -29,6 +29,31 @@ def test_up_to_the_share_is_taken(share):
                 missing.check()
 
 
+@pytest.mark.parametrize(
+    ("missing", "known", "message"),
+    [
+        ("9", "0000000009", "which the table spells '0000000009': they differ in leading zeros"),
+        ("9.0", "9", "which the table spells '9': they differ in an ending .0"),
+        (" 9", "9", "which the table spells '9': they differ in blanks"),
+        ('"b9"', "b9", "which the table spells 'b9': they differ in quotes"),
+        ("B9", "b9", "which the table spells 'b9': they differ in capitals"),
+        ("9.0", "09", "which the table spells '09': they differ in an ending .0 and leading zeros"),
+        ("x", "b9", "and the table has 'b9'"),
+        ("9.5", "9", "and the table has '9'"),
+    ],
+)
+def test_ids_spelt_otherwise_are_shown_on_both_sides(missing, known, message):
+    found = MissingIds(0)
+    ids = pl.Series(["gone", missing])
+    found.add("train", "item ids", np.array([-1, -1]), ids, pl.Series([known, "b10"]), "log.csv")
+    with pytest.raises(StoreError) as told:
+        found.check()
+    shown = missing if "spells" in message else "gone"
+    assert str(told.value).startswith(
+        f"log.csv: 2 of 2 item ids (train) are in no table (100.0%), e.g. '{shown}', {message}."
+    )
+
+
 def test_all_places_are_told_with_an_example_and_the_flag():
     missing = counted(0.1, user=[0, 1, -1], history=[-1, -1], candidates=[3])
     with pytest.raises(StoreError) as told:

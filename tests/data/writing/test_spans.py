@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legorec.data.ragged import Ragged
@@ -65,3 +65,17 @@ def test_colliding_hashes_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(0, [1, 2]), (0, [3, 4]), (0, [1, 2, 3]), (0, [5]), (0, [3, 4])]
     flat, spans, span = packed(rows, [])
     assert [flat[a:b] for a, b in spans[span]] == [each for _, each in rows]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 1 << 20]))
+@settings(max_examples=30)
+def test_items_that_a_span_holds_are_found_block_by_block(seed, block):
+    rng = np.random.default_rng(seed)
+    clicks = rng.integers(0, 5, 30).astype(np.int32)
+    starts = rng.integers(0, 30, 12)
+    wanted = np.stack([starts, np.minimum(30, starts + rng.integers(0, 9, 12))], axis=1)
+    items = rng.integers(0, 6, 12)
+    with patch.object(writing_spans, "BLOCK", block):
+        found = writing_spans.held(clicks, wanted, items)
+    expected = [item in clicks[a:b] for item, (a, b) in zip(items, wanted, strict=True)]
+    assert found.tolist() == expected
