@@ -53,7 +53,8 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     from legorec.settings import read_command_line
 
     folder = Path(run_folder)
-    settings = read_command_line(["--settings", str(settings_file(folder))])
+    # No impression is read, so what filters name need not be there.
+    settings = read_command_line(["--settings", str(settings_file(folder)), "--data.filters", "[]"])
     data = open_data(settings)
     model = build_model(settings, data, choose_device(device))
     load_trained(Path(settings.exp.load or folder), model, settings, data)
