@@ -48,6 +48,12 @@ def _add(store: Store, table: UserTable, max_missing: float, progress: Progress)
     vocabularies = Vocabularies()
     vocabularies.categories = {name: store.vocabulary(name) for name in names if name in known}
     fresh = [each.name for each in table.columns if each.kind != "number" and each.name not in known]
+    alike = {name.casefold() for name in known}
+    if taken := [name for name in fresh if name.casefold() in alike]:
+        raise StoreError(
+            f"{folder}: a vocabulary is called as '{taken[0]}' but for capitals, which some disks do not "
+            "know; name the field NAME=COLUMN"
+        )
     new_files = [f"users/{name}.safetensors" for name in names]
     new_files += [f"vocabularies/{name}.json" for name in fresh]
     with removed_unless_named(folder, new_files):

@@ -71,7 +71,8 @@ def load(
 
     folder = Path(run_folder)
     named = {**({"data.store": store} if store is not None else {}), **(paths or {})}
-    argv = ["--settings", str(settings_file(folder))]
+    # No impression is read, so what filters name need not be there.
+    argv = ["--settings", str(settings_file(folder)), "--data.filters", "[]"]
     for place, path in named.items():
         path = Path(path).absolute() if Path(path).exists() else path  # the current folder may change
         argv += [f"--{place}", json.dumps(str(path))]

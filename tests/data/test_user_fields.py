@@ -65,6 +65,8 @@ def test_what_cannot_be_added_leaves_the_store(tmp_path: Path) -> None:
         add_user_fields(path, table([Column("age", "number"), Column("Age", "number", "age")]))
     with pytest.raises(StoreError, match="items and users have different vocabularies 'category'"):
         add_user_fields(path, table([FIELDS[1], Column("category", "category", "region")]))
+    with pytest.raises(StoreError, match="a vocabulary is called as 'Category' but for capitals"):
+        add_user_fields(path, table([Column("Category", "category", "region")]))
     with pytest.raises(StoreError, match="column 'region' must hold numbers"):
         add_user_fields(path, table([Column("much", "number", "region")]))
     with pytest.raises(StoreError, match=r"1 of 2 users have no row in it \(50.0%\), e.g. 'u'"):

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+import legorec
 import worker
 from legorec.data.store import Store
 from legorec.recipes.inputs.digests import input_digests
@@ -157,4 +158,6 @@ def test_r1_a_filtered_run_is_resumed_exactly_or_refused(store, tmp_path, monkey
     (tmp_path / "some.txt").write_text("".join(f"u{user}\n" for user in range(1, 15)))
     assert worker.main([*argv, "--resume", "true"]) == 0
     assert differences(straight, only_run(tmp_path / "cut")) == []
+    (tmp_path / "some.txt").unlink()
+    assert len(legorec.load(straight, device="cpu").recommend([], 3)) == 3, "no impression is read"
     assert np.isfinite(json.loads((straight / "metrics.json").read_text())["test"]["metrics"]["gauc"])
