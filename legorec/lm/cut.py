@@ -19,6 +19,8 @@ from legorec.lm.attention import AUTO, SHORT_ROWS, implementation
 from legorec.lm.length_groups import LengthGroups
 from legorec.lm.model_types import part, replace
 from legorec.lm.pretrained import DTYPES, Pretrained
+from legorec.lm.row_dropout import computed_again, row_dropout
+from legorec.nn.drawing import belonging, entry, keys_now
 from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments
 
@@ -180,7 +182,8 @@ class UpperLayers(nn.Module):
         if gradient_checkpointing:
             # Before the embeddings go: it looks for them. Its older name is deprecated in transformers 5.
             enable = getattr(self.model, "activation_checkpointing_enable", None)
-            (enable or self.model.gradient_checkpointing_enable)({"use_reentrant": False})
+            how = {"use_reentrant": False, "context_fn": computed_again}
+            (enable or self.model.gradient_checkpointing_enable)(how)
         layers = part(self.model, family.layers)
         assert isinstance(layers, nn.ModuleList)
         for place in range(depth):
@@ -202,12 +205,15 @@ class UpperLayers(nn.Module):
     def forward(self, values_TE: Tensor, lengths_R: Tensor) -> Tensor:
         """Final states (T, output_dim) of packed rows; ``lengths_R`` is on the host."""
         groups = LengthGroups(lengths_R, values_TE.device)
+        at, keys = entry("language model"), keys_now()
         if not groups.lengths:
             return values_TE.new_zeros(0, self.output_dim)
         done = []
-        for values, lengths in zip(groups.split(values_TE), groups.lengths, strict=True):
+        for values, lengths, chosen in zip(groups.split(values_TE), groups.lengths, groups.rows, strict=True):
             rows = Segments(torch.from_numpy(lengths))
-            out = self.model(**self._rows.inputs(values, rows), use_cache=False).last_hidden_state
+            own = None if keys is None else keys[torch.from_numpy(chosen)]
+            with belonging(at, own), row_dropout(len(lengths), self.training):
+                out = self.model(**self._rows.inputs(values, rows), use_cache=False).last_hidden_state
             done.append(self._rows.packed(out, rows))
         return groups.join(done)
 
