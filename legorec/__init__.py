@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
+def load(run_folder: str | Path, device: str = "auto", epoch: int | None = None) -> TrainedRecommender:
     """The trained model of a run folder, ready to score and recommend; see ``legorec.recipes.load``."""
     from legorec.recipes.load import load as load_run
 
-    return load_run(run_folder, device)
+    return load_run(run_folder, device, epoch)

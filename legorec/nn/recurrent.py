@@ -102,7 +102,7 @@ class RaggedGRU(nn.Module):
 
     def _weights(self) -> list[list[Tensor]]:
         """Of each layer. They run one by one, for dropout between them that is drawn by row."""
-        every = list(self.layers.parameters())
+        every: list[Tensor] = list(self.layers.parameters())
         return [every[place : place + 4] for place in range(0, len(every), 4)]
 
 

@@ -44,11 +44,14 @@ class Recommended(NamedTuple):
     score: float
 
 
-def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
+def load(run_folder: str | Path, device: str = "auto", epoch: int | None = None) -> TrainedRecommender:
     """The best epoch of a run, on the store that it was trained on.
 
+    Args:
+        epoch: another one, of those that the run keeps.
     Raises:
-        ValueError: the folder is no finished run, or its store or weights do not belong to its settings.
+        ValueError: the folder is no finished run, the epoch is not kept, or store or weights do not belong to
+            the run's settings.
     """
     from legorec.settings import read_command_line
 
@@ -56,7 +59,7 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     settings = read_command_line(["--settings", str(settings_file(folder))])
     data = open_data(settings)
     model = build_model(settings, data, choose_device(device))
-    load_trained(Path(settings.exp.load or folder), model, settings, data)
+    load_trained(Path(settings.exp.load or folder), model, settings, data, epoch)
     return TrainedRecommender(model.eval(), data)
 
 

@@ -16,7 +16,12 @@ from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, Mo
 LAYERS = ("data", "embed", "model", "exp")
 # Settings that came after the first runs. At their default they stay out of the digest, so that a command of
 # before still finds its run.
-LATER = {"model.family": DEFAULT_FAMILY, "exp.policy.schedule": "constant"}
+LATER = {
+    "model.family": DEFAULT_FAMILY,
+    "exp.policy.schedule": "constant",
+    "exp.policy.keep_epochs": 1,
+    "exp.load_epoch": None,
+}
 
 
 @dataclass(frozen=True)
