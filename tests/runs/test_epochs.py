@@ -78,7 +78,9 @@ def test_what_is_not_kept_is_answered_with_what_is(run, store, tmp_path, capsys)
     refused(arguments(store, tmp_path, exp="test", load=run, epoch=lost), capsys, *said)
     with pytest.raises(ValueError, match=f"keeps no checkpoint of epoch {lost}"):
         legorec.load(run, epoch=lost)
-    refused(arguments(store, tmp_path, exp="latency", epoch=1), capsys, "exp.load_epoch", "with exp.load only")
+    refused(
+        arguments(store, tmp_path, exp="latency", epoch=1), capsys, "exp.load_epoch", "with exp.load only"
+    )
 
 
 def test_one_is_kept_by_default_under_the_name_that_the_run_had(store, tmp_path):
