@@ -81,14 +81,15 @@ class RaggedGRU(nn.Module):
         there_BL1 = mask_BL.unsqueeze(2)
         values_BLD = torch.where(there_BL1, values_BLD, 0.0).to(first_BS.dtype)
         with torch.autocast(values_BLD.device.type, enabled=False):
-            states_BLS = values_BLD
+            states_BLS, first = values_BLD, first_BS.unsqueeze(0)
             for number, weights in enumerate(self._weights()):
                 states_BLS = self.between(states_BLS) if number else states_BLS
-                first = first_BS.unsqueeze(0)
-                states_BLS, _ = torch.gru(states_BLS, first, weights, True, 1, 0.0, False, False, True)
+                steps = states_BLS.transpose(0, 1)
+                steps, _ = torch.gru(steps, first, weights, True, 1, 0.0, False, False, False)
+                states_BLS = steps.transpose(0, 1)
         lengths_B = mask_BL.sum(1)
         places_B = torch.arange(B, device=mask_BL.device) * L + (lengths_B - 1).clamp(min=0)
-        last_BS = TakeRows.apply(states_BLS.flatten(0, 1), places_B)
+        last_BS = TakeRows.apply(states_BLS.reshape(-1, states_BLS.shape[2]), places_B)
         return (
             torch.where(there_BL1, states_BLS, 0.0),
             torch.where(lengths_B.unsqueeze(1) > 0, last_BS, first_BS),
