@@ -20,6 +20,7 @@ __all__ = ["load"]
 def load(
     run_folder: str | Path,
     device: str = "auto",
+    epoch: int | None = None,
     *,
     store: str | Path | None = None,
     paths: Mapping[str, str | Path] | None = None,
@@ -28,4 +29,4 @@ def load(
     """The trained model of a run folder, ready to score and recommend; see ``legorec.recipes.load``."""
     from legorec.recipes.load import load as load_run
 
-    return load_run(run_folder, device, store=store, paths=paths, allow=allow)
+    return load_run(run_folder, device, epoch, store=store, paths=paths, allow=allow)

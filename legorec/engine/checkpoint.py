@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,12 +170,27 @@ def way_out(path: Path) -> str:
 
 
 def prune(folder: Path, keep: set[str]) -> None:
-    """Remove checkpoints that are not in ``keep``, and what crashed writers left."""
+    """Remove checkpoints that are not in ``keep``, and what crashed writers left.
+
+    Each is renamed first, so that one whose removal is cut short is known for what it is.
+    """
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name not in keep and path.is_dir() and not path.is_symlink():
-            # First, so that one whose removal is cut short does not pass for complete.
-            (path / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(path, ignore_errors=True)
+            going = path if _left_over(path.name) else path.with_name(f"{path.name}.old-{os.getpid()}")
+            if going != path:
+                os.replace(path, going)
+            shutil.rmtree(going, ignore_errors=True)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what is no checkpoint: of writers and removals that were cut short."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    prune(folder, {name for name in names if not _left_over(name)})
+
+
+def size(path: Path) -> int:
+    """Bytes of a checkpoint on disk."""
+    return sum(fact["bytes"] for fact in _facts(path).values())
 
 
 def _write_text(file: Path, text: str) -> None:

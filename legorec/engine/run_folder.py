@@ -127,8 +127,8 @@ class RunFolder:
             save_whole(self.path / name, text.encode())
 
 
-def best_checkpoint(run: Path) -> Path:
-    """The checkpoint of a run's best epoch.
+def kept_epochs(run: Path) -> tuple[int, dict[int, Path]]:
+    """The best epoch of a run, and the checkpoints of all epochs that it keeps, in order.
 
     Raises:
         ValueError: the folder is no run or has no complete checkpoint of a finished epoch.
@@ -136,7 +136,28 @@ def best_checkpoint(run: Path) -> Path:
     last = checkpoint.newest(run / "checkpoints")
     if last is None:
         raise ValueError(f"{run} holds no complete checkpoint; name the folder of a trained run")
-    best = checkpoint.read_state(last).get("best")
+    state = checkpoint.read_state(last)
+    best, progress = state.get("best"), state["progress"]
     if best is None:
         raise ValueError(f"{run} was stopped before its first epoch was measured; resume it first")
-    return checkpoint.named(run / "checkpoints", str(best["checkpoint"]))
+    found = {each["epoch"]: str(each["checkpoint"]) for each in (*state.get("kept", ()), best)}
+    if progress["epoch_done"] and len(state["epochs"]) == progress["epoch"] + 1:
+        found[progress["epoch"]] = last.name
+    folder = run / "checkpoints"
+    return best["epoch"], {epoch: checkpoint.named(folder, name) for epoch, name in sorted(found.items())}
+
+
+def best_checkpoint(run: Path, epoch: int | None = None) -> Path:
+    """The checkpoint of the best epoch, or of one that is named.
+
+    Raises:
+        ValueError: as ``kept_epochs``, or the epoch is not kept.
+    """
+    best, kept = kept_epochs(run)
+    if epoch is not None and epoch not in kept:
+        there = ", ".join(f"{each} (the best)" if each == best else str(each) for each in kept)
+        raise ValueError(
+            f"{run} keeps no checkpoint of epoch {epoch} (--epoch); it keeps {there}. Training with "
+            "--keep_epochs N keeps those of the N best"
+        )
+    return kept[best if epoch is None else epoch]

@@ -29,6 +29,7 @@ class TrainingState:
     progress: Progress = field(default_factory=Progress)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None  # epoch, value, checkpoint
+    kept: list[dict[str, Any]] = field(default_factory=list)  # the best epochs alike, best first
     without_gain: int = 0
     inputs: dict[str, str] = field(default_factory=dict)  # what it is learned from, by digest
 
@@ -46,12 +47,18 @@ class TrainingState:
     def from_json(cls, state: Mapping[str, Any]) -> TrainingState:
         return cls(**{**state, "progress": Progress.from_json(state["progress"])})
 
-    def note(self, row: dict[str, Any], value: float) -> None:
-        """Add a measured epoch; ``value`` decides which is best, higher is better."""
+    def note(self, row: dict[str, Any], value: float, keep: int = 1) -> None:
+        """Add a measured epoch; ``value`` decides which is best, higher is better.
+
+        Args:
+            keep: how many of the best epochs' checkpoints are kept; of equal ones the earlier.
+        """
         self.epochs.append(row)
+        this = {"epoch": self.progress.epoch, "value": value, "checkpoint": self.name}
+        before = self.kept or ([] if self.best is None else [self.best])
+        self.kept = sorted([*before, this], key=lambda each: -each["value"])[:keep]
         if self.best is None or value > self.best["value"]:
-            self.best = {"epoch": self.progress.epoch, "value": value, "checkpoint": self.name}
-            self.without_gain = 0
+            self.best, self.without_gain = this, 0
         else:
             self.without_gain += 1
 
@@ -91,6 +98,8 @@ class Training:
             ValueError: it was altered, or what it was learned from is another now.
         """
         with self.processes.agreeing():
+            if self.processes.is_first:
+                checkpoint.remove_left_overs(folder)
             last = checkpoint.newest(folder)
         name = self.processes.from_first(last.name if last else None)
         if name is None:
@@ -110,7 +119,7 @@ class Training:
     def save(self, folder: Path) -> None:
         """Save the state, which all processes share: the first one writes, the others wait.
 
-        That checkpoint and the best epoch's are kept.
+        That checkpoint and the best epochs' are kept.
         """
         with self.processes.agreeing():
             if self.processes.is_first:
@@ -119,8 +128,9 @@ class Training:
                     "optimizer": state_tensors(self.optimizer, self.model),
                 }
                 checkpoint.save(folder, self.state.name, checkpoint.Checkpoint(tensors, asdict(self.state)))
-                best = {self.state.best["checkpoint"]} if self.state.best else set()
-                checkpoint.prune(folder, keep={self.state.name} | best)
+                best = [self.state.best] if self.state.best else []
+                kept = {each["checkpoint"] for each in (*best, *self.state.kept)}
+                checkpoint.prune(folder, keep={self.state.name} | kept)
 
     def load_best(self, folder: Path) -> None:
         """Put the weights of the best epoch into the model."""

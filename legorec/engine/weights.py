@@ -16,16 +16,19 @@ from legorec.engine.run_folder import best_checkpoint
 LANGUAGE_MODEL = "language model"  # its name among the inputs of a checkpoint
 
 
-def load_best(run: Path, model: nn.Module, inputs: Mapping[str, str], store: str) -> Path:
+def load_best(
+    run: Path, model: nn.Module, inputs: Mapping[str, str], store: str, epoch: int | None = None
+) -> Path:
     """Load the weights of a run's best epoch into a model of the same make; returns their checkpoint.
 
     Args:
+        epoch: another one that is kept.
         inputs: the digests that it must have been trained with.
         store: where the data is, for messages.
     Raises:
-        ValueError: the folder is no trained run, or inputs or weights differ.
+        ValueError: the folder is no trained run or does not keep the epoch, or inputs or weights differ.
     """
-    path = best_checkpoint(run)
+    path = best_checkpoint(run, epoch)
     saved = checkpoint.load(path)
     check_inputs(saved.state, inputs, path, store)
     load_weights(model, saved, path)

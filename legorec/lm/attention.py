@@ -38,18 +38,39 @@ def short_row_attention(
 
         sdpa = AttentionInterface()["sdpa"]
         return sdpa(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
-    B, heads, L, D = query.shape
-    shared = heads // key.shape[1]
-    # Queries that share a key come one after another, so that keys need no copies.
-    rows = query.reshape(B, key.shape[1], shared * L, D)
-    logits = rows * (D**-0.5 if scaling is None else scaling) @ key.transpose(2, 3)
-    if attention_mask is not None:
-        unseen = ~attention_mask
-        logits = logits.view(B, key.shape[1], shared, L, L).masked_fill(unseen.unsqueeze(2), -torch.inf)
-        logits = logits.view(B, key.shape[1], shared * L, L)
-    weights = dropped(logits.softmax(-1), dropout)
-    out = (weights @ value).view(B, heads, L, D)
+    out = plain_attention(query, key, value, attention_mask, dropout, scale=scaling)
     return out.transpose(1, 2).contiguous(), None
+
+
+def plain_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """(B, heads, L, D) ``scaled_dot_product_attention`` as plain products, over rows of one length.
+
+    Args:
+        attn_mask: (B or 1, 1, L, L) True where a token is seen, or what is added to the logits.
+        enable_gqa: not read: fewer keys than queries are always shared.
+    """
+    B, heads, L, D = query.shape
+    by_key = (B, key.shape[1], heads // key.shape[1], L, L)
+    # Queries that share a key come one after another, so that keys need no copies.
+    rows = query.reshape(B, key.shape[1], -1, D)
+    logits = (rows * (D**-0.5 if scale is None else scale) @ key.transpose(2, 3)).view(by_key)
+    if is_causal:
+        attn_mask = torch.ones(1, 1, L, L, dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        logits = logits.masked_fill(~attn_mask.unsqueeze(2), -torch.inf)
+    elif attn_mask is not None:
+        logits = logits + attn_mask.unsqueeze(2)
+    weights = dropped(logits.softmax(-1), dropout_p).to(value.dtype).view(B, key.shape[1], -1, L)
+    return (weights @ value).view(B, heads, L, value.shape[3])
 
 
 def implementation(attention: str) -> str:

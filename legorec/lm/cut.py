@@ -21,6 +21,8 @@ from legorec.lm.attention import AUTO, SHORT_ROWS, implementation
 from legorec.lm.length_groups import LengthGroups
 from legorec.lm.model_types import part, replace
 from legorec.lm.pretrained import DTYPES, Pretrained
+from legorec.lm.row_dropout import computed_again, row_dropout
+from legorec.nn.drawing import belonging, entry, keys_now
 from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments
 
@@ -200,7 +202,8 @@ class UpperLayers(nn.Module):
         if gradient_checkpointing:
             # Before the embeddings go: it looks for them. Its older name is deprecated in transformers 5.
             enable = getattr(self.model, "activation_checkpointing_enable", None)
-            (enable or self.model.gradient_checkpointing_enable)({"use_reentrant": False})
+            how = {"use_reentrant": False, "context_fn": computed_again}
+            (enable or self.model.gradient_checkpointing_enable)(how)
         layers = part(self.model, family.layers)
         assert isinstance(layers, nn.ModuleList)
         for place in range(depth):
@@ -231,10 +234,15 @@ class UpperLayers(nn.Module):
     def forward(self, values_TE: Tensor, lengths_R: Tensor) -> Tensor:
         """Final states (T, output_dim) of packed rows; ``lengths_R`` is on the host."""
         groups = LengthGroups(lengths_R, values_TE.device)
+        at, keys = entry("language model"), keys_now()
         if not groups.lengths:
             return values_TE.new_zeros(0, self.output_dim)
-        pairs = zip(groups.split(values_TE), groups.lengths, strict=True)
-        return groups.join([self.padded(values, lengths) for values, lengths in pairs])
+        done = []
+        for values, lengths, chosen in zip(groups.split(values_TE), groups.lengths, groups.rows, strict=True):
+            own = None if keys is None else keys[torch.from_numpy(chosen)]
+            with belonging(at, own), row_dropout(len(lengths), self.training):
+                done.append(self.padded(values, lengths))
+        return groups.join(done)
 
     def padded(self, values_TE: Tensor, lengths: np.ndarray) -> Tensor:
         """``forward`` of rows that are run as one padded batch; no row may be empty."""

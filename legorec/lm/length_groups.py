@@ -27,7 +27,9 @@ class LengthGroups:
         order = np.argsort(sizes, kind="stable")
         order = order[np.searchsorted(sizes[order], 1) :]
         bounds = _divide(sizes[order], OVERHEAD.get(device.type, OVERHEAD_ELSEWHERE))
-        self.lengths = [sizes[order[start:stop]] for start, stop in zip(bounds, bounds[1:], strict=False)]
+        # The rows of each group, by their places in ``lengths``, and their lengths.
+        self.rows = [order[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+        self.lengths = [sizes[rows] for rows in self.rows]
         starts = sizes.cumsum() - sizes
         kept = sizes[order]
         places = row_places(starts[order], kept)

@@ -13,6 +13,9 @@ from legorec.lm.cut import Attention, Precision, UpperLayers
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
 from legorec.lm.pretrained import DTYPES, Pretrained
 
+# What models call the dropout of attention's weights in their configs.
+ATTENTION_DROPOUT = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
+
 
 class TunedLayers(nn.Module):
     """Token states at ``depth`` -> final states, in at least float32.
@@ -49,7 +52,7 @@ class TunedLayers(nn.Module):
         self.base, self.lora = pretrained, lora
         width = pretrained.width
         self.project = None if input_dim == width else nn.Linear(input_dim, width)
-        self.dtype = DTYPES[dtype]
+        self.dtype, self.attention = DTYPES[dtype], attention
         self.rounds = dtype != "fp32" and not (frozen or lora.enabled)
         kept: Precision = "fp32" if self.rounds else dtype
         self.upper = UpperLayers(pretrained, depth, kept, attention, gradient_checkpointing)
@@ -72,10 +75,17 @@ class TunedLayers(nn.Module):
         """Refuse what cannot be trained; ``frozen`` layers after states that do not learn can.
 
         Raises:
-            ValueError: gradients would be computed in fp16, which has no room for small ones.
+            ValueError: gradients would be computed in fp16, which has no room for small ones; or attention
+                would draw its dropout where it cannot be told which item it belongs to.
         """
         if not (self.frozen and self.project is None):
             self._refuse_fp16()
+        rates = (getattr(self.upper.model.config, name, 0.0) for name in ATTENTION_DROPOUT)
+        if self.attention == "flash_attention_2" and not self.frozen and any(rates):
+            raise ValueError(
+                f"`attention: flash_attention_2` draws the dropout of {self.base.name} in its kernel, by "
+                "process and not by item; take `sdpa` or `auto`"
+            )
 
     def _refuse_fp16(self) -> None:
         if self.dtype == torch.float16:

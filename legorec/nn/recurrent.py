@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, TakeRows
 from legorec.nn.segments import Segments, pack, unpack
 from legorec.nn.sizes import check_positive
@@ -30,9 +31,8 @@ class RaggedGRU(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         check_positive(num_layers=num_layers)
-        # nn.GRU warns about dropout with a single layer, where it has no effect.
-        between = dropout if num_layers > 1 else 0.0
-        self.layers = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.between = Dropout(dropout)
+        self.layers = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True)
 
     def forward(
         self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None = None
@@ -61,21 +61,16 @@ class RaggedGRU(nn.Module):
             each.to(values_TD.device, non_blocking=True) for each in (order, inverse, filled)
         )
         steps_TD = PermuteRows.apply(values_TD.to(first_RS.dtype), order, inverse)
-        layers = self.layers
         with torch.autocast(values_TD.device.type, enabled=False):
-            # As nn.GRU does with a packed sequence, but without its check, which reads a number from `sizes`.
-            states_TS, last = torch.gru(
-                steps_TD,
-                sizes,
-                self._every_layer(TakeRows.apply(first_RS, filled)),
-                list(layers.parameters()),
-                True,
-                layers.num_layers,
-                layers.dropout,
-                layers.training,
-                False,
-            )
-        return PermuteRows.apply(states_TS, inverse, order), first_RS.index_copy(0, filled, last[-1])
+            steps, first = steps_TD, TakeRows.apply(first_RS, filled).unsqueeze(0)
+            for number, weights in enumerate(self._weights()):
+                if number:
+                    states_TS = self.between(PermuteRows.apply(steps, inverse, order), rows)
+                    steps = PermuteRows.apply(states_TS, order, inverse)
+                # As nn.GRU does with a packed sequence, but without its check, which reads a number from
+                # `sizes`.
+                steps, last = torch.gru(steps, sizes, first, weights, True, 1, 0.0, False, False)
+        return PermuteRows.apply(steps, inverse, order), first_RS.index_copy(0, filled, last[-1])
 
     def _padded(self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None) -> tuple[Tensor, Tensor]:
         """Step over padding too; it comes last, and a state depends on earlier places only."""
@@ -86,10 +81,15 @@ class RaggedGRU(nn.Module):
         there_BL1 = mask_BL.unsqueeze(2)
         values_BLD = torch.where(there_BL1, values_BLD, 0.0).to(first_BS.dtype)
         with torch.autocast(values_BLD.device.type, enabled=False):
-            states_BLS, _ = self.layers(values_BLD, self._every_layer(first_BS))
+            states_BLS, first = values_BLD, first_BS.unsqueeze(0)
+            for number, weights in enumerate(self._weights()):
+                states_BLS = self.between(states_BLS) if number else states_BLS
+                steps = states_BLS.transpose(0, 1)
+                steps, _ = torch.gru(steps, first, weights, True, 1, 0.0, False, False, False)
+                states_BLS = steps.transpose(0, 1)
         lengths_B = mask_BL.sum(1)
         places_B = torch.arange(B, device=mask_BL.device) * L + (lengths_B - 1).clamp(min=0)
-        last_BS = TakeRows.apply(states_BLS.flatten(0, 1), places_B)
+        last_BS = TakeRows.apply(states_BLS.reshape(-1, states_BLS.shape[2]), places_B)
         return (
             torch.where(there_BL1, states_BLS, 0.0),
             torch.where(lengths_B.unsqueeze(1) > 0, last_BS, first_BS),
@@ -101,8 +101,10 @@ class RaggedGRU(nn.Module):
             return first.to(dtype)
         return values.new_zeros(num_rows, self.layers.hidden_size, dtype=dtype)
 
-    def _every_layer(self, first_RS: Tensor) -> Tensor:
-        return first_RS.expand(self.layers.num_layers, -1, -1).contiguous()
+    def _weights(self) -> list[list[Tensor]]:
+        """Of each layer. They run one by one, for dropout between them that is drawn by row."""
+        every: list[Tensor] = list(self.layers.parameters())
+        return [every[place : place + 4] for place in range(0, len(every), 4)]
 
 
 def _by_step(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.item_table import item_table
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recommender import Recommender
-from legorec.scorers.paging import BATCH_SIZE
+from legorec.scorers.paging import BATCH_SIZE, joined
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -41,7 +40,7 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     ``items.safetensors`` (N, D) with the raw ids of its rows in ``item_ids.parquet``, and
     ``users.safetensors`` (U, D) or (U, M, D) with ``user_ids.parquet``. A user is encoded from one history,
     the latest (``Data.latest_spans``). The files appear when all are written, ``metrics.json`` last.
-    Several processes share the items; the first one does the users and writes.
+    Several processes share items and users; the first one writes.
 
     Raises:
         ValueError: something the user can mend.
@@ -57,7 +56,7 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
         items = item_table(model, data.num_items, settings, session, torch.device("cpu"))
-        users = _joined(user_pages(model, data, items, spans, settings, session))
+        users = user_table(model, data, items, spans, settings, session)
         shapes = processes.from_first({"items": [*items.shape], "users": [*users.shape]})
         metrics = {"export": shapes | {"users_without_history": int((spans < 0).sum())}}
         with processes.agreeing():
@@ -74,15 +73,15 @@ def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         return metrics
 
 
-def user_pages(
+def user_table(
     model: Recommender,
     data: Data,
     items: Tensor,
     spans: np.ndarray,
     settings: Settings,
     session: Session,
-) -> Iterator[Tensor]:
-    """Vectors of every user on the host, in the order of the users, in pages; of the first process alone.
+) -> Tensor:
+    """Vectors of every user on the host, in the order of the users; every process has all of them.
 
     Args:
         items: (N, D) vectors of every item, on the host.
@@ -92,8 +91,8 @@ def user_pages(
         Interrupted: the run was asked to stop meanwhile.
         NoMemoryError: there is not the memory for one user.
     """
-    device, rows = module_device(model), np.arange(len(spans))
-    size = settings.exp.evaluation.batch_size
+    device, rows, processes = module_device(model), np.arange(len(spans)), session.processes
+    size, done = settings.exp.evaluation.batch_size, []
     halved = Halving(size, BATCH_SIZE, session.tell)
 
     def encode(page: np.ndarray) -> Tensor:
@@ -104,13 +103,14 @@ def user_pages(
             clicks = model.clicks_of(rows_BH, mask_BH, torch.from_numpy(page), vectors)
             return model.encode_users(clicks).float().cpu()
 
-    with bar("users", len(spans), shown=session.processes.is_first) as show:
-        for start in range(0, len(spans), size):
-            page = rows[start : start + size]
-            if session.processes.is_first:
-                yield from halved.pages(page, encode, "row {} of the users".format)
-            show(int(page[-1]) + 1, len(spans))
+    with bar("users", len(spans), shown=processes.is_first) as show:
+        for turn, page in processes.turns(-(-len(spans) // size)):
+            if page is not None:
+                users = rows[page * size : (page + 1) * size]
+                done.append(torch.cat([*halved.pages(users, encode, "row {} of the users".format)]))
+            show(min(turn.stop * size, len(spans)), len(spans))
             session.stop.check()
+    return joined(done, len(spans), size, torch.device("cpu"), processes) if len(spans) else torch.zeros(0)
 
 
 def _histories(data: Data, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,9 +138,3 @@ def write(folder: Path, vectors: dict[str, Tensor], data: Data, stop: StopReques
                 ids.write_parquet(file)
         for file in partial.iterdir():
             file.chmod(folder.stat().st_mode & 0o666)  # safetensors keeps its files to their owner
-
-
-def _joined(pages: Iterable[Tensor]) -> Tensor:
-    """All pages joined; empty in a process other than the first."""
-    whole = list(pages)
-    return torch.cat(whole) if whole else torch.zeros(0)

@@ -46,6 +46,7 @@ class Recommended(NamedTuple):
 def load(
     run_folder: str | Path,
     device: str = "auto",
+    epoch: int | None = None,
     *,
     store: str | Path | None = None,
     paths: Mapping[str, str | Path] | None = None,
@@ -57,6 +58,7 @@ def load(
     run's folder.
 
     Args:
+        epoch: another one, of those that the run keeps.
         store: the folder of the store, in place of the one that the settings name.
         paths: other paths in place of those of the settings, by their dotted place there, such as
             ``{"model.source.checkpoint": "weights/llama"}``.
@@ -64,8 +66,8 @@ def load(
             what you trust.
 
     Raises:
-        ValueError: the folder is no finished run, something that its settings name is not found, or its store
-            or weights do not belong to its settings.
+        ValueError: the folder is no finished run, the epoch is not kept, something that its settings name is
+            not found, or its store or weights do not belong to its settings.
     """
     from legorec.settings import read_command_line
 
@@ -86,7 +88,8 @@ def load(
         if settings.lost:
             raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
         raise
-    load_trained(Path(settings.exp.load or folder), model, settings, data)
+    epoch = settings.exp.load_epoch if epoch is None else epoch
+    load_trained(Path(settings.exp.load or folder), model, settings, data, epoch)
     return TrainedRecommender(model.eval(), data)
 
 

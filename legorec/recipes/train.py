@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from legorec.abilities import SavesAdapter
+from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit
 from legorec.engine.optim import trainable
 from legorec.engine.progress import bar
+from legorec.engine.run_folder import kept_epochs
 from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
 from legorec.engine.training import Training
@@ -128,6 +130,10 @@ def train_to_end(training: Training, settings: Settings, session: Session) -> No
                 training.save(folder)
                 raise
     training.load_best(folder)
+    if policy.keep_epochs > 1 and session.folder.writes:
+        kept = kept_epochs(session.folder.path)[1]
+        size = sum(map(checkpoint.size, kept.values()))
+        session.log(f"kept epochs {', '.join(map(str, kept))}: {size / 1e6:,.1f} MB in {folder}")
 
 
 def train_epoch(training: Training, policy: PolicySettings, session: Session) -> None:
@@ -168,7 +174,7 @@ def measure_epoch(training: Training, settings: Settings, session: Session) -> N
     else:
         metric = parse_metric(exp.evaluation.metric)
         value = row[metric.name] if metric.higher_is_better else -row[metric.name]
-    state.note(row, value)
+    state.note(row, value, exp.policy.keep_epochs)
     training.save(session.folder.checkpoints)
     session.folder.write_epochs(columns(state.epochs, settings), state.epochs)
     shown = "  ".join(f"{name} {row[name]:.4f}" for name in columns([row], settings)[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -55,20 +55,30 @@ class ItemPages:
 
     def table(self) -> Tensor:
         """(n, D) the vectors of all pages, after the last turn; every process has all of them."""
-        if self.processes.world == 1:
-            return torch.cat(self._vectors)
-        # There may be fewer pages than processes, and then one does not know what a vector looks like.
-        own = None
-        if self._vectors:
-            own = ([*self._vectors[0].shape[1:]], str(self._vectors[0].dtype).removeprefix("torch."))
-        width, dtype = self.processes.from_first(own)
         device = self.device or module_device(self.model)
-        table = torch.zeros(len(self.items), *width, dtype=getattr(torch, dtype), device=device)
-        for turn, part in enumerate(self._vectors):
-            start = (turn * self.processes.world + self.processes.rank) * self.page_size
-            table[start : start + len(part)] = part
-        self.processes.merge(table)
-        return table
+        return joined(self._vectors, len(self.items), self.page_size, device, self.processes)
+
+
+def joined(
+    pages: Sequence[Tensor], count: int, page_size: int, device: torch.device, processes: Processes
+) -> Tensor:
+    """(count, ...) the rows of all pages; every process has all of them.
+
+    Args:
+        pages: those of this process, one of each of its turns; all are ``page_size`` long but the last.
+        device: where the result is kept, with several processes.
+    """
+    if processes.world == 1:
+        return torch.cat([*pages])
+    # There may be fewer pages than processes, and then one does not know what a vector looks like.
+    own = ([*pages[0].shape[1:]], str(pages[0].dtype).removeprefix("torch.")) if pages else None
+    width, dtype = processes.from_first(own)
+    table = torch.zeros(count, *width, dtype=getattr(torch, dtype), device=device)
+    for turn, part in enumerate(pages):
+        start = (turn * processes.world + processes.rank) * page_size
+        table[start : start + len(part)] = part
+    processes.merge(table)
+    return table
 
 
 def score_rows(

@@ -168,6 +168,8 @@ def _judge_load(exp: ExpSettings, composition: Composition) -> None:
             message = f"is needed where exp.mode is {exp.mode!r}: the folder of a trained run"
     elif not os.path.isdir(exp.load):
         message = f"no folder {exp.load}; it is the folder of a trained run"
+    if not message and exp.load is None and exp.load_epoch is not None:
+        place, message = "exp.load_epoch", f"is read with exp.load only, got {exp.load_epoch}"
     if message and not composition.is_unresolved(place):
         composition.problems.append(Problem(composition.where(place), place, message))
 

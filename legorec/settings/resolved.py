@@ -21,6 +21,8 @@ LATER: dict[str, Any] = {
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,
+    "exp.policy.keep_epochs": 1,
+    "exp.load_epoch": None,
     "exp.cache.memory_gb": None,
     "data.filters": [],
     "data.fields.*.column": None,

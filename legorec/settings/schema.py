@@ -166,6 +166,7 @@ class PolicySettings(Strict):
     patience: Count = 2
     simple_dev: Flag = False
     save_every: Count = 0  # optimizer steps between checkpoints inside an epoch; 0: at its end only
+    keep_epochs: Positive = 1  # how many of the best epochs' checkpoints are kept
 
 
 class EvaluationSettings(Strict):
@@ -218,6 +219,7 @@ class ExpSettings(Strict):
     mode: Literal[*MODES]  # type: ignore[valid-type]
     accepts: list[Text] = []
     load: Text | None = None
+    load_epoch: Count | None = None  # of that run; null: the best
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     cache: CacheSettings | None = None

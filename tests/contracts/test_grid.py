@@ -113,9 +113,9 @@ one_batch = cache(OneBatch)
 class Bricks:
     """Bricks behind one source and item encoder, each built once and handed out with its first weights."""
 
-    def __init__(self, source: str, item_encoder: str) -> None:
+    def __init__(self, source: str, item_encoder: str, **changes: Any) -> None:
         folder = language_model(LANGUAGE_MODELS.get(item_encoder, "llama")).folder
-        self.told: dict[str, Any] = TINY | {"checkpoint": str(folder)}
+        self.told: dict[str, Any] = TINY | changes | {"checkpoint": str(folder)}
         self._built: dict[tuple[str, str], tuple[nn.Module, dict[str, Tensor]]] = {}
         first = self._brick("source", source)
         self.told |= {"input_dim": first.dim, "token_dim": first.dim, "field_kinds": first.field_kinds}

@@ -250,3 +250,15 @@ def test_a_removal_that_is_cut_short_leaves_nothing_complete(tmp_path, monkeypat
     with pytest.raises(Fault):
         checkpoint.prune(tmp_path, {name(1)})
     assert [path.name for path in checkpoint.complete(tmp_path)] == [name(1)]
+
+
+def test_what_a_removal_left_is_removed_and_nothing_else(tmp_path):
+    for number in range(3):
+        checkpoint.save(tmp_path, name(number), made(number))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "rmtree", lambda *args, **kwargs: None)
+        checkpoint.prune(tmp_path, {name(1), name(2)})
+    assert len(list(tmp_path.iterdir())) == 3 and checkpoint.newest(tmp_path) == tmp_path / name(2)
+    checkpoint.remove_left_overs(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name(1), name(2)]
+    checkpoint.remove_left_overs(tmp_path / "nowhere")

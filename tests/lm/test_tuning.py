@@ -160,3 +160,14 @@ def test_fp16_is_refused_where_a_gradient_would_go_through(checkpoint, lora, fro
         with pytest.raises(ValueError, match=refusal):
             model.check_training()
     TunedLayers(checkpoint("llama"), DEPTH, width, lora, frozen, "bf16").check_training()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_a_kernel_that_draws_dropout_of_its_own_is_refused(checkpoint, rate):
+    model = TunedLayers(checkpoint("llama", attention_dropout=rate), DEPTH, 32, OFF)
+    model.attention = "flash_attention_2"  # it cannot be built without a device
+    if not rate:
+        model.check_training()
+        return
+    with pytest.raises(ValueError, match="`attention: flash_attention_2` draws the dropout of .*take `sdpa`"):
+        model.check_training()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recommender import Recommender
 from legorec.settings import read_command_line
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store
-from tests.support.launching import shared
+from tests.support.launching import prepared, shared
 from tests.support.ranking import rank
 from tests.support.runs import arguments, finish, only_run, refused, run_folders
 
@@ -177,6 +178,39 @@ def test_of_two_processes_one_works_and_the_other_waits(
     if exp == "export":
         alone, two = finish(arguments(store, tmp_path / "one", exp=exp, **flags)), only_run(tmp_path / "two")
         assert all((alone / name).read_bytes() == (two / name).read_bytes() for name in FILES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags", [{"exp": "export"}, {"exp": "predict"}, {"exp": "predict", "top_k": 3}, {"exp": "test"}], ids=str
+)
+def test_no_process_waits_for_what_another_encodes_alone(store, done, tmp_path, flags):
+    code = """
+import atexit
+from legorec.recommender import Recommender
+seen = {"encode_items": 0, "encode_users": 0}
+def counted(name):
+    real = getattr(Recommender, name)
+    def call(self, given):
+        seen[name] += len(given) if name == "encode_items" else len(given.mask)
+        return real(self, given)
+    setattr(Recommender, name, call)
+for name in seen:
+    counted(name)
+atexit.register(lambda: print(f"process {rank}: {seen}", flush=True))
+"""
+    argv = arguments(store, tmp_path / "two", load=done, eval_batch_size=4, page_size=4, **flags)
+    process = prepared(tmp_path, code, 2, argv)
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, out
+    found = [
+        [int(number) for number in re.findall(r"_(?:items|users)': (\d+)", line)]
+        for line in out.splitlines()
+        if re.match(r"process \d: {", line)
+    ]
+    assert len(found) == 2
+    for of_first, of_second in zip(*found, strict=True):
+        assert of_second >= of_first / 2 > 0
 
 
 def test_a_run_is_needed(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -209,7 +209,7 @@ def test_what_is_no_trained_run_is_refused(runs, tmp_path):
 def test_the_run_of_a_test_leads_to_what_it_loaded(runs, tmp_path):
     store = runs["lego_nrms"].parents[3] / "store"
     flags = {"data__history__max_length": 4, "load": runs["lego_nrms"]}
-    tested = finish(arguments(store, tmp_path, exp="test", epoch=1, **flags))
+    tested = finish(arguments(store, tmp_path, exp="test", **flags))
     vectors = legorec.load(tested, device="cpu").item_vectors
     assert torch.equal(vectors, legorec.load(runs["lego_nrms"], device="cpu").item_vectors)
 

@@ -6,6 +6,7 @@ import torch
 
 from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
+from legorec.nn.drawing import drawing
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
 from tests.support import small
 from tests.support.ranking import rank
@@ -55,3 +56,20 @@ def test_training_learns(bf16):
     )
     losses = [progress.loss for progress, _ in zip(steps, range(5), strict=False)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("page", [0, 5])
+@pytest.mark.parametrize("name", ["naml", "nrms"])
+def test_dropout_is_that_of_the_cpu_in_pages_too(name, page):
+    """A page is computed again in the backward pass, by another thread."""
+    found = []
+    for device, its_page in (("cpu", 0), ("cuda", page)):
+        model = small.recommender(name, dropout=0.3).train()
+        model.source.catalog.to(device)
+        model.to(device).item_page_size = its_page
+        with drawing(1, 2):
+            scores = model(small.stream().batch(0).to(device))
+        scores.square().sum().backward()
+        found.append([scores.detach(), *(each.grad for each in model.parameters() if each.grad is not None)])
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4)

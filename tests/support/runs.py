@@ -96,11 +96,20 @@ def arguments(
     layers = {"data": "data/synthetic", "model": f"model/{model}", "exp": f"exp/{exp}"}
     found = [part for name, file in layers.items() for part in (f"--{name}", f"{ROOT}/config/{file}.yaml")]
     small = {key: value for key, value in SMALL.items() if key != "heads" or reads_heads(model)}
+    if "load_epoch" in layers_of(exp):
+        del small["epoch"]  # there it names one of those that the run keeps
     given: dict[str, Any] = {"data__store": store, "runs": runs, "device": "cpu", **small, **flags}
     for key, value in given.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         found += [f"--{key.replace('__', '.')}", text]
     return found
+
+
+def layers_of(exp: str) -> str:
+    """The text of an ``exp`` file and of what it imports."""
+    text = (ROOT / "config/exp" / f"{exp}.yaml").read_text()
+    imported = [line.split(": ")[1] for line in text.splitlines() if line.startswith("$$import: parts/")]
+    return text + "".join((ROOT / "config/exp" / each).read_text() for each in imported)
 
 
 def reads_heads(model: str) -> bool:

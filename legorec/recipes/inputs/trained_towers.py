@@ -1,4 +1,4 @@
-"""Load the best epoch of a run into a model, after checking that both are of the same make and data."""
+"""Load an epoch of a run into a model, after checking that both are of the same make and data."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from legorec.settings import Settings
 
 
-def load_trained(run: Path, model: nn.Module, settings: Settings, data: Data) -> Path:
+def load_trained(
+    run: Path, model: nn.Module, settings: Settings, data: Data, epoch: int | None = None
+) -> Path:
     """Load the weights of a run's best epoch into a model of the same make; returns their checkpoint.
 
     Impressions and items may be others than in training, vocabularies may not.
 
+    Args:
+        epoch: another one that is kept; ``exp.load_epoch`` if None.
     Raises:
         ValueError: the folder is no trained run, or bricks, fields, vocabularies or weights differ.
     """
@@ -36,7 +40,8 @@ def load_trained(run: Path, model: nn.Module, settings: Settings, data: Data) ->
     ids = (USER_IDS, ITEM_IDS) if by_item else (USER_IDS,)
     wanted = ("tokenizers/", "vocabularies/", "numbers/", "embed/", LANGUAGE_MODEL, *ids)
     inputs = {name: digest for name, digest in now.items() if name.startswith(wanted)}
-    return load_best(run, model, inputs, str(data.store.path))
+    epoch = settings.exp.load_epoch if epoch is None else epoch
+    return load_best(run, model, inputs, str(data.store.path), epoch)
 
 
 def check_make(run: Path, settings: Settings) -> None:
