@@ -34,7 +34,11 @@ class AdapterError(ValueError):
 
 
 def write_adapter(
-    folder: Path, bare: Mapping[str, Tensor], prefix: str, facts: Mapping[str, Any], head: Mapping[str, Any]
+    folder: Path,
+    bare: Mapping[str, Tensor],
+    prefix: str,
+    facts: Mapping[str, Any],
+    head: Mapping[str, Any] | None,
 ) -> None:
     """Write both layouts aside and rename them into place; an earlier adapter there goes only then.
 
@@ -42,7 +46,7 @@ def write_adapter(
         bare: weights by their names in the bare model.
         prefix: what the model with a head puts before them.
         facts: the content of the config.
-        head: what of it differs for the model with a head.
+        head: what of it differs for the model with a head; None if there is none.
 
     Raises:
         ValueError: the folder holds something else, which is left alone.
@@ -53,8 +57,9 @@ def write_adapter(
     size = 2 * sum(weight.nbytes for weight in bare.values())
     with folder_whole(folder, size, "about ") as partial:
         _write(partial, bare, facts)
-        (partial / WITH_HEAD).mkdir()
-        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
+        if head is not None:
+            (partial / WITH_HEAD).mkdir()
+            _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head})
 
 
 def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
