@@ -41,7 +41,7 @@ def write_adapter(
     bare: Mapping[str, Tensor],
     prefix: str,
     facts: Mapping[str, Any],
-    head: Mapping[str, Any],
+    head: Mapping[str, Any] | None,
     base: str,
 ) -> None:
     """Write both layouts aside and rename them into place; an earlier adapter there goes only then.
@@ -50,7 +50,7 @@ def write_adapter(
         bare: weights by their names in the bare model.
         prefix: what the model with a head puts before them.
         facts: the content of the config.
-        head: what of it differs for the model with a head.
+        head: what of it differs for the model with a head; None if there is none.
         base: digest of the model that they were trained on.
 
     Raises:
@@ -62,8 +62,10 @@ def write_adapter(
     size = 2 * sum(weight.nbytes for weight in bare.values())
     with folder_whole(folder, size, "about ") as partial:
         _write(partial, bare, facts, base)
-        (partial / WITH_HEAD).mkdir()
-        _write(partial / WITH_HEAD, {prefix + name: bare[name] for name in bare}, {**facts, **head}, base)
+        if head is not None:
+            (partial / WITH_HEAD).mkdir()
+            named = {prefix + name: bare[name] for name in bare}
+            _write(partial / WITH_HEAD, named, {**facts, **head}, base)
 
 
 def _write(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any], base: str) -> None:

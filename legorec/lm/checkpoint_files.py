@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from legorec.files.json_text import parse_json
 from legorec.files.manifest import is_plain
-from legorec.lm.model_types import family_of
+from legorec.lm.model_types import refuse_type
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -43,7 +43,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     facts = _read_json(file)
     if facts.get("quantization_config"):
         raise PretrainedError(f"{folder} is quantised, which is not supported; name the full checkpoint")
-    family_of(str(facts.get("model_type")), name)  # before transformers offers to run the repository's code
+    refuse_type(str(facts.get("model_type")), name)  # before transformers offers to run the repository's code
     _check_sizes(facts, file)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.lm.attention import AUTO, SHORT_ROWS, implementation
+from legorec.lm.cut_check import check_cut
 from legorec.lm.length_groups import LengthGroups
 from legorec.lm.model_types import part, replace
 from legorec.lm.pretrained import DTYPES, Pretrained
@@ -34,15 +36,22 @@ Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
 class PassThrough(nn.Module):
-    """Takes the place of a layer."""
+    """Takes the place of a layer.
 
-    def __init__(self, layer: nn.Module) -> None:
+    Args:
+        outputs: as ``Family.layer_outputs``.
+    """
+
+    def __init__(self, layer: nn.Module, outputs: int = 0) -> None:
         super().__init__()
-        if hasattr(layer, "attention_type"):  # some models read it to choose the layer's mask
-            self.attention_type = layer.attention_type
+        self.outputs = outputs
+        for name, value in vars(layer).items():
+            # Some models read the layer's kind to choose its mask.
+            if isinstance(value, str) and not hasattr(self, name):
+                setattr(self, name, value)
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return hidden_states
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor | None, ...]:
+        return (hidden_states, *[None] * (self.outputs - 1)) if self.outputs else hidden_states
 
 
 class PassEmbeddings(nn.Module):
@@ -103,24 +112,26 @@ class LowerLayers(nn.Module):
         pretrained: Pretrained,
         depths: Sequence[int],
         dtype: Precision = "fp32",
-        attention: Attention = "sdpa",
+        attention: Attention = "auto",
     ) -> None:
         super().__init__()
         self.depths = tuple(depths)
+        _check(pretrained, self.depths)
         self.width = pretrained.width
         family = pretrained.family
-        attention = "sdpa" if attention == AUTO else attention
-        self.model = pretrained.skeleton(attention)
+        self.model = pretrained.skeleton(None if attention == AUTO else attention)
         layers = part(self.model, family.layers)
         assert isinstance(layers, nn.ModuleList)
         for place in range(max(depths), len(layers)):
-            layers[place] = PassThrough(layers[place])
+            layers[place] = PassThrough(layers[place], family.layer_outputs)
         for path in family.after:
             replace(self.model, path, nn.Identity())
+        for path in family.first if not max(depths) else ():
+            replace(self.model, path, None)
         pretrained.fill(self.model, DTYPES[dtype])
         self.requires_grad_(False)
         self.eval()
-        self._rows = _PaddedRows(pretrained, self.model, attention)
+        self._rows = _PaddedRows(pretrained, self.model)
         for depth in self.depths:
             if depth < len(layers):
                 layers[depth].register_forward_pre_hook(Taken(depth))
@@ -148,7 +159,7 @@ class LowerLayers(nn.Module):
         now = Pass(keep)
         before = PASS.set(now)
         try:
-            out = self.model(**inputs, use_cache=False).last_hidden_state
+            out = self.model(**inputs).last_hidden_state
             return {depth: now.seen[depth] if depth in now.seen else keep(out) for depth in self.depths}
         finally:
             PASS.reset(before)
@@ -177,6 +188,7 @@ class UpperLayers(nn.Module):
 
     Args:
         depth: layers that the states have been through.
+        attention: its name in transformers; None: what ``LowerLayers`` takes for ``auto``.
         gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
             needs.
         stop: leave out the layers from there on and the final norm too; the result is the states there.
@@ -189,16 +201,18 @@ class UpperLayers(nn.Module):
         pretrained: Pretrained,
         depth: int,
         dtype: Precision = "fp32",
-        attention: Attention = "auto",
+        attention: Attention | None = "auto",
         gradient_checkpointing: bool = False,
         stop: int | None = None,
     ) -> None:
         super().__init__()
         self.depth = depth
+        _check(pretrained, [depth])
         self.output_dim = pretrained.output_width if stop is None else pretrained.width
         family = pretrained.family
-        used = implementation(attention)
-        self.model = pretrained.skeleton(used)
+        if attention == AUTO and not family.short_rows:
+            attention = None
+        self.model = pretrained.skeleton(attention and implementation(attention))
         if gradient_checkpointing:
             # Before the embeddings go: it looks for them. Its older name is deprecated in transformers 5.
             enable = getattr(self.model, "activation_checkpointing_enable", None)
@@ -207,25 +221,29 @@ class UpperLayers(nn.Module):
         layers = part(self.model, family.layers)
         assert isinstance(layers, nn.ModuleList)
         for place in range(depth):
-            layers[place] = PassThrough(layers[place])
+            layers[place] = PassThrough(layers[place], family.layer_outputs)
         if stop is not None:
             for place in range(stop, len(layers)):
-                layers[place] = PassThrough(layers[place])
+                layers[place] = PassThrough(layers[place], family.layer_outputs)
             for path in family.after:
                 replace(self.model, path, nn.Identity())
+        for path in family.first if depth else ():
+            replace(self.model, path, None)
         for path in family.embeddings:
             replace(self.model, path, PassEmbeddings())
         for path in family.positions:
             replace(self.model, path, NoPositions())
         for path in family.before:
             replace(self.model, path, nn.Identity())
+        if family.scale:
+            setattr(self.model, family.scale, 1.0)
         if not family.embeddings:
             self.model.set_input_embeddings(nn.Identity())
         for path, module in list(self.model.named_modules()):
             if type(module) is nn.Dropout:
                 replace(self.model, path, Dropout(module.p))
         pretrained.fill(self.model, DTYPES[dtype])
-        self._rows = _PaddedRows(pretrained, self.model, used)
+        self._rows = _PaddedRows(pretrained, self.model)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         implementation(AUTO)  # in a new process, transformers does not know our attention yet
@@ -247,44 +265,57 @@ class UpperLayers(nn.Module):
     def padded(self, values_TE: Tensor, lengths: np.ndarray) -> Tensor:
         """``forward`` of rows that are run as one padded batch; no row may be empty."""
         rows = Segments(torch.from_numpy(lengths))
-        out = self.model(**self._rows.inputs(values_TE, rows), use_cache=False).last_hidden_state
+        out = self.model(**self._rows.inputs(values_TE, rows)).last_hidden_state
         return self._rows.packed(out, rows)
+
+
+def _check(pretrained: Pretrained, depths: Sequence[int]) -> None:
+    """Try the cut of a type that has no row, once a depth; not where only sizes are asked for."""
+    new = sorted({*depths} - pretrained.checked)
+    if not pretrained.tried or not new or torch.get_default_device().type == "meta":
+        return
+    check_cut(pretrained, new, LowerLayers, UpperLayers)
+    pretrained.checked.update(new)
 
 
 class _PaddedRows:
     """The arguments of a model for packed rows, and its output packed again.
 
     Rows of one length need no mask if every token sees all others. Otherwise the mask is made here, in four
-    dimensions: with two, or none, transformers reads values, which waits for the device.
+    dimensions: with two, or none, transformers' own kinds of attention read values, which waits for the
+    device. Only the model knows which of its layers have a window, so it gets a mask of two dimensions where
+    a row is longer than that.
     """
 
-    def __init__(self, pretrained: Pretrained, model: PreTrainedModel, attention: str) -> None:
+    def __init__(self, pretrained: Pretrained, model: PreTrainedModel) -> None:
         config, family = pretrained.config, pretrained.family
-        self.model, self.attention = model, attention
         self.causal = family.causal
-        self.first_position = config.pad_token_id + 1 if family.positions_behind_padding else 0
-        self.window: int | None = getattr(config, "sliding_window", None)
+        self.names = signature(model.forward).parameters
+        self.first_position = pretrained.first_position
+        windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+        self.window = min((size for size in windows if size is not None), default=None)
+        self.own_masks = family.own_masks
+        self.whole_masks = not self.own_masks and model.config._attn_implementation in (SHORT_ROWS, "sdpa")
 
-    def inputs(self, values_TE: Tensor, rows: Segments) -> dict[str, Tensor]:
+    def inputs(self, values_TE: Tensor, rows: Segments) -> dict[str, Any]:
         device, length = values_TE.device, rows.max_length
         positions = torch.arange(length, device=device)
         same = rows.total == rows.num_rows * length
         values = values_TE.view(rows.num_rows, length, -1) if same else rows.pad(values_TE)[0]
-        inputs = {
-            "inputs_embeds": values,
-            "position_ids": (positions + self.first_position).expand(rows.num_rows, -1),
-        }
+        inputs: dict[str, Any] = {"inputs_embeds": values}
+        if "use_cache" in self.names or "kwargs" in self.names:
+            inputs["use_cache"] = False
+        if "position_ids" in self.names:
+            inputs["position_ids"] = (positions + self.first_position).expand(rows.num_rows, -1)
         if same and not self.causal:
             return inputs
         beyond_window = self.window is not None and length > self.window
-        if self.attention in (SHORT_ROWS, "sdpa") and not beyond_window:
+        if self.whole_masks and not beyond_window:
             inputs["attention_mask"] = self._seen(rows, positions, same)
-            return inputs
-        if self.attention == SHORT_ROWS:
-            # Only transformers knows which layers have a window, and it makes masks only for its own names.
-            self.attention = "sdpa"
-            self.model.set_attn_implementation(self.attention)
-        inputs["attention_mask"] = rows.mask(device)
+        else:
+            mask = rows.mask(device)
+            # As a tokenizer gives it, to a model that computes with it.
+            inputs["attention_mask"] = mask.long() if self.own_masks else mask
         return inputs
 
     def _seen(self, rows: Segments, positions: Tensor, same: bool) -> Tensor:

@@ -95,6 +95,12 @@ def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
             f"`layer` {upper.depth}; set a lower one, or `lora.enabled: false`"
         )
     there = _linear_names(upper, pretrained)
+    if not _targets(pretrained, lora):
+        raise ValueError(
+            f"`lora.targets` must be named for {pretrained.name}: it is of type "
+            f"'{pretrained.family.model_type}', of which none are usual; its linear layers are "
+            f"{', '.join(sorted(there))}"
+        )
     for target in _targets(pretrained, lora):
         if not any(f".{name}".endswith(f".{target}") for name in there):
             raise ValueError(
@@ -116,16 +122,17 @@ def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
 def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora: LoRA) -> None:
     """Write the adapters in peft's format, completely or not at all; an earlier adapter there is replaced.
 
-    ``folder`` itself is for the bare model, ``folder/with-head`` for the one with a head. Layers are numbered
-    as in the whole model, wherever it was cut.
+    ``folder`` itself is for the bare model, ``folder/with-head`` for the one with a head, where transformers
+    has one. Layers are numbered as in the whole model, wherever it was cut.
 
     Raises:
         ValueError: the folder holds something else.
     """
     from transformers.models.auto import modeling_auto
 
-    causal, model_type = pretrained.family.causal, pretrained.family.model_type
-    heads = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES" if causal else "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
+    causal = pretrained.family.causal
+    heads = "MODEL_FOR_CAUSAL_LM_MAPPING" if causal else "MODEL_FOR_MASKED_LM_MAPPING"
+    headed = getattr(modeling_auto, heads).get(type(pretrained.config), None)
     config = _config(upper, pretrained, lora)
     config.inference_mode = True
     # A path on this machine would be useless on another.
@@ -134,9 +141,11 @@ def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora:
     # As a sorted list: peft writes its set in a different order each time.
     facts = {**config.to_dict(), "target_modules": sorted(set(_targets(pretrained, lora)))}
     facts["auto_mapping"] = _origin(upper, type(upper.model).__name__)
-    head: dict[str, Any] = {"auto_mapping": _origin(upper, getattr(modeling_auto, heads)[model_type])}
-    if causal:
-        head["task_type"] = "CAUSAL_LM"
+    head: dict[str, Any] | None = None
+    if headed is not None:
+        head = {"auto_mapping": _origin(upper, headed.__name__)}
+        if causal:
+            head["task_type"] = "CAUSAL_LM"
     weights = {name: weight.detach().cpu().contiguous() for name, weight in _weights(upper).items()}
     assert weights, "inject comes first"
     write_adapter(folder, weights, _prefix(upper), facts, head, pretrained.digest())

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from legorec.files.digest import digest_files
 from legorec.lm.checkpoint_files import PretrainedError, read_config, reason, weight_files
-from legorec.lm.model_types import Family, family_of
+from legorec.lm.cut_check import layout_unnamed
+from legorec.lm.model_types import FAMILIES, Family
+from legorec.lm.stored import StoredWeights
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -37,15 +39,30 @@ class Pretrained:
         self.folder = folder
         self.name = name or str(folder)
         self.config = read_config(folder, self.name)
-        self.family: Family = family_of(self.config.model_type, self.name)
+        self.checked: set[int] = set()  # depths at which the cut was tried
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle names the folder from wherever it is read; where its weights lie is looked up again."""
-        kept = ("name", "config", "family")
+        kept = {"name", "config", "checked", "family"} & self.__dict__.keys()
         return {name: self.__dict__[name] for name in kept} | {"folder": self.folder.resolve()}
 
     def __repr__(self) -> str:
-        return f"Pretrained({self.name!r}: {self.family.model_type}, {self.num_layers} x {self.width})"
+        return f"Pretrained({self.name!r}: {self.config.model_type}, {self.num_layers} x {self.width})"
+
+    @cached_property
+    def tried(self) -> bool:
+        """Whether the cut is exact is not known beforehand."""
+        return self.config.model_type not in FAMILIES or self.family.tried
+
+    @cached_property
+    def family(self) -> Family:
+        """The layout: a row, or what one pass shows where there is none.
+
+        Raises:
+            ValueError: there is no row, and no layout is found.
+        """
+        named = FAMILIES.get(self.config.model_type)
+        return layout_unnamed(self) if named is None else named
 
     @property
     def num_layers(self) -> int:
@@ -75,7 +92,13 @@ class Pretrained:
     def max_length(self) -> int:
         """The number of tokens that the model's positions allow."""
         reach = int(getattr(self.config, "max_position_embeddings", 1 << 30))
-        return reach - (self.config.pad_token_id + 1 if self.family.positions_behind_padding else 0)
+        return reach - self.first_position
+
+    @property
+    def first_position(self) -> int:
+        """The position of a row's first token."""
+        behind = self.family.positions_behind_padding
+        return int(self.config.pad_token_id) + 1 if behind else self.family.first_position
 
     def depth(self, layer: int) -> int:
         """Layers already applied; a negative ``layer`` is counted from the top.
@@ -113,9 +136,11 @@ class Pretrained:
 
         return load_tokenizer(self.folder)
 
-    def skeleton(self, attention: str = "sdpa") -> PreTrainedModel:
+    def skeleton(self, attention: str | None = None) -> PreTrainedModel:
         """The base model without weights: every parameter on ``meta``, buffers with their values.
 
+        Args:
+            attention: None: ``sdpa``, or the model's own where it has none.
         Raises:
             ValueError: the model does not have this attention implementation.
             PretrainedError: no model can be built with the settings of its config.
@@ -139,25 +164,8 @@ class Pretrained:
         return model
 
     @cached_property
-    def _prefix(self) -> str:
-        """The prefix of the base model's names in a model with a head."""
-        return self.skeleton().base_model_prefix + "."
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[Path, str]]:
-        """Name in the base model -> file and name there."""
-        places = {}
-        for file in self.weight_files:
-            try:
-                with safe_open(file, framework="pt") as opened:
-                    for key in opened.keys():  # noqa: SIM118 - not a mapping
-                        name = key.removeprefix(self._prefix)
-                        # The first BERTs were saved with TensorFlow's names for a norm's weight and bias.
-                        name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
-                        places[name.replace("LayerNorm.beta", "LayerNorm.bias")] = (file, key)
-            except (OSError, SafetensorError) as error:
-                raise PretrainedError(f"{file} cannot be read: {error}") from error
-        return places
+    def _stored(self) -> StoredWeights:
+        return StoredWeights(self.weight_files, self.skeleton())
 
     def fill(self, model: nn.Module, dtype: torch.dtype, within: str = "") -> None:
         """Read the weights of a skeleton's remaining modules, strictly; none under ``torch.device("meta")``.
@@ -176,15 +184,12 @@ class Pretrained:
         opened: dict[Path, Any] = {}
         for own, wanted in state.items():
             name = within + own
-            if name not in self._places:
+            if name not in self._stored:
                 if wanted.device.type != "meta":  # a buffer that the model computes itself
                     loaded[own] = wanted
                     continue
                 raise PretrainedError(f"{self.name} does not hold '{name}'; the checkpoint is incomplete")
-            file, key = self._places[name]
-            if file not in opened:
-                opened[file] = safe_open(file, framework="pt")
-            value = opened[file].get_tensor(key)
+            value = self._stored.read(name, opened)
             if value.shape != wanted.shape:
                 raise PretrainedError(
                     f"{self.name}: '{name}' is {tuple(value.shape)}, its config requires "
@@ -212,9 +217,9 @@ class Pretrained:
         model = self.skeleton()
         table = model.get_input_embeddings()
         name = next(name for name, module in model.named_modules() if module is table)
-        if f"{name}.weight" not in self._places:
+        if f"{name}.weight" not in self._stored.places:
             raise PretrainedError(f"{self.name} does not hold '{name}.weight'; the checkpoint is incomplete")
-        return self._places[f"{name}.weight"]
+        return self._stored.places[f"{name}.weight"]
 
 
 def find_pretrained(name: str) -> Pretrained:

@@ -33,19 +33,19 @@ class StreamedLayers:
         pretrained: Pretrained,
         depth: int,
         dtype: Precision = "fp32",
-        attention: Attention = "sdpa",
+        attention: Attention = "auto",
         device: torch.device | str = "cpu",
         ahead: bool = True,
     ) -> None:
-        attention = "sdpa" if attention == AUTO else attention
         self.pretrained, self.depth, self.dtype, self.attention = pretrained, depth, dtype, attention
+        own = None if attention == AUTO else attention
         self.device, self.ahead = device, ahead
         self.waited = 0.0  # seconds in which there was nothing to do but to wait for weights
         # What surrounds the layers, with a place for each; read once.
-        self._around = UpperLayers(pretrained, depth, dtype, attention, stop=depth)
+        self._around = UpperLayers(pretrained, depth, dtype, own, stop=depth)
         self._around.requires_grad_(False).eval().to(device)
         self._places = _layers(self._around.model, pretrained)
-        self._without_weights = _layers(pretrained.skeleton(attention), pretrained)
+        self._without_weights = _layers(pretrained.skeleton(own), pretrained)
 
     def parts(self, depth: int) -> Generator[tuple[int, LowerLayers | UpperLayers]]:
         """The depth that each part leads to, and the part: the embeddings, then one layer after the other.
@@ -73,7 +73,9 @@ class StreamedLayers:
                 try:
                     yield place + 1, self._around
                 finally:
-                    self._places[place] = PassThrough(self._without_weights[place])
+                    self._places[place] = PassThrough(
+                        self._without_weights[place], self.pretrained.family.layer_outputs
+                    )
 
     def _taken(self, place: int, reading: Future[nn.Module] | None) -> nn.Module:
         begin = time.monotonic()

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from legorec.lm import adapter_files
 from legorec.lm.cut import UpperLayers
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
-from legorec.lm.model_types import FAMILIES
 from tests.lm.adapters import CHOSEN, DEPTH, IDS, LENGTHS, TYPES, states, upper
+from tests.lm.types import EVERY
 from tests.support.tiny import difference, states_of, whole
 
 pytestmark = pytest.mark.filterwarnings(
@@ -61,7 +61,7 @@ def head_of(model_type, model):
 
 
 @pytest.mark.filterwarnings("ignore:The PEFT config's `base_model_name_or_path` was renamed")
-@pytest.mark.parametrize("model_type", sorted(set(FAMILIES) - set(TYPES)))
+@pytest.mark.parametrize("model_type", [each for each in EVERY if each not in TYPES])
 def test_r17_the_names_of_every_family_are_pefts(checkpoint, tmp_path, model_type):
     """What peft's own loader finds missing or unexpected, for both layouts."""
     pretrained = checkpoint(model_type, head=True)

@@ -10,6 +10,7 @@ import pytest
 
 from legorec.lm import checkpoint_files
 from legorec.lm.cut import UpperLayers
+from legorec.lm.model_types import REFUSED
 from legorec.lm.pretrained import Pretrained, PretrainedError
 
 
@@ -58,11 +59,23 @@ def test_no_config(tmp_path):
         Pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("model_type", ["gemma", "gemma2", "gemma3_text", "mamba", "no_such", None])
-def test_families_whose_cut_is_not_known(folder, model_type):
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        *((name, why) for name, why in REFUSED.items()),
+        ("no_such", "transformers does not have it"),
+        (None, "transformers does not have it"),
+        ("gemma3", "save its language model alone, of type 'gemma3_text', and name that folder"),
+        ("qwen3_5", "save its language model alone, of type 'qwen3_5_text', and name that folder"),
+    ],
+)
+def test_types_that_cannot_be_cut_are_refused_by_what_hinders(folder, model_type, why):
     edit(folder, model_type=model_type)
-    with pytest.raises(ValueError, match=f"is a model of type '{model_type}'; known are bert, .*_types.py"):
+    with pytest.raises(ValueError, match=f"is a model of type '{model_type}': .*") as refused:
         Pretrained(folder)
+    told = str(refused.value)
+    assert f": {why}" in told.replace("it reads more than text; ", "") and "docs/add-a-brick.md" in told
+    assert "\n" not in told and len(told) < 400
 
 
 def test_quantised(folder):

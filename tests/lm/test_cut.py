@@ -10,32 +10,12 @@ from legorec.lm import length_groups
 from legorec.lm.cut import LowerLayers, UpperLayers
 from legorec.lm.model_types import FAMILIES, part
 from legorec.lm.pretrained import Pretrained, PretrainedError
+from tests.lm.types import EVERY, LATER, QUICK, UNEVEN, WITHOUT_SDPA
 from tests.support.tiny import SIZES, difference, packed_ids, states_of, whole
 
 IDS, LENGTHS = packed_ids([5, 0, 1, 9, 5, 3, 9, 2])
 NUM_LAYERS = SIZES["num_hidden_layers"]
 DEPTHS = range(NUM_LAYERS + 1)
-WINDOW = 4
-# Models whose layers differ from each other, or that have more than layers.
-UNEVEN = {
-    "qwen2 with mixed windows": ("qwen2", {
-        "use_sliding_window": True, "sliding_window": WINDOW,
-        "layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
-    "qwen3 with mixed windows": ("qwen3", {
-        "use_sliding_window": True, "sliding_window": WINDOW,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),
-    "ministral with mixed windows": ("ministral", {
-        "sliding_window": WINDOW,
-        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}),
-    "mistral with a window": ("mistral", {"sliding_window": WINDOW}),
-    "phi3 with a window": ("phi3", {"sliding_window": WINDOW}),
-    "smollm3 with a layer without positions": ("smollm3", {"no_rope_layers": [1, 0, 1]}),
-    "gpt2 scaled by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
-    "opt-350m": ("opt", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
-    "llama with biases and tied": ("llama", {
-        "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
-    "gpt_neox in sequence": ("gpt_neox", {"use_parallel_residual": False}),
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -54,7 +34,7 @@ def padded(grouping):
     grouping(padded=True)
 
 
-def halves_are_the_whole(pretrained, grouping, attention="sdpa"):
+def halves_are_the_whole(pretrained, grouping, attention="auto"):
     expected = states_of(whole(pretrained), IDS, LENGTHS)
     lower = LowerLayers(pretrained, DEPTHS, attention=attention)
     alone = [LowerLayers(pretrained, [depth], attention=attention) for depth in DEPTHS]
@@ -84,7 +64,7 @@ def layer_names(family, start, stop):
     return [f"{family.layers}.{place}." for place in range(start, stop)]
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_r18_halves_are_the_whole(checkpoint, grouping, model_type):
     halves_are_the_whole(checkpoint(model_type), grouping)
 
@@ -95,9 +75,31 @@ def test_r18_where_layers_differ(checkpoint, grouping, name):
     halves_are_the_whole(checkpoint(model_type, **changes), grouping)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["auto", "eager"])
+@pytest.mark.parametrize("name", [*UNEVEN, *LATER])
+def test_r18_where_layers_differ_in_any_way(checkpoint, grouping, name, attention):
+    model_type, changes = {**UNEVEN, **LATER}[name]
+    halves_are_the_whole(checkpoint(model_type, **changes), grouping, attention)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["auto", "sdpa", "eager"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_r18_with_every_attention_that_the_type_has(checkpoint, grouping, model_type, attention):
+    pretrained = checkpoint(model_type)
+    try:
+        pretrained.skeleton(attention if attention != "auto" else None)
+    except ValueError as error:
+        assert attention == "sdpa" and "cannot use `attention: sdpa`" in str(error)
+        assert model_type in WITHOUT_SDPA
+        return
+    halves_are_the_whole(pretrained, grouping, attention)
+
+
 def test_there_are_families():
-    assert len(FAMILIES) > 15
-    assert not [name for name in FAMILIES if "gemma" in name], "they scale what they are given"
+    assert len(FAMILIES) > 60
+    assert set(QUICK) <= set(FAMILIES) and WITHOUT_SDPA <= set(FAMILIES)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "bert"])
@@ -126,7 +128,7 @@ def test_once_bug_2_berts_upper_layers_are_run(checkpoint):
         assert tuned == {str(place) for place in range(depth, NUM_LAYERS)}
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_the_deepest_states_are_taken_before_the_final_norm(checkpoint, model_type):
     pretrained = checkpoint(model_type)
     model = whole(pretrained)
@@ -143,13 +145,13 @@ def test_the_deepest_states_are_taken_before_the_final_norm(checkpoint, model_ty
     assert difference(states, expected) < 1e-6
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_neither_half_has_or_reads_what_the_other_needs(checkpoint, tmp_path, model_type):
     pretrained, depth = checkpoint(model_type), 2
     family = pretrained.family
     expected = states_of(whole(pretrained), IDS, LENGTHS)
     table = [*family.embeddings, *family.positions, *family.before, "embeddings_project"]
-    table += ["embed_tokens", "decoder.embed_tokens", "embed_in", "wte"]
+    table += [*family.first, "embed_tokens", "decoder.embed_tokens", "embed_in", "wte"]
     above, count_above = without(
         pretrained, tmp_path / "above", [*layer_names(family, 0, depth), *(f"{name}." for name in table)]
     )
@@ -169,7 +171,7 @@ def test_neither_half_has_or_reads_what_the_other_needs(checkpoint, tmp_path, mo
 
 
 @pytest.mark.usefixtures("padded")
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_r18_gradients_reach_the_upper_layers_and_their_input(checkpoint, model_type):
     pretrained = checkpoint(model_type)
     lower, upper = LowerLayers(pretrained, [1]), UpperLayers(pretrained, 1).eval()
@@ -184,7 +186,7 @@ def test_r18_gradients_reach_the_upper_layers_and_their_input(checkpoint, model_
 
 
 @pytest.mark.usefixtures("padded")
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_who_sees_whom(checkpoint, model_type):
     """No row sees another, and a token those behind it only where the family is said not to be causal."""
     pretrained = checkpoint(model_type)
@@ -242,7 +244,8 @@ def test_learned_positions_are_not_added_twice(checkpoint, model_type):
 
 @pytest.mark.parametrize("padding", [0, 4])
 @pytest.mark.parametrize(
-    "model_type", [name for name, each in FAMILIES.items() if each.positions_behind_padding]
+    "model_type",
+    [name for name, each in FAMILIES.items() if each.positions_behind_padding or each.first_position],
 )
 def test_positions_begin_behind_the_padding_token(checkpoint, model_type, padding):
     pretrained = checkpoint(model_type, pad_token_id=padding)

@@ -11,15 +11,15 @@ import torch
 from legorec.lm import lora
 from legorec.lm.cut import UpperLayers
 from legorec.lm.lora import LoRA, inject
-from legorec.lm.model_types import FAMILIES
 from legorec.nn.dropout import Dropout
 from legorec.registry.modules import parse_source
 from legorec.registry.signatures import parameters_of
 from tests.lm.adapters import DEPTH, LENGTHS, TYPES, states, upper
+from tests.lm.types import EVERY
 from tests.support.tiny import difference
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_at_first_nothing_changes(checkpoint, model_type):
     pretrained = checkpoint(model_type)
     given = states(pretrained)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from legorec.lm.layout import run
 from legorec.lm.pretrained import Pretrained
 
 VOCABULARY = 97
@@ -19,6 +20,26 @@ SIZES = {
     **{"num_attention_heads": 4, "n_heads": 4, "n_head": 4, "num_key_value_heads": 2, "head_dim": 8},
     **{"intermediate_size": 48, "hidden_dim": 48, "ffn_dim": 48},
     **{"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
+    **{"num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    **{"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "intermediate_size_mlp": 48},
+    **{"q_lora_rank": 16, "kv_lora_rank": 16, "n_group": 1, "topk_group": 1, "query_pre_attn_scalar": 8},
+    **{"qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8},
+    **{"linear_num_key_heads": 2, "linear_key_head_dim": 8},
+    **{"linear_num_value_heads": 4, "linear_value_head_dim": 8},
+}
+# Layers of every kind that a type has, and what the sizes above do not fit.
+_MIXED = {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
+_RELATIVE = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_relative_positions": 16}
+KINDS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), _MIXED),
+    **dict.fromkeys(("deepseek_v2", "deepseek_v3"), {"num_key_value_heads": 4}),
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv"]},
+    "deberta": _RELATIVE,
+    "deberta-v2": {
+        **_RELATIVE,
+        **{"position_buckets": 4, "norm_rel_ebd": "layer_norm", "share_att_key": True},
+        **{"position_biased_input": False, "conv_kernel_size": 3, "conv_act": "gelu"},
+    },
 }
 
 
@@ -46,7 +67,7 @@ def random_model(model_type: str, head: bool = False, **changes: Any) -> Any:
     logging.set_verbosity_error()
     usual = AutoConfig.for_model(model_type)
     sizes = {name: value for name, value in SIZES.items() if hasattr(usual, name)}
-    config = AutoConfig.for_model(model_type, **{**sizes, **changes})
+    config = AutoConfig.for_model(model_type, **{**sizes, **KINDS.get(model_type, {}), **changes})
     base = AutoModel.from_config(config)
     _draw(base)
     if not head:
@@ -71,7 +92,7 @@ def states_of(model: nn.Module, ids_T: Tensor, lengths_R: Tensor) -> Tensor:
     """(T, E) final states of a whole model, each row run alone and without padding."""
     rows = [row for row in ids_T.split(lengths_R.tolist()) if len(row)]
     with torch.no_grad():
-        return torch.cat([model(input_ids=row[None]).last_hidden_state[0] for row in rows])
+        return torch.cat([run(model, input_ids=row[None])[0] for row in rows])
 
 
 def packed_ids(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -93,7 +114,8 @@ def _draw(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            norm = value.dim() == 1 and name.endswith("weight")
+            # Some norms count from one: their weights are zero at first.
+            norm = value.dim() == 1 and name.endswith("weight") and bool((value == 1.0).all())
             value.normal_(1.0 if norm else 0.0, 0.1, generator=generator)
 
 
