@@ -17,6 +17,7 @@ from legorec.lm.cut import LowerLayers
 from legorec.lm.pretrained import DTYPES
 from legorec.lm.state_cache import CacheWriter
 from legorec.nn.row_places import row_places
+from legorec.nn.sending import sent
 
 WAIT = 0.5  # seconds before asking again for shards that another process is writing
 
@@ -161,7 +162,7 @@ def mean_states(
 
     def keep(rows: np.ndarray, _: Tensor, ids: Tensor) -> None:
         found = lower.padded(ids, lengths[rows], mean=True)
-        index = torch.from_numpy(places[rows]).to(ids_T.device, non_blocking=True)
+        (index,) = sent(ids_T.device, places[rows])
         means.index_copy_(0, index, torch.stack([found[depth] for depth in lower.depths], 1).to(dtype))
 
     with torch.no_grad():
@@ -183,7 +184,7 @@ def _in_batches(
     def run_rows(rows: np.ndarray) -> int:
         sizes = lengths[rows]
         index = torch.from_numpy(row_places(starts[rows], sizes))
-        run(rows, index, ids_T.index_select(0, index.to(ids_T.device, non_blocking=True)))
+        run(rows, index, ids_T.index_select(0, *sent(ids_T.device, index)))
         return len(rows)
 
     for rows in length_sorted_batches(lengths, batches.size):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from legorec.nn.fused import PermuteRows, TakeRows
 from legorec.nn.segments import Segments, pack, unpack
+from legorec.nn.sending import sent
 from legorec.nn.sizes import check_positive
 
 
@@ -56,17 +57,15 @@ class RaggedGRU(nn.Module):
         first_RS = self._first(values_TD, rows.num_rows, first_RS)
         if rows.total == 0:
             return first_RS.new_zeros(0, self.layers.hidden_size), first_RS
-        order, inverse, filled, sizes = (torch.from_numpy(each) for each in _by_step(rows.lengths.numpy()))
-        order, inverse, filled = (
-            each.to(values_TD.device, non_blocking=True) for each in (order, inverse, filled)
-        )
+        *places, sizes = _by_step(rows.lengths.numpy())
+        order, inverse, filled = sent(values_TD.device, *places)
         steps_TD = PermuteRows.apply(values_TD.to(first_RS.dtype), order, inverse)
         layers = self.layers
         with torch.autocast(values_TD.device.type, enabled=False):
             # As nn.GRU does with a packed sequence, but without its check, which reads a number from `sizes`.
             states_TS, last = torch.gru(
                 steps_TD,
-                sizes,
+                torch.from_numpy(sizes),
                 self._every_layer(TakeRows.apply(first_RS, filled)),
                 list(layers.parameters()),
                 True,

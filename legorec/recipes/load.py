@@ -18,6 +18,7 @@ from legorec.data.item_text import stored_field
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
 from legorec.halving import Halving
+from legorec.nn.sending import sent
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.store_data import Data, open_data
@@ -112,7 +113,8 @@ class TrainedRecommender:
         scores = self._scores(self._history(history), every, user).clone()
         known = [item for item in history if isinstance(item, str)]
         if known and not include_history:
-            scores[torch.from_numpy(self._rows(known)).to(scores.device)] = -torch.inf
+            (rows,) = sent(scores.device, self._rows(known).astype(np.int64))
+            scores.index_fill_(0, rows, -torch.inf)
         order = torch.argsort(scores, descending=True, stable=True)[:k]  # ties in the order of the store
         ids = self.data.store.items.ids
         return [
@@ -164,9 +166,12 @@ class TrainedRecommender:
         with torch.inference_mode():
             if known:
                 rows[known] = torch.from_numpy(self._rows([str(items[place]) for place in known])).long()
-                vectors[known] = table[rows[known].to(table.device)]
+                places, chosen = sent(table.device, torch.tensor(known), rows[known])
+                vectors.index_copy_(0, places, table.index_select(0, chosen))
             if new:
-                vectors[new] = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+                encoded = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+                (places,) = sent(table.device, torch.tensor(new))
+                vectors.index_copy_(0, places, encoded)
         return _Items(vectors, rows)
 
     def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:
