@@ -16,6 +16,7 @@ from legorec.halving import Halving
 from legorec.lm.cut import LowerLayers
 from legorec.lm.pretrained import DTYPES
 from legorec.lm.state_cache import CacheWriter
+from legorec.nn.fetching import Fetched
 from legorec.nn.row_places import row_places
 from legorec.nn.sending import sent
 
@@ -125,14 +126,25 @@ def states_of(
         for writer in writers
     }
 
+    on_the_way: list[tuple[Tensor, dict[int, Fetched]]] = []  # of the batch before, on a device
+
+    def arrive() -> None:
+        places, found = on_the_way.pop(0)
+        for depth, states in found.items():
+            kept[depth].index_copy_(0, places, states.wait())
+
     def keep(rows: np.ndarray, places: Tensor, ids: Tensor) -> None:
-        for depth, states in lower.padded(ids, lengths[rows]).items():
-            if depth in kept:
-                kept[depth].index_copy_(0, places, states.to(kept[depth].dtype).cpu())
+        found = lower.padded(ids, lengths[rows]).items()
+        fetched = {depth: Fetched(states.to(kept[depth].dtype)) for depth, states in found if depth in kept}
+        on_the_way.append((places, fetched))
+        if ids.device.type == "cpu" or len(on_the_way) > 1:
+            arrive()
 
     with torch.inference_mode():
         for count in _in_batches(tokens.ids, lengths, batches, keep, items.start):
             advanced(count)
+        while on_the_way:
+            arrive()
     return kept
 
 

@@ -20,7 +20,7 @@ from legorec.data.text import encode
 from legorec.halving import Halving
 from legorec.nn.sending import sent
 from legorec.recipes.inputs.build_model import build_model
-from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.devices import usable_device
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.session import settings_file
@@ -56,7 +56,7 @@ def load(run_folder: str | Path, device: str = "auto") -> TrainedRecommender:
     folder = Path(run_folder)
     settings = read_command_line(["--settings", str(settings_file(folder))])
     data = open_data(settings)
-    model = build_model(settings, data, choose_device(device))
+    model = build_model(settings, data, usable_device(device))
     load_trained(Path(settings.exp.load or folder), model, settings, data)
     return TrainedRecommender(model.eval(), data)
 

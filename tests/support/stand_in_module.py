@@ -80,7 +80,8 @@ class Module:
 
     @staticmethod
     def empty_cache() -> None:
-        ENTERED[-1].emptied += 1
+        for device in ENTERED:
+            device.emptied += 1
 
     @staticmethod
     def get_amp_supported_dtype() -> list[torch.dtype]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from legorec.halving import lacks_memory
 from legorec.lm.state_cache.ahead import Prefetcher
 from legorec.lm.state_cache.reading import HiddenStateCache, ResidentStates
+from legorec.nn.sending import pins
 
 
 class ServedStates:
@@ -33,12 +34,12 @@ class ServedStates:
             return self.cache.gather(items)
         if self._is_kept(device) and (kept := self._kept(device)) is not None:
             return kept.gather(items)
-        return self._prefetcher.take(items).to(device, non_blocking=True)
+        return self._reader(device).take(items).to(device, non_blocking=pins(device.type))
 
     def prefetch(self, items: Tensor, device: torch.device) -> None:
         """Begin to read the states of ``items`` from disk, to be asked for next."""
         if device.type != "cpu" and not self._is_kept(device):
-            self._prefetcher.prefetch(items)
+            self._reader(device).prefetch(items)
 
     def _is_kept(self, device: torch.device) -> bool:
         return device.type != "cpu" and self.cache.nbytes <= self.memory
@@ -60,8 +61,7 @@ class ServedStates:
                 return None
         return self._resident
 
-    @property
-    def _prefetcher(self) -> Prefetcher:
+    def _reader(self, device: torch.device) -> Prefetcher:
         if self._ahead is None:
-            self._ahead = Prefetcher(self.cache)
+            self._ahead = Prefetcher(self.cache, device)
         return self._ahead
