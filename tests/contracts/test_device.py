@@ -118,18 +118,24 @@ def test_there_are_named_models() -> None:
 def held_in_recomputation(make: Make) -> None:
     """Items in pages ask for the gradients that they ask for when all is kept, dropout and all."""
     with StandIn() as device:
-        kept, again = (make(device.device).task for _ in range(2))
-        if getattr(kept.model, "reads_states", False):
-            return  # it refuses pages
-        for task in (kept, again):
-            set_dropout(task.model, 0.5)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(legorec.recommender, "recomputed", lambda run, rows, *_: run(rows))
-            wanted = gradients(kept, device.device, 8)
-        found = gradients(again, device.device, 8)
+        recomputes(make, device.device)
+
+
+def recomputes(make: Make, device: torch.device, rounding: float = 0.0) -> None:
+    """The same on any device; ``rounding`` in units of the largest value."""
+    kept, again = (make(device).task for _ in range(2))
+    if getattr(kept.model, "reads_states", False):
+        return  # it refuses pages
+    for task in (kept, again):
+        set_dropout(task.model, 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(legorec.recommender, "recomputed", lambda run, rows, *_: run(rows))
+        wanted = gradients(kept, device, 8)
+    found = gradients(again, device, 8)
     assert found.keys() == wanted.keys() and wanted
     for name, value in wanted.items():
-        assert torch.equal(found[name], value), f"{name}: other dropout in recomputation"
+        largest = float((found[name] - value).abs().max())
+        assert largest <= rounding * float(value.abs().max()), f"{name}: other dropout in recomputation"
 
 
 def test_recomputation_draws_the_same_dropout() -> None:
