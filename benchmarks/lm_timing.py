@@ -14,13 +14,12 @@ Turn = Callable[[], Any]
 
 def seconds(turn: Turn, device: torch.device | str = "cpu") -> float:
     """Wall time of one call, until the device is done."""
-    on_gpu = torch.device(device).type == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize()
+    device = torch.device(device)
+    wait = (lambda: None) if device.type == "cpu" else torch.get_device_module(device).synchronize
+    wait()
     begin = time.perf_counter()
     turn()
-    if on_gpu:
-        torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - begin
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from legorec.nn.fused import PermuteRows, gather_rows
 from legorec.nn.row_places import row_places
 from legorec.nn.segments import Segments
+from legorec.nn.sending import sent
 
 
 class Batch(Protocol):
@@ -56,20 +57,30 @@ class ClickBatch:
     span: Tensor  # (B,) which stored history this is
     number: int = -1  # its place in the run, for messages
     kept: tuple[Tensor, Tensor] | None = None  # history and its mask, on the host, of a batch that was moved
+    placed: Tensor | None = None  # items, on the device, of a batch that was moved
 
     @property
     def history_on_host(self) -> tuple[Tensor, Tensor]:
         """``history`` and ``history_mask`` where their values can be read without waiting."""
         return self.kept or (self.history, self.history_mask)
 
+    @property
+    def items_there(self) -> Tensor:
+        """``items`` where the batch is."""
+        return self.items if self.placed is None else self.placed
+
     def to(self, device: torch.device | str) -> ClickBatch:
-        """The same batch with everything but ``items`` on a device."""
-        moved = {
-            part.name: value.to(device, non_blocking=True)
+        """The same batch with everything on a device, in one copy, and ``items`` on the host besides."""
+        parts = {
+            part.name: value
             for part in fields(self)
-            if part.name != "items" and isinstance(value := getattr(self, part.name), Tensor)
+            if part.name not in ("items", "placed") and isinstance(value := getattr(self, part.name), Tensor)
         }
-        return ClickBatch(items=self.items, number=self.number, kept=self.history_on_host, **moved)
+        placed, *moved = sent(device, self.items, *parts.values())
+        there = dict(zip(parts, moved, strict=True))
+        return ClickBatch(
+            items=self.items, number=self.number, kept=self.history_on_host, placed=placed, **there
+        )
 
 
 @dataclass(frozen=True)
@@ -124,12 +135,7 @@ class TokenStates:
         order = row_places(starts, sizes)
         inverse = np.empty_like(order)
         inverse[order] = np.arange(len(order))
-        device = self.values.device
-        values = PermuteRows.apply(
-            self.values,
-            torch.from_numpy(order).to(device, non_blocking=True),
-            torch.from_numpy(inverse).to(device, non_blocking=True),
-        )
+        values = PermuteRows.apply(self.values, *sent(self.values.device, order, inverse))
         parts = values.split(lengths.sum(0).tolist())
         return [(part, Segments(self.lengths[:, index])) for index, part in enumerate(parts)]
 
@@ -143,7 +149,7 @@ class TokenStates:
         sizes = self.lengths.sum(1).numpy()
         starts = np.append(sizes.cumsum() - sizes, 0)[chosen]  # the added places are those of -1
         sizes = np.append(sizes, 0)[chosen]
-        index = torch.from_numpy(row_places(starts, sizes)).to(self.values.device, non_blocking=True)
+        (index,) = sent(self.values.device, row_places(starts, sizes))
         lengths = torch.cat([self.lengths, self.lengths.new_zeros(1, self.lengths.shape[1])])[items]
         return TokenStates(gather_rows(self.values, index), lengths)
 

@@ -113,4 +113,11 @@ class Halving:
                 size //= 2
             self.size = min(self.size, size)
             gc.collect()  # some libraries keep an error in a frame that the error refers to
-            torch.cuda.empty_cache()  # does nothing unless CUDA is in use
+            _give_back()
+
+
+def _give_back() -> None:
+    """Let an accelerator's allocator give back what it keeps for later, in pieces of the wrong size."""
+    there = torch.accelerator.current_accelerator()
+    if there is not None:
+        getattr(torch.get_device_module(there), "empty_cache", lambda: None)()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from legorec.abilities import Prefetches
 from legorec.batch import ClickBatch, Clicks, TokenStates
+from legorec.nn.device import module_device
 from legorec.nn.drawing import Entry, belonging, entry, examples
 from legorec.nn.fused import gather_rows
+from legorec.nn.recomputed import nothing, recomputed
+from legorec.nn.sending import sent
 from legorec.registry import asked, asks_too_much, reads_whole_batch
 
 
@@ -105,17 +108,18 @@ class Recommender(nn.Module):
         at = entry("items")
         if len(pages) < 2 or not torch.is_grad_enabled():
             return self._encode_page(items, at)
-        # Bricks from outside may draw from the generator of the device, whose state is kept where the
-        # arguments lie. Items lie on the host.
-        place = next(self.parameters(), None)
+        device = module_device(self)
         vectors = []
-        for page, after in zip(pages, [*pages[1:], None], strict=True):
-            if after is not None:
-                self.prefetch(after)
-            vectors.append(checkpoint(self._encode_page, page, at, place, use_reentrant=False))
+        # Forward from the first page to the last, then, in the backward pass, from the last to the first.
+        for place, page in enumerate(pages):
+            if place + 1 < len(pages):
+                self.prefetch(pages[place + 1])
+            before = partial(self.prefetch, pages[place - 1]) if place else nothing
+            vectors.append(recomputed(partial(self._encode_page, at=at), page, device, before))
+        self.prefetch(pages[-1])
         return torch.cat(vectors)
 
-    def _encode_page(self, items: Tensor, at: Entry | None, place: Tensor | None = None) -> Tensor:
+    def _encode_page(self, items: Tensor, at: Entry | None) -> Tensor:
         with belonging(at, items):
             return self.item_encoder(self.source(items))
 
@@ -145,14 +149,8 @@ class Recommender(nn.Module):
             user: (B,) rows of the user table, -1 for a user that is not in it.
             vectors: (B, H, D) of the clicked items, where the model is.
         """
-        device = vectors.device
-        return Clicks(
-            vectors=vectors,
-            mask=mask.to(device),
-            items=history.to(device),
-            user=user.to(device),
-            states=self.states_of(history, mask),
-        )
+        mask_BH, items_BH, user_B = sent(vectors.device, mask, history, user)
+        return Clicks(vectors, mask_BH, items_BH, user_B, self.states_of(history, mask))
 
     def beside_candidate(self, user: Tensor, clicks: Clicks) -> int:
         """How many vectors a predictor holds beside each candidate: clicks if it reads them, or interests."""
@@ -211,7 +209,7 @@ class Recommender(nn.Module):
         states = None
         history, mask = batch.history_on_host
         if item_table is not None:
-            vectors = item_table.index_select(0, batch.items.to(item_table.device))
+            vectors = item_table.index_select(0, *sent(item_table.device, batch.items))
             states = self.states_of(batch.items[history], mask)
         elif self.reads_states:
             with belonging(entry("items"), batch.items):
@@ -224,7 +222,7 @@ class Recommender(nn.Module):
         clicks = Clicks(
             vectors=gather_rows(vectors, batch.history),
             mask=batch.history_mask,
-            items=batch.items.to(vectors.device, non_blocking=True)[batch.history] if reads_items else None,
+            items=batch.items_there[batch.history] if reads_items else None,
             user=batch.user,
             states=states,
         )
@@ -236,7 +234,7 @@ class Recommender(nn.Module):
         """Scores (B, K) of a batch that was encoded."""
         items = None
         if "candidate_items" in self._predictor_extras:
-            items = batch.items.to(batch.candidates.device, non_blocking=True)[batch.candidates]
+            items = batch.items_there[batch.candidates]
         return self.score(encoded.user, encoded.candidates, encoded.clicks, items, batch.candidate_mask)
 
     def forward(self, batch: ClickBatch, item_table: Tensor | None = None) -> Tensor:

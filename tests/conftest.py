@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 
 import tests.support.no_network  # noqa: F401 - of all tests, R23
 from legorec import registry
+from tests.support import stand_in
 from tests.support.runs import arguments, finish, write_store
 from tests.support.tiny import tiny
 
@@ -22,6 +23,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Bricks that are named take the place of the library's in ``tests/support/bricks.py``."""
+    if stand_in.available():  # before the first backward pass, when torch counts its devices
+        stand_in.install()
     chosen = named_bricks(config)
     for kind, path in chosen:
         if kind not in registry.KINDS or not path:

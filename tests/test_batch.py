@@ -71,8 +71,10 @@ def test_batch_moves_whole_but_items_stay_on_the_host():
     for kept, given in zip(moved.history_on_host, (batch.history, batch.history_mask), strict=True):
         assert kept is given
     assert all(map(torch.equal, batch.history_on_host, moved.to("meta").history_on_host))
-    others = [part.name for part in fields(ClickBatch) if part.name not in ("items", "number", "kept")]
+    apart = ("items", "number", "kept", "placed")
+    others = [part.name for part in fields(ClickBatch) if part.name not in apart]
     assert len(others) == 8
+    assert moved.items_there.device.type == "meta" and batch.items_there is batch.items
     for name in others:
         assert getattr(moved, name).device.type == "meta"
         assert getattr(moved, name).shape == getattr(batch, name).shape

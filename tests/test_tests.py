@@ -55,7 +55,6 @@ ELSEWHERE = {
     "nn/text_view": "contracts",
     "process/fetch_ml100k": "process/test_fetch_model",
     "recipes/inputs/build_model": "contracts/test_grid",
-    "recipes/inputs/devices": "runs/test_launches",
     "recipes/inputs/digests": "recipes/test_load",
     "recipes/inputs/new_items": "recipes/test_load",
     "recipes/inputs/token_table": "recipes/test_size",

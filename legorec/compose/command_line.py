@@ -22,7 +22,7 @@ SETTINGS = "settings"
 # The worker's own flags: default and purpose.
 WORKER_FLAGS: dict[str, tuple[Any, str]] = {
     "seed": (2023, "seed of parameters, batches, dropout and negatives"),
-    "device": ("auto", "auto, cpu, cuda, cuda:N or mps"),
+    "device": ("auto", "auto, cpu, cuda, cuda:N, xpu, xpu:N or mps"),
     "resume": (False, "go on from the run folder's last checkpoint"),
     "overwrite": (False, "replace a finished run folder"),
     "dry_run": (False, "print every resolved setting with where it came from, and stop"),

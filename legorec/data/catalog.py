@@ -12,6 +12,7 @@ from torch import Tensor
 
 from legorec.data.ragged import Ragged, joined
 from legorec.data.text import vocab_size
+from legorec.nn.sending import sent
 
 if TYPE_CHECKING:
     from legorec.data.item_text import ItemText
@@ -223,7 +224,7 @@ class Catalog:
         total = int(ends[-1]) if len(items) else 0
         shift = self._starts[items] - (ends - lengths)
         index = torch.repeat_interleave(shift, lengths, output_size=total) + torch.arange(total)
-        index = index.to(self.values.device, non_blocking=True)
+        (index,) = sent(self.values.device, index)
         scale = None if self.scale is None else self.scale[index]
         return Tokens(ids=self.values[index].long(), lengths=self.lengths[items], scale=scale)
 

@@ -86,17 +86,21 @@ class EpochLoss:
 
     def _start(self, value: float) -> Tensor:
         widest = torch.float32 if self.device.type == "mps" else torch.float64
-        return torch.tensor(value, dtype=widest, device=self.device)
+        return torch.full((), value, dtype=widest, device=self.device)  # no copy, which would be waited for
 
     def add(self, step: StepLoss) -> None:
         for name, total in step.totals.items():
-            self._sums.setdefault(name, self._start(0.0)).add_(total)
+            if name not in self._sums:
+                self._sums[name] = self._start(0.0)
+            self._sums[name].add_(total)
         for name, count in step.counts.items():
             self.progress.counts[name] = self.progress.counts.get(name, 0) + count
         for name, term in step.terms.items():
             count = self.progress.term_counts.get(name, 0) + step.counts[term.per]
             self.progress.term_counts[name] = count
-            self._terms.setdefault(name, self._start(0.0)).add_(term.total)
+            if name not in self._terms:
+                self._terms[name] = self._start(0.0)
+            self._terms[name].add_(term.total)
 
     def note(self) -> None:
         """Write the sums into the progress, which waits for the device."""

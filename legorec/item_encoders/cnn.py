@@ -14,6 +14,7 @@ from legorec.nn.conv import PackedConv1d
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows
 from legorec.nn.row_places import row_places
+from legorec.nn.sending import sent
 
 
 class CNNItemEncoder(nn.Module):
@@ -80,9 +81,4 @@ def item_by_item(values_TD: Tensor, lengths_NF: Tensor) -> Tensor:
     order = row_places(starts, sizes)
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
-    device = values_TD.device
-    return PermuteRows.apply(
-        values_TD,
-        torch.from_numpy(order).to(device, non_blocking=True),
-        torch.from_numpy(inverse).to(device, non_blocking=True),
-    )
+    return PermuteRows.apply(values_TD, *sent(values_TD.device, order, inverse))

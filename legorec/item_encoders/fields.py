@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from legorec.batch import TokenStates
 from legorec.nn.dropout import Dropout
+from legorec.nn.sending import sent
 
 
 class FieldsItemEncoder(nn.Module):
@@ -50,5 +51,5 @@ class FieldsItemEncoder(nn.Module):
         if present.all():
             return vectors_ND
         # The projection's bias alone would give an item without tokens a vector.
-        present_N1 = torch.from_numpy(present).unsqueeze(1).to(vectors_ND.device, non_blocking=True)
+        (present_N1,) = sent(vectors_ND.device, torch.from_numpy(present).unsqueeze(1))
         return torch.where(present_N1, vectors_ND, 0.0)

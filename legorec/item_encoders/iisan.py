@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.nn.sending import sent
 
 
 class IISANItemEncoder(nn.Module):
@@ -82,7 +83,7 @@ class IISANItemEncoder(nn.Module):
         layers_NLE = values_TE.view(len(present), self.depth, values_TE.shape[1])
         vectors_ND = self.dense(self._joined(layers_NLE))
         every_ND = vectors_ND.new_zeros(len(rows), self.output_dim)
-        places = torch.from_numpy(present).to(vectors_ND.device, non_blocking=True)
+        (places,) = sent(vectors_ND.device, present)
         return every_ND.index_copy(0, places, vectors_ND)
 
     def _joined(self, layers_NLE: Tensor) -> Tensor:

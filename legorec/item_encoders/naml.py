@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates, check_field_kinds
 from legorec.nn.attention import AdditiveAttention
 from legorec.nn.segments import Segments
+from legorec.nn.sending import sent
 from legorec.nn.text_view import TextView
 
 
@@ -62,7 +63,7 @@ class NAMLItemEncoder(nn.Module):
         vectors_NFD = torch.stack(views, 1)
         if states.lengths.numpy().all():
             return self.pool(vectors_NFD)
-        present_NF = (states.lengths > 0).to(vectors_NFD.device, non_blocking=True)
+        (present_NF,) = sent(vectors_NFD.device, states.lengths > 0)
         return self.pool(vectors_NFD, present_NF)
 
 

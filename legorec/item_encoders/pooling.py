@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.nn.sending import sent
 
 
 class PoolingItemEncoder(nn.Module):
@@ -50,7 +51,7 @@ class PoolingItemEncoder(nn.Module):
         if self.mode == "flatten":
             return means_NFE.flatten(1)
         filled_N1 = (states.lengths > 0).sum(1, keepdim=True).clamp(min=1)
-        return means_NFE.sum(1) / filled_N1.to(means_NFE.device, non_blocking=True)
+        return means_NFE.sum(1) / sent(means_NFE.device, filled_N1)[0]
 
 
 def largest(states: TokenStates) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from legorec.batch import TokenStates
 from legorec.nn.fused import gather_rows
+from legorec.nn.sending import sent
 
 
 class SingleItemEncoder(nn.Module):
@@ -35,8 +36,7 @@ class SingleItemEncoder(nn.Module):
             return self.project(states.values)
         if rows.total == 0:
             return states.values.new_zeros(rows.num_rows, self.output_dim)
-        device = states.values.device
         first_N = rows.offsets()[:-1].clamp(max=rows.total - 1)
-        present_N = (rows.lengths > 0).to(device, non_blocking=True)
-        vectors_ND = self.project(gather_rows(states.values, first_N.to(device, non_blocking=True)))
+        first_N, present_N = sent(states.values.device, first_N, rows.lengths > 0)
+        vectors_ND = self.project(gather_rows(states.values, first_N))
         return torch.where(present_N.unsqueeze(1), vectors_ND, 0.0)

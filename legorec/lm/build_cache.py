@@ -16,7 +16,9 @@ from legorec.halving import Halving
 from legorec.lm.cut import LowerLayers
 from legorec.lm.pretrained import DTYPES
 from legorec.lm.state_cache import CacheWriter
+from legorec.nn.fetching import Fetched
 from legorec.nn.row_places import row_places
+from legorec.nn.sending import sent
 
 WAIT = 0.5  # seconds before asking again for shards that another process is writing
 
@@ -146,14 +148,25 @@ def states_of(
         for writer in writers
     }
 
+    on_the_way: list[tuple[Tensor, dict[int, Fetched]]] = []  # of the batch before, on a device
+
+    def arrive() -> None:
+        places, found = on_the_way.pop(0)
+        for depth, states in found.items():
+            kept[depth].index_copy_(0, places, states.wait())
+
     def keep(rows: np.ndarray, places: Tensor, ids: Tensor) -> None:
-        for depth, states in lower.padded(ids, lengths[rows]).items():
-            if depth in kept:
-                kept[depth].index_copy_(0, places, states.to(kept[depth].dtype).cpu())
+        found = lower.padded(ids, lengths[rows]).items()
+        fetched = {depth: Fetched(states.to(kept[depth].dtype)) for depth, states in found if depth in kept}
+        on_the_way.append((places, fetched))
+        if ids.device.type == "cpu" or len(on_the_way) > 1:
+            arrive()
 
     with torch.inference_mode():
         for count in in_batches(tokens.ids, lengths, batches, keep, items.start):
             advanced(count)
+        while on_the_way:
+            arrive()
     return kept
 
 
@@ -183,7 +196,7 @@ def mean_states(
 
     def keep(rows: np.ndarray, _: Tensor, ids: Tensor) -> None:
         found = lower.padded(ids, lengths[rows], mean=True)
-        index = torch.from_numpy(places[rows]).to(ids_T.device, non_blocking=True)
+        (index,) = sent(ids_T.device, places[rows])
         means.index_copy_(0, index, torch.stack([found[depth] for depth in lower.depths], 1).to(dtype))
 
     with torch.no_grad():
@@ -205,7 +218,7 @@ def in_batches(
     def run_rows(rows: np.ndarray) -> int:
         sizes = lengths[rows]
         index = torch.from_numpy(row_places(starts[rows], sizes))
-        run(rows, index, ids_T.index_select(0, index.to(ids_T.device, non_blocking=True)))
+        run(rows, index, ids_T.index_select(0, *sent(ids_T.device, index)))
         return len(rows)
 
     for rows in length_sorted_batches(lengths, batches.size):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from legorec.nn.fused import PermuteRows
 from legorec.nn.row_places import row_places
+from legorec.nn.sending import sent
 
 # The cost of one more group, in tokens: a few kernel launches per layer, which are expensive on a GPU.
 OVERHEAD = {"cpu": 32}
@@ -35,8 +36,7 @@ class LengthGroups:
         places = row_places(starts[order], kept)
         inverse = np.empty_like(places)
         inverse[places] = np.arange(len(places))
-        self.places = torch.from_numpy(places).to(device, non_blocking=True)
-        self.inverse = torch.from_numpy(inverse).to(device, non_blocking=True)
+        self.places, self.inverse = sent(device, places, inverse)
 
     def split(self, values_TE: Tensor) -> tuple[Tensor, ...]:
         """The packed values of each group; also for ids."""

@@ -29,7 +29,5 @@ class PackedConv1d(nn.Module):
 
     def forward(self, values_TE: Tensor, rows: Segments) -> Tensor:
         """(T, output_dim)"""
-        reach = range(1, len(self.weight) // 2 + 1)
-        heads = [rows.heads(count, values_TE.device) for count in reach]
-        tails = [rows.tails(count, values_TE.device) for count in reach]
+        heads, tails = rows.edges(len(self.weight) // 2, values_TE.device)
         return without_autocast(ShiftedProducts, values_TE, self.weight, self.bias, heads, tails)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, TakeRows
 from legorec.nn.segments import Segments, pack, unpack
+from legorec.nn.sending import sent
 from legorec.nn.sizes import check_positive
 
 
@@ -56,20 +57,19 @@ class RaggedGRU(nn.Module):
         first_RS = self._first(values_TD, rows.num_rows, first_RS)
         if rows.total == 0:
             return first_RS.new_zeros(0, self.layers.hidden_size), first_RS
-        order, inverse, filled, sizes = (torch.from_numpy(each) for each in _by_step(rows.lengths.numpy()))
-        order, inverse, filled = (
-            each.to(values_TD.device, non_blocking=True) for each in (order, inverse, filled)
-        )
+        *places, sizes = _by_step(rows.lengths.numpy())
+        order, inverse, filled = sent(values_TD.device, *places)
         steps_TD = PermuteRows.apply(values_TD.to(first_RS.dtype), order, inverse)
         with torch.autocast(values_TD.device.type, enabled=False):
-            steps, first = steps_TD, TakeRows.apply(first_RS, filled).unsqueeze(0)
+            steps, sizes_S = steps_TD, torch.from_numpy(sizes)
+            first = TakeRows.apply(first_RS, filled).unsqueeze(0)
             for number, weights in enumerate(self._weights()):
                 if number:
                     states_TS = self.between(PermuteRows.apply(steps, inverse, order), rows)
                     steps = PermuteRows.apply(states_TS, order, inverse)
                 # As nn.GRU does with a packed sequence, but without its check, which reads a number from
                 # `sizes`.
-                steps, last = torch.gru(steps, sizes, first, weights, True, 1, 0.0, False, False)
+                steps, last = torch.gru(steps, sizes_S, first, weights, True, 1, 0.0, False, False)
         return PermuteRows.apply(steps, inverse, order), first_RS.index_copy(0, filled, last[-1])
 
     def _padded(self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None) -> tuple[Tensor, Tensor]:

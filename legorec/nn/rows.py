@@ -14,6 +14,7 @@ from torch import Tensor
 
 from legorec.nn.fused import gather_rows
 from legorec.nn.segments import Segments, pack
+from legorec.nn.sending import sent
 
 # The rows of packed values (T, D), or the mask (B, L) of padded ones (B, L, D), real places first.
 Rows: TypeAlias = Segments | Tensor
@@ -39,7 +40,7 @@ def token_places(rows: Segments, max_length: int, device: torch.device) -> Tenso
         )
     lengths = rows.lengths.numpy()
     starts = lengths.cumsum() - lengths
-    return torch.from_numpy(np.arange(rows.total) - np.repeat(starts, lengths)).to(device, non_blocking=True)
+    return sent(device, np.arange(rows.total) - np.repeat(starts, lengths))[0]
 
 
 def recency(rows: Rows, device: torch.device) -> Tensor:
@@ -47,7 +48,7 @@ def recency(rows: Rows, device: torch.device) -> Tensor:
     if isinstance(rows, Segments):
         lengths = rows.lengths.numpy()
         later = np.repeat(lengths.cumsum(), lengths) - 1 - np.arange(rows.total)
-        return torch.from_numpy(later).to(device, non_blocking=True)
+        return sent(device, later)[0]
     return rows.sum(1, keepdim=True) - 1 - torch.arange(rows.shape[1], device=device)
 
 

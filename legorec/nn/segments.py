@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from legorec.nn.fused import SegmentSoftmax, SegmentSum, TakeRows
+from legorec.nn.sending import sent
+
+USUAL = ("offsets", "rows", "slots", "mask")
 
 
 class Segments:
@@ -48,19 +52,30 @@ class Segments:
         """(R, L) True where the padded form holds a value."""
         return self._place("mask", device)
 
-    def heads(self, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """Places of the first ``count`` values of each row, or of all values of a shorter row."""
-        return self._place(f"heads {count}", device)
-
-    def tails(self, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """Places of the last ``count`` values of each row, or of all values of a shorter row."""
-        return self._place(f"tails {count}", device)
+    def edges(self, reach: int, device: torch.device | str = "cpu") -> tuple[list[Tensor], list[Tensor]]:
+        """Places of the first 1, 2, ... ``reach`` values of each row, or of all values of a shorter row; and
+        of the last ones."""
+        places = [f"{side} {count}" for side in ("heads", "tails") for count in range(1, reach + 1)]
+        found = self._placed(places, device)
+        return found[:reach], found[reach:]
 
     def _place(self, name: str, device: torch.device | str) -> Tensor:
-        key = (name, torch.device(device))
-        if key not in self._made:
-            self._made[key] = torch.from_numpy(self._make(name)).to(device, non_blocking=True)
-        return self._made[key]
+        return self._placed([name], device)[0]
+
+    def _placed(self, names: Sequence[str], device: torch.device | str) -> list[Tensor]:
+        """Index tensors by name; those that are missing are sent together.
+
+        On a device the usual ones go with them: one copy more costs more than its bytes.
+        """
+        device = torch.device(device)
+        if missing := [name for name in names if (name, device) not in self._made]:
+            if device.type != "cpu":
+                missing += [
+                    name for name in USUAL if (name, device) not in self._made and name not in missing
+                ]
+            found = sent(device, *map(self._make, missing))
+            self._made.update({(name, device): each for name, each in zip(missing, found, strict=True)})
+        return [self._made[name, device] for name in names]
 
     def _make(self, name: str) -> np.ndarray:
         lengths = self._lengths
@@ -98,7 +113,7 @@ class Segments:
     def mean(self, values_TD: Tensor) -> Tensor:
         """(R, D) mean of each row; an empty row gives zero."""
         shares_T = np.repeat(1.0 / np.maximum(self._lengths, 1), self._lengths)
-        weights_T = torch.from_numpy(shares_T).to(values_TD.device, values_TD.dtype, non_blocking=True)
+        (weights_T,) = sent(values_TD.device, torch.from_numpy(shares_T).to(values_TD.dtype))
         return self.weighted_sum(values_TD, weights_T)
 
     def end(self, values_TD: Tensor, side: Literal["first", "last"]) -> Tensor:
@@ -107,7 +122,7 @@ class Segments:
         filled = self._lengths > 0
         ends = self._lengths.cumsum()
         chosen[(ends - self._lengths if side == "first" else ends - 1)[filled]] = 1.0
-        weights_T = torch.from_numpy(chosen).to(values_TD.device, non_blocking=True)
+        (weights_T,) = sent(values_TD.device, chosen)
         return self.weighted_sum(values_TD, weights_T)
 
     def pad(self, values_TD: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.rows import Rows, recency, token_places
 from legorec.nn.segments import Segments
+from legorec.nn.sending import sent
 from legorec.nn.sizes import check_positive
 
 
@@ -146,9 +147,7 @@ class TokenHistory(nn.Module):
         items = Segments(lengths_BH.reshape(-1))
         tokens_TD = self.project(values_TE) + self.places(token_places(items, self.max_length, device))
         rows, *found = flat(lengths_BH.numpy())
-        token_at, separator_at, later_S = (
-            torch.from_numpy(each).to(device, non_blocking=True) for each in found
-        )
+        token_at, separator_at, later_S = sent(device, *found)
         separators = self.separator.to(tokens_TD.dtype).expand(len(separator_at), -1)
         values_SD = tokens_TD.new_zeros(rows.total, tokens_TD.shape[1])
         values_SD = values_SD.index_copy(0, token_at, tokens_TD).index_copy(0, separator_at, separators)

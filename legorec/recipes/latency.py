@@ -17,6 +17,7 @@ from legorec.data.collate import collate
 from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
 from legorec.nn.device import module_device
+from legorec.nn.sending import on
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
@@ -165,10 +166,9 @@ def _timed(
 
 def _wait_for(device: torch.device) -> None:
     """Wait until an accelerator has finished."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type != "cpu":
+        with on(device):
+            torch.get_device_module(device).synchronize()
 
 
 def show(settings: Settings, figures: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ from torch import Tensor
 from legorec.abilities import EmbedsNewItems
 from legorec.halving import Halving
 from legorec.nn.device import module_device
+from legorec.nn.sending import sent
 from legorec.recipes.inputs.build_model import build_model
-from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.devices import usable_device
 from legorec.recipes.inputs.new_items import catalog_of
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
@@ -83,7 +84,7 @@ def load(
     settings = read_command_line(argv + allowed, whole_paths=True)
     try:
         data = open_data(settings)
-        model = build_model(settings, data, choose_device(device))
+        model = build_model(settings, data, usable_device(device))
     except ValueError as error:
         if settings.lost:
             raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
@@ -158,7 +159,8 @@ class TrainedRecommender:
         scores = self._scores(self._history(history), every, user).clone()
         known = [item for item in history if isinstance(item, str)]
         if known and not include_history:
-            scores[torch.from_numpy(self._rows(known)).to(scores.device)] = -torch.inf
+            (rows,) = sent(scores.device, self._rows(known).astype(np.int64))
+            scores.index_fill_(0, rows, -torch.inf)
         order = torch.argsort(scores, descending=True, stable=True)[:k]  # ties in the order of the store
         ids = self.data.store.items.ids
         return [
@@ -210,9 +212,12 @@ class TrainedRecommender:
         with torch.inference_mode():
             if known:
                 rows[known] = torch.from_numpy(self._rows([str(items[place]) for place in known])).long()
-                vectors[known] = table[rows[known].to(table.device)]
+                places, chosen = sent(table.device, torch.tensor(known), rows[known])
+                vectors.index_copy_(0, places, table.index_select(0, chosen))
             if new:
-                vectors[new] = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+                encoded = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+                (places,) = sent(table.device, torch.tensor(new))
+                vectors.index_copy_(0, places, encoded)
         return _Items(vectors, rows)
 
     def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:

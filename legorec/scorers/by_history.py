@@ -11,6 +11,7 @@ from torch import Tensor
 from legorec.data.evaluation import Impressions
 from legorec.halving import Halving
 from legorec.nn.fused import gather_rows
+from legorec.nn.sending import sent
 from legorec.recommender import Recommender
 
 CELLS = 64  # candidates of a page for each of its histories
@@ -69,7 +70,7 @@ def score_histories(
         torch.from_numpy(history),
         torch.from_numpy(mask),
         torch.from_numpy(split.user[start:stop]),
-        gather_rows(table, torch.from_numpy(position[history]).to(device)),
+        gather_rows(table, *sent(device, position[history])),
     )
     users = model.encode_users(clicks)
     members = impressions[slice(*np.searchsorted(split.rank[impressions], (start, stop)))]
@@ -77,23 +78,17 @@ def score_histories(
     pages = []
     for rows in data.pages(members, max_cells=cells):
         shown, place, candidate_mask = data.candidates(rows)
-        own = torch.from_numpy(split.rank[rows] - start).to(device)
-        candidates = gather_rows(table, torch.from_numpy(position[shown]).to(device))
+        read = (shown.astype(np.int64), candidate_mask) if model.reads_candidates else ()
+        real = np.flatnonzero(candidate_mask)
+        own, at, real_at, *shown_BK = sent(device, split.rank[rows] - start, position[shown], real, *read)
         # With one candidate a row these copies would be far larger than all else on the page.
         of_rows = clicks.of(own) if model.reads_history else None
-        shown_BK: tuple[Tensor, ...] = ()
-        if model.reads_candidates:
-            shown_BK = tuple(
-                torch.from_numpy(each).to(device) for each in (shown.astype(np.int64), candidate_mask)
-            )
-        scores = model.score(users.index_select(0, own), candidates, of_rows, *shown_BK)
-        pages.append((place[candidate_mask], real_scores(scores, candidate_mask)))
+        scores = model.score(users.index_select(0, own), gather_rows(table, at), of_rows, *shown_BK)
+        pages.append((place[candidate_mask], real_scores(scores, real_at)))
     return pages
 
 
-def real_scores(scores_BK: Tensor, mask: np.ndarray) -> Tensor:
-    """The scores of real candidates, row by row; where they are is known on the host."""
+def real_scores(scores_BK: Tensor, places: Tensor) -> Tensor:
+    """The scores of real candidates, row by row, from their places among all of the page."""
     flat = scores_BK.reshape(-1)
-    if mask.all():
-        return flat
-    return flat.index_select(0, torch.from_numpy(np.flatnonzero(mask)).to(flat.device))
+    return flat if len(places) == len(flat) else flat.index_select(0, places)

@@ -14,6 +14,7 @@ from legorec.batch import Turn
 from legorec.data.evaluation import Impressions
 from legorec.halving import Halving
 from legorec.nn.device import module_device
+from legorec.nn.sending import sent
 from legorec.processes import Processes
 from legorec.recommender import Recommender
 from legorec.scorers.by_history import HistoryOrder, real_scores, score_histories
@@ -81,7 +82,8 @@ class ClickScorer:
         batch, place = self.data.batch(rows, number=number)
         mask = batch.candidate_mask.numpy()
         device = module_device(self.model)
-        return place[mask], real_scores(self.model(batch.to(device)), mask)
+        (places,) = sent(device, np.flatnonzero(mask))
+        return place[mask], real_scores(self.model(batch.to(device)), places)
 
     def _fast(self, model: Recommender, processes: Processes, say: Callable[[str], None]) -> Iterator[Turn]:
         data, size = self.data, self.batch_size

@@ -12,6 +12,7 @@ from torch import Tensor
 from legorec.batch import Clicks
 from legorec.halving import Halving
 from legorec.nn.device import module_device
+from legorec.nn.sending import sent
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
 
@@ -91,7 +92,7 @@ def score_rows(
         rows_N: the items' rows in the catalogue.
     """
     count = len(clicks.user)
-    rows_UN = rows_N.to(vectors_ND.device).expand(count, -1)
+    rows_UN = sent(vectors_ND.device, rows_N)[0].expand(count, -1)
     everywhere = torch.ones_like(rows_UN, dtype=torch.bool)
     return model.score(users, vectors_ND.expand(count, -1, -1), clicks, rows_UN, everywhere)
 

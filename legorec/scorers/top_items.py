@@ -12,6 +12,8 @@ from torch import Tensor
 
 from legorec.data.histories import Histories
 from legorec.halving import Halving
+from legorec.nn.fused import gather_rows
+from legorec.nn.sending import sent
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
 from legorec.scorers.paging import BATCH_SIZE, rows_at_once, score_rows
@@ -70,8 +72,7 @@ def top_items(
         cells = CELLS * halved.size // size
         every = _scores(model, histories, table, users[part], spans[part], cells)
         left_out, mask = clicked.padded(spans[part])
-        row = torch.from_numpy(np.nonzero(mask)[0])
-        every[row.to(every.device), torch.from_numpy(left_out[mask]).long().to(every.device)] = -torch.inf
+        every[sent(every.device, np.nonzero(mask)[0], left_out[mask].astype(np.int64))] = -torch.inf
         chosen, best = best_of(every, k)
         items[part], scores[part] = chosen.cpu().numpy(), best.cpu().numpy()
 
@@ -106,7 +107,7 @@ def _scores(
     """(U, N) float32, on the device."""
     history, mask = histories.padded(spans)
     rows = torch.from_numpy(history.astype(np.int64))
-    vectors = table[rows.to(table.device)]
+    vectors = gather_rows(table, *sent(table.device, rows))
     clicks = model.clicks_of(rows, torch.from_numpy(mask), torch.from_numpy(users), vectors)
     encoded = model.encode_users(clicks)
     size = rows_at_once(model, encoded, clicks, cells)

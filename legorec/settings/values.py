@@ -49,9 +49,12 @@ def _template(value: str) -> str:
     return value
 
 
+DEVICES = r"auto|cpu|mps|(cuda|xpu)(:[0-9]+)?"
+
+
 def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", value):
-        raise ValueError("must be auto, cpu, mps, cuda or cuda:N")
+    if not re.fullmatch(DEVICES, value):
+        raise ValueError("must be auto, cpu, mps, cuda, cuda:N, xpu or xpu:N")
     return value
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from legorec.batch import ItemCodes, TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.sending import sent
 
 
 class CodesSource(nn.Module):
@@ -42,6 +43,6 @@ class CodesSource(nn.Module):
 
     def forward(self, items: Tensor) -> TokenStates:
         """A state for each level of ``items`` (N,), rows of the catalogue on the host."""
-        rows_NL = self.rows.index_select(0, items.to(self.rows.device, non_blocking=True))
+        rows_NL = self.rows.index_select(0, *sent(self.rows.device, items))
         lengths = torch.ones(rows_NL.shape, dtype=torch.int64)
         return TokenStates(self.dropout(gather_rows(self.learned, rows_NL)).flatten(0, 1), lengths)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.sending import sent
 
 
 class IdsSource(nn.Module):
@@ -34,5 +35,5 @@ class IdsSource(nn.Module):
 
     def forward(self, items: Tensor) -> TokenStates:
         """One state for each of ``items`` (N,), rows of the catalogue on the host."""
-        rows = gather_rows(self.learned, items.to(self.learned.device, non_blocking=True))
+        rows = gather_rows(self.learned, *sent(self.learned.device, items))
         return TokenStates(self.dropout(rows), torch.ones(len(items), 1, dtype=torch.int64))

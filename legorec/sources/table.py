@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates, TokenVectors
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, gather_rows
+from legorec.nn.sending import sent
 from legorec.nn.table import GivenTable
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ class TableSource(nn.Module):
         order = np.argsort(field_T, kind="stable")
         inverse = np.empty_like(order)
         inverse[order] = np.arange(len(order))
-        device = ids_T.device
-        order_T = torch.from_numpy(order).to(device, non_blocking=True)
-        inverse_T = torch.from_numpy(inverse).to(device, non_blocking=True)
+        order_T, inverse_T = sent(ids_T.device, order, inverse)
         parts = []
         by_field = ids_T.index_select(0, order_T).split(lengths.sum(0).tolist())
         for part, ids in zip(self.catalog.fields, by_field, strict=True):

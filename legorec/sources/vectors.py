@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates, TokenVectors
+from legorec.nn.sending import sent
 from legorec.nn.table import GivenTable
 
 ITEMS = "items"
@@ -52,5 +53,5 @@ class VectorsSource(nn.Module):
 
     def forward(self, items: Tensor) -> TokenStates:
         """One state for each of ``items`` (N,), rows of the catalogue on the host."""
-        values = self.table(items.to(self.table.weight.device, non_blocking=True))
+        values = self.table(*sent(self.table.weight.device, items))
         return TokenStates(values, torch.ones(len(items), 1, dtype=torch.int64))

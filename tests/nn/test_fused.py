@@ -91,8 +91,7 @@ def test_softmax_and_sum_of_rows(rows: Segments) -> None:
 @pytest.mark.parametrize("taps", [1, 3, 5, 13])  # the last reaches beyond every row, and beyond all of them
 def test_shifted_products_are_a_convolution_of_each_row(rows: Segments, taps: int) -> None:
     values, weight, bias = drawn(rows.total, 3), drawn(taps, 3, 2), drawn(2)
-    heads = [rows.heads(shift) for shift in range(1, taps // 2 + 1)]
-    tails = [rows.tails(shift) for shift in range(1, taps // 2 + 1)]
+    heads, tails = rows.edges(taps // 2)
 
     def function(*parts: Tensor) -> Tensor:
         return ShiftedProducts.apply(*parts, heads, tails)

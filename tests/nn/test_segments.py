@@ -76,8 +76,9 @@ def test_index_tensors():
     assert rows.offsets().tolist() == [0, 3, 3, 4]
     assert rows.rows().tolist() == [0, 0, 0, 2]
     assert rows.slots().tolist() == [0, 1, 2, 6]
-    assert sorted(rows.heads(2).tolist()) == [0, 1, 3]
-    assert sorted(rows.tails(2).tolist()) == [1, 2, 3]
+    heads, tails = rows.edges(2)
+    assert sorted(heads[1].tolist()) == [0, 1, 3] and sorted(tails[1].tolist()) == [1, 2, 3]
+    assert rows.edges(0) == ([], [])
 
 
 @pytest.mark.parametrize(

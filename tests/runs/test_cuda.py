@@ -1,4 +1,10 @@
-"""What only a CUDA device can show; left out of `make test`, run with `pytest -m cuda` where there is one."""
+"""A device beside the CPU: `pytest -m cuda` where there is one, on the stand-in in `make test-slow`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,44 +14,76 @@ from legorec.engine.fit import FitOptions, Progress, fit
 from legorec.engine.optim import make_optimizer
 from legorec.nn.drawing import drawing
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
+from tests.contracts.test_device import named_task, recomputes, small_task
 from tests.support import small
+from tests.support.named_runs import NamedModels
+from tests.support.on_devices import CPU, STEPS, outcome
 from tests.support.ranking import rank
+from tests.support.stand_in import StandIn, available
 
-pytestmark = [
+CUDA = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; there is none here"),
+]
+STANDIN = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not available(), reason="this torch has no backends in Python"),
 ]
 
 
-def on_cuda(name: str) -> torch.nn.Module:
+@pytest.fixture(params=[pytest.param("cuda", marks=CUDA), pytest.param("standin", marks=STANDIN)])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    if request.param == "cuda":
+        yield torch.device("cuda", torch.cuda.current_device())
+    else:
+        with StandIn() as stand_in:
+            yield stand_in.device
+
+
+@contextmanager
+def waiting_is_an_error(device: torch.device) -> Iterator[None]:
+    if device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    else:
+        from tests.support.stand_in_module import ENTERED
+
+        before = dict(ENTERED[-1].waits)
+        yield
+        assert dict(ENTERED[-1].waits) == before
+
+
+def there(name: str, device: torch.device) -> torch.nn.Module:
     model = small.recommender(name, dropout=0.0)
-    model.source.catalog.to("cuda")
-    return model.to("cuda")
+    model.source.catalog.to(device)
+    return model.to(device)
 
 
 @pytest.mark.parametrize("name", ["naml", "nrms"])
-def test_scores_are_those_of_the_cpu(name):
+def test_scores_are_those_of_the_cpu(name: str, device: torch.device) -> None:
     data = small.impressions()
-    here = rank(small.recommender(name, dropout=0.0), data)
-    there = rank(on_cuda(name), data)
-    np.testing.assert_allclose(there.score, here.score, atol=1e-4)
+    np.testing.assert_allclose(
+        rank(there(name, device), data).score,
+        rank(small.recommender(name, dropout=0.0), data).score,
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("name", ["naml", "nrms"])
-def test_a_training_pass_never_waits_for_the_device(name):
-    model, objective = on_cuda(name).train(), SampledSoftmaxObjective(4)
-    batch = small.stream().batch(0).to("cuda")
-    objective(model, batch).total.backward()  # what is set up once may wait
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        objective(model, batch).total.backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+def test_a_training_pass_never_waits_for_the_device(name: str, device: torch.device) -> None:
+    model, objective = there(name, device).train(), SampledSoftmaxObjective(4)
+    batch = small.stream().batch(0)
+    objective(model, batch.to(device)).total.backward()  # what is set up once may wait
+    with waiting_is_an_error(device):
+        objective(model, batch.to(device)).total.backward()
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_training_learns(bf16):
-    model = on_cuda("nrms")
+def test_training_learns(bf16: bool, device: torch.device) -> None:
+    model = there("nrms", device)
     steps = fit(
         model,
         small.stream(),
@@ -73,3 +111,18 @@ def test_dropout_is_that_of_the_cpu_in_pages_too(name, page):
         found.append([scores.detach(), *(each.grad for each in model.parameters() if each.grad is not None)])
     for here, there in zip(*found, strict=True):
         torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("page", ["small"])
+def test_pages_are_computed_again_with_the_same_dropout(page: str, device: torch.device) -> None:
+    recomputes(small_task(), device, rounding=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lego_naml", "lego_lstur", "lego_din_id", "bert-naml", "llama-iisan-naml"])
+def test_named_models_have_the_numbers_of_the_cpu(name: str, device: torch.device, tmp_path: Path) -> None:
+    make = named_task(NamedModels(tmp_path / "named").settings(name, epoch_batch=STEPS))
+    here, elsewhere = outcome(make, CPU, tmp_path / "cpu"), outcome(make, device, tmp_path / "device")
+    assert abs(here.loss - elsewhere.loss) <= 1e-3 * abs(here.loss)
+    for key, values in here.results.items():
+        np.testing.assert_allclose(elsewhere.results[key], values, rtol=1e-2, atol=1e-3, err_msg=key)
+    recomputes(make, device, rounding=1e-4)

@@ -96,7 +96,7 @@ WRONG_FLAGS = [
     (["--model.user_encoder", "null"], "model.user_encoder", "must be a block with the name of a brick"),
     (["--seed", "-1"], "seed", "must be at least 0, got -1"),
     (["--seed", "1.5"], "seed", "must be a whole number"),
-    (["--device", "gpu"], "device", "must be auto, cpu, mps, cuda or cuda:N, got 'gpu'"),
+    (["--device", "gpu"], "device", "must be auto, cpu, mps, cuda, cuda:N, xpu or xpu:N, got 'gpu'"),
     (["--resume", "maybe"], "resume", "must be true or false, got 'maybe'"),
     (["--dry_run"], "--dry_run", "needs a value, as in `--dry_run true`"),
     (["--version", "../up"], "data.name", "it names a folder"),

@@ -206,13 +206,18 @@ def doubled(value: Any) -> Any:
     return value.double() if value.is_floating_point() else value
 
 
+def extras_given(kind: str, name: str) -> dict[str, Any]:
+    """What else a brick's forward asks for, from what is offered."""
+    offered: dict[str, Any] = predictor_extras() if kind == "predictor" else user_extras()
+    return {each: offered[each] for each in registry.extras(registry.find(kind, name))}
+
+
 def prepared(kind: str, name: str, brick: nn.Module, *given: Any, wide: bool = False) -> Callable[[], Tensor]:
     """The brick called with ``inputs``, or with what is given, and with what else its forward asks for."""
-    offered: dict[str, Any] = predictor_extras() if kind == "predictor" else user_extras()
+    extras = extras_given(kind, name)
     if wide:
-        offered = {key: doubled(value) for key, value in offered.items()}
+        extras = {key: doubled(value) for key, value in extras.items()}
     tensors = given or inputs(kind, name)
-    extras = {each: offered[each] for each in registry.extras(registry.find(kind, name))}
 
     def call() -> Tensor:
         out = brick(*tensors, **extras)

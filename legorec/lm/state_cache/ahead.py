@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 
 from legorec.lm.state_cache.reading import HiddenStateCache
+from legorec.nn.sending import host_buffer, pins
 
 
 class Prefetcher:
-    """Gathers ahead in one thread, into pinned memory where there is CUDA.
+    """Gathers ahead in one thread, into memory that is pinned for a device that has such.
 
     Three are kept, for a page, the page after it, and the first page of the next batch may all be under way.
     It can be dropped at any time: the thread ends with it, after the gather that it is at.
     """
 
-    def __init__(self, cache: HiddenStateCache, pinned: bool | None = None) -> None:
+    def __init__(self, cache: HiddenStateCache, device: torch.device | None = None) -> None:
         self.cache = cache
-        self.pinned = torch.cuda.is_available() if pinned is None else pinned
+        self.device = device if device is not None and pins(device.type) else None
         # Not a daemon thread: one that is inside torch when the interpreter goes down aborts the process.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hidden-states")
         self._begun: list[tuple[Tensor, Future[Tensor]]] = []
@@ -31,7 +32,7 @@ class Prefetcher:
         items = items.clone()  # the caller may go on to change its own
         self._begun = [
             *self._begun[-2:],
-            (items, self._thread.submit(_gathered, self.cache, items, self.pinned)),
+            (items, self._thread.submit(_gathered, self.cache, items, self.device)),
         ]
 
     def take(self, items: Tensor) -> Tensor:
@@ -44,13 +45,11 @@ class Prefetcher:
                 # A new list: another thread may be looking through this one.
                 self._begun = [each for each in self._begun if each[1] is not gathering]
                 return gathering.result()
-        return _gathered(self.cache, items, self.pinned)
+        return _gathered(self.cache, items, self.device)
 
 
-def _gathered(cache: HiddenStateCache, items: Tensor, pinned: bool) -> Tensor:
-    if not pinned:
+def _gathered(cache: HiddenStateCache, items: Tensor, device: torch.device | None) -> Tensor:
+    if device is None:
         return cache.gather(items)
-    # Pinned memory comes from torch's own cache, which keeps a block until copies from it are done.
-    num_tokens = cache.num_tokens_of(items)
-    buffer = torch.empty(num_tokens, cache.width, dtype=cache.dtype, pin_memory=True)
+    buffer = host_buffer(cache.num_tokens_of(items), cache.width, dtype=cache.dtype, device=device)
     return cache.gather(items, out=buffer)

@@ -17,6 +17,7 @@ from legorec.lm.state_cache.finding import find
 from legorec.lm.state_cache.identity import CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import AGAIN, TORCH_TYPES, Shard, shards_of
 from legorec.nn.row_places import row_places
+from legorec.nn.sending import sent
 
 REFUSAL = Refusal(
     "a cache of hidden states",
@@ -185,8 +186,8 @@ class ResidentStates:
         The index is built on the host, so nothing waits for the device.
         """
         rows = _checked(items, len(self._lengths))
-        places = torch.from_numpy(row_places(self._starts[rows], self._lengths[rows]))
-        return self.values.index_select(0, places.to(self.values.device, non_blocking=True))
+        places = row_places(self._starts[rows], self._lengths[rows])
+        return self.values.index_select(0, *sent(self.values.device, places))
 
 
 def _verify(shards: Sequence[Shard], facts: Sequence[dict[str, Any]], verify: Verify) -> None:

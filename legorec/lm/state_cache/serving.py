@@ -12,6 +12,7 @@ from torch import Tensor
 from legorec.halving import lacks_memory
 from legorec.lm.state_cache.ahead import Prefetcher
 from legorec.lm.state_cache.reading import HiddenStateCache, ResidentStates
+from legorec.nn.sending import pins
 from legorec.threads import Once
 
 
@@ -28,7 +29,7 @@ class ServedStates:
         self.cache = cache
         self.memory = memory
         self._resident: dict[torch.device, Once[ResidentStates | None]] = {}
-        self._ahead = Once(partial(Prefetcher, cache))
+        self._ahead: dict[torch.device, Once[Prefetcher]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy and a pickle begin anew: what lies on a device, and the thread that reads, stay here."""
@@ -43,12 +44,12 @@ class ServedStates:
             return self.cache.gather(items)
         if self._is_kept(device) and (kept := self._kept(device)) is not None:
             return kept.gather(items)
-        return self._ahead.get().take(items).to(device, non_blocking=True)
+        return self._reader(device).take(items).to(device, non_blocking=pins(device.type))
 
     def prefetch(self, items: Tensor, device: torch.device) -> None:
         """Begin to read the states of ``items`` from disk, to be asked for next."""
         if device.type != "cpu" and not self._is_kept(device):
-            self._ahead.get().prefetch(items)
+            self._reader(device).prefetch(items)
 
     def _is_kept(self, device: torch.device) -> bool:
         return device.type != "cpu" and self.cache.nbytes <= self.memory
@@ -74,3 +75,6 @@ class ServedStates:
                 stacklevel=4,
             )
             return None
+
+    def _reader(self, device: torch.device) -> Prefetcher:
+        return self._ahead.setdefault(device, Once(partial(Prefetcher, self.cache, device))).get()

@@ -8,13 +8,25 @@ from legorec.processes import ALONE, Processes
 
 
 def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
-    """``auto`` takes the accelerator there is, else the CPU; of several processes each takes its own.
+    """The device of a run, which becomes the current one, so that nothing is set up on another.
+
+    ``auto`` takes the accelerator there is, else the CPU; of several processes each takes its own.
 
     Raises:
         ValueError: it cannot be used here, or there are fewer than processes.
     """
-    if processes.world > 1:
-        return _own_device(name, processes)
+    device = _own_device(name, processes) if processes.world > 1 else usable_device(name)
+    if device.type not in ("cpu", "mps") and device.index is not None:
+        torch.get_device_module(device).set_device(device.index)  # nccl and pinned memory look there
+    return device
+
+
+def usable_device(name: str) -> torch.device:
+    """A device by its name; ``auto`` as for a run.
+
+    Raises:
+        ValueError: it cannot be used here.
+    """
     if name != "auto":
         try:
             return torch.zeros(0, device=name).device
@@ -23,6 +35,8 @@ def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
             raise ValueError(f"`device` '{name}' cannot be used here: {first}") from error
     if torch.cuda.is_available():
         return torch.device("cuda")
+    if torch.xpu.is_available():
+        return torch.device("xpu")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -41,5 +55,4 @@ def _own_device(name: str, processes: Processes) -> torch.device:
             f"`device` '{name}' must give each process on this machine a CUDA device of its own, got "
             f"{processes.local_rank + 1} or more processes for {count}; start fewer, or take --device cpu"
         )
-    torch.cuda.set_device(processes.local_rank)  # where nccl looks
     return torch.device("cuda", processes.local_rank)

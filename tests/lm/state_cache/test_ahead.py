@@ -35,7 +35,7 @@ class Counting:
 
 def test_ahead_or_now(cache):
     counting = Counting(cache)
-    ahead = Prefetcher(counting, pinned=False)
+    ahead = Prefetcher(counting)
     one, other = torch.tensor([1, 3]), torch.tensor([7, 2])
     ahead.prefetch(one)
     assert torch.equal(ahead.take(one.clone()), rows_of(states(), [1, 3]))
@@ -51,7 +51,7 @@ def test_ahead_or_now(cache):
 def test_the_next_batch_is_begun_before_this_one_is_taken(cache):
     """As training asks: this batch's pages one behind the other, with the next batch's first among them."""
     counting = Counting(cache)
-    ahead = Prefetcher(counting, pinned=False)
+    ahead = Prefetcher(counting)
     pages = [torch.tensor([row]) for row in (1, 3, 5, 7, 2, 0)]
     ahead.prefetch(pages[0])
     ahead.prefetch(pages[4])  # the next batch
@@ -109,7 +109,7 @@ ahead.prefetch(torch.tensor([1]))
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_device(cache):
-    ahead, items = Prefetcher(cache), torch.tensor([7, 1, 14, 1])
+    ahead, items = Prefetcher(cache, torch.device("cuda")), torch.tensor([7, 1, 14, 1])
     ahead.prefetch(items)
     found = ahead.take(items)
     assert found.is_pinned() and torch.equal(found, rows_of(states(), [7, 1, 14, 1]))
