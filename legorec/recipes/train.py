@@ -15,7 +15,7 @@ from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit
 from legorec.engine.optim import trainable
 from legorec.engine.progress import bar
-from legorec.engine.run_folder import kept_epochs
+from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
 from legorec.engine.training import Training
@@ -59,7 +59,7 @@ def train(
         for split in mode.measures:
             check_measurable(task.scorer(split), dev_metrics(settings) if split == "dev" else exp.metrics)
         training = begin_training(settings, task, processes) if mode.learns else None
-        loaded = task.load(Path(exp.load or "")) if training is None else None
+        loaded = load_weights(task, settings) if training is None else None
     with open_session(settings, processes) as session:
         together = f", {processes.world} processes" if processes.world > 1 else ""
         size = num_trainable(task.model)
@@ -76,6 +76,22 @@ def train(
         session.folder.write_metrics(metrics)
         session.log(f"wrote {session.folder.metrics_file}")
         return metrics
+
+
+def load_weights(task: Task, settings: Settings) -> Path:
+    """Put the weights of ``exp.load`` into the model; returns their checkpoint.
+
+    Raises:
+        ValueError: there are none that fit, or the task does not know ``exp.load_epoch``.
+    """
+    run, epoch = Path(settings.exp.load or ""), settings.exp.load_epoch
+    loaded = task.load(run)
+    if epoch is not None and loaded.name != best_checkpoint(run, epoch).name:
+        raise ValueError(
+            f"a model of the family '{settings.model.family}' is loaded from the best epoch alone, asked for "
+            f"is epoch {epoch}; leave out `exp.load_epoch` (--epoch)"
+        )
+    return loaded
 
 
 def begin_training(settings: Settings, task: Task, processes: Processes) -> Training:

@@ -158,7 +158,10 @@ def test_r12_a_checkpoint_that_names_files_elsewhere(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["../../other", "/tmp/other"])
-def test_r12_the_best_checkpoint_is_one_of_the_run(tmp_path, name):
-    saved(tmp_path / "run", {"best": {"checkpoint": name}})
+@pytest.mark.parametrize("place", ["best", "kept"])
+def test_r12_the_best_checkpoint_is_one_of_the_run(tmp_path, name, place):
+    good, bad = {"epoch": 0, "checkpoint": "batch-01"}, {"epoch": 1, "checkpoint": name}
+    state = {"best": bad, "kept": []} if place == "best" else {"best": good, "kept": [good, bad]}
+    saved(tmp_path / "run", state | {"epochs": [], "progress": {"epoch": 1, "epoch_done": False}})
     with pytest.raises(CheckpointError, match=f"names '{name}', which leads out of the folder"):
         best_checkpoint(tmp_path / "run")

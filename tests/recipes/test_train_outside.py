@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 
 from legorec.batch import Loss, Term
 from legorec.engine import checkpoint
-from legorec.engine.run_folder import best_checkpoint
+from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.processes import ALONE
 from legorec.recipes.train import train
 from tests.support import outside_family
@@ -59,6 +60,34 @@ def test_it_learns_and_lands_in_metrics_json_and_in_the_table(straight, tmp_path
     settings = settings_of(tmp_path, mode="test", load=str(straight))
     assert train(settings, ALONE, digits)["test"] == metrics["test"]
     assert f"Digits │ {metrics['test']['metrics']['gauc']:.4f}" in capsys.readouterr().out
+
+
+def test_an_epoch_that_a_family_does_not_load_is_refused(tmp_path):
+    train(settings_of(tmp_path / "runs", keep_epochs=2), ALONE, digits)
+    run = only_run(tmp_path / "runs")
+    best, kept = kept_epochs(run)
+    asked = settings_of(tmp_path / "again", mode="test", load=str(run))
+
+    def measured(epoch: int) -> None:
+        exp = asked.exp.model_copy(update={"load_epoch": epoch})
+        train(replace(asked, exp=exp, runs=str(tmp_path / f"of-{epoch}")), ALONE, digits)
+
+    measured(best)
+    for epoch in kept.keys() - {best}:
+        with pytest.raises(
+            ValueError, match=f"'digits' is loaded from the best epoch alone.*is epoch {epoch}"
+        ):
+            measured(epoch)
+
+
+def test_what_cannot_be_trained_is_refused_before_the_folder_is_made(tmp_path, monkeypatch):
+    def refuse(self):
+        raise ValueError("not in this way")
+
+    monkeypatch.setattr(DigitModel, "check_training", refuse, raising=False)
+    with pytest.raises(ValueError, match="not in this way"):
+        train(settings_of(tmp_path / "runs"), ALONE, digits)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_named_losses_stand_in_the_table_of_epochs_and_in_the_log(straight):
