@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from legorec.files.digest import digest_files
 from legorec.lm.checkpoint_files import PretrainedError, read_config, weight_files
+from legorec.lm.empty_weights import empty_weights
 from legorec.lm.model_types import Family, family_of
 
 if TYPE_CHECKING:
@@ -119,12 +120,11 @@ class Pretrained:
         Raises:
             ValueError: the model does not have this attention implementation.
         """
-        from accelerate import init_empty_weights
         from transformers import AutoModel
 
         config = deepcopy(self.config)  # it holds the attention's name, which every pass reads
         try:
-            with init_empty_weights(include_buffers=False):
+            with empty_weights():
                 model = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
         except (ValueError, ImportError) as error:
             reason = str(error).splitlines()[0]
