@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from legorec.files.digest import digest_files
 from legorec.lm.checkpoint_files import PretrainedError, read_config, reason, weight_files
 from legorec.lm.cut_check import layout_unnamed
+from legorec.lm.empty_weights import empty_weights
 from legorec.lm.model_types import FAMILIES, Family
 from legorec.lm.stored import StoredWeights
 
@@ -145,12 +146,11 @@ class Pretrained:
             ValueError: the model does not have this attention implementation.
             PretrainedError: no model can be built with the settings of its config.
         """
-        from accelerate import init_empty_weights
         from transformers import AutoModel
 
         config = deepcopy(self.config)  # it holds the attention's name, which every pass reads
         try:
-            with init_empty_weights(include_buffers=False):
+            with empty_weights():
                 model = AutoModel.from_config(config, attn_implementation=attention, dtype=torch.float32)
         except Exception as error:  # a model's constructor raises whatever its parts do
             if isinstance(error, ImportError) or "attention impl" in str(error) or "attn_impl" in str(error):

@@ -74,7 +74,7 @@ def test_r13_what_was_masked_is_asked_for_again(store, tmp_path, capsys, lab):
     with pytest.raises(legorec.settings.SettingsError, match="was masked when the settings were saved"):
         legorec.load(run, device="cpu")
     keys = [f"--model.predictor.{name}={CANARY}" for name in ("api_key", "hf_token")]
-    assert only_run(tmp_path / "runs").name == finish([*again, *keys]).name
+    assert only_run(tmp_path / "runs").name == finish([*again, *keys, "--allow", "secret_lab"]).name
     nowhere(tmp_path / "runs", capsys)
     nowhere(tmp_path / "again", capsys)
 
