@@ -22,7 +22,7 @@ OPTIONAL = {"u.data", "users.dat", "ratings.dat", "ml.inter", "ml.item", "ml.use
 OPTIONAL |= {"valid_user_set_0.1.txt"}
 UNREAD = {"index.vocab", "meta.json"}  # the second may be UTF-16, as any JSON
 # The others do the same with other files, and are slow.
-QUICK = ("mind", "movielens 1m", "tables jsonl")
+QUICK = ("mind", "movielens 1m")
 SAMPLED = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SMALL]
 TIMED = [each for each in SAMPLED if each.values[0] not in ("recbench", "unitok")]
 # What may befall a file; each is given its content.

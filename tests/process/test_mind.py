@@ -192,7 +192,7 @@ def test_bad_text_is_named_with_its_line(
 ) -> None:
     (raw[0] / "news.tsv").write_bytes(NEWS[0].encode() + b"\nN2\tnews\tx\t\xff\xfe\t\t\t\t\n")
     said = refusal(main, ["--train", raw[0], "--dev", raw[1], "--out", tmp_path / "store"], capsys)
-    assert "news.tsv: line 2 is not utf-8 text; convert it, or name its encoding" in said
+    assert "news.tsv: line 2 is not utf-8 text; convert it (iconv), or give --encoding" in said
 
 
 def test_wrong_arguments(raw: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

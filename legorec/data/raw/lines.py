@@ -149,8 +149,8 @@ def blocks(file: RawFile, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
         except UnicodeDecodeError as problem:
             line = number + data.count(b"\n", 0, problem.start)
             raise InputError(
-                f"{file.label}: line {line} is not {encoding} text; convert it, or name its encoding with "
-                "the processor's --encoding"
+                f"{file.label}: line {line} is not {encoding} text; convert it (iconv), or give --encoding "
+                "where there is one"
             ) from None
         yield number, text
         number += data.count(b"\n")

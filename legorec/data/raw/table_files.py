@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ def first_of(problem: Exception) -> str:
 
 
 def _read_json(file: RawFile, ending: str, encoding: str) -> pl.DataFrame:
+    if ending != ".json" and encoding == "utf-8":
+        with suppress(Exception):  # packed, with a mark of its encoding, or wrong: seen below
+            return pl.read_ndjson(Path(file.label), infer_schema_length=None)
     text = "".join(block for _, block in blocks(file, encoding))
     is_list = ending == ".json" and text.lstrip()[:1] == "["
     try:

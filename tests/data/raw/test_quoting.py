@@ -114,5 +114,7 @@ def test_other_encodings(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes('x,y\n"é","ñ"\n'.encode("latin-1"))
     assert read_table(path, encoding="latin-1").rows() == [("é", "ñ", 2)]
-    with pytest.raises(InputError, match=r"a\.csv: line 2 is not utf-8 text; convert it, or name its enc"):
+    with pytest.raises(
+        InputError, match=r"a\.csv: line 2 is not utf-8 text; convert it .iconv., or give --enc"
+    ):
         read_table(path)
