@@ -35,7 +35,7 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, store) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    return finish(profile_arguments(store, runs, data__filters=FILTERS, save_ranking=True))
+    return finish(profile_arguments(store, runs, data__filters=FILTERS, save_ranking=True, epoch=1))
 
 
 def by_hand(path: Path, split: str) -> dict[int, list[str]]:
