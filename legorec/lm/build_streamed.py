@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,10 +140,12 @@ class _Pass:
             # Closed at once, so that no thread goes on reading when the run is stopped.
             with torch.no_grad(), closing(self.layers.parts(self.deepest)) as parts:
                 for depth, part in parts:
-                    if isinstance(part, LowerLayers):
-                        self._embed(part)
-                    else:
-                        self._apply(part)
+                    # As in one piece; a device may choose other kernels otherwise.
+                    with nullcontext() if self.mean else torch.inference_mode():
+                        if isinstance(part, LowerLayers):
+                            self._embed(part)
+                        else:
+                            self._apply(part)
                     self._keep(depth)
         else:
             for depth in range(self.deepest + 1):

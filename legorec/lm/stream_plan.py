@@ -88,7 +88,7 @@ def cache_memory(
     lengths = plan.catalog.lengths.sum(1).numpy()
     longest = int(lengths.max(initial=0))
     tokens = max(longest, min(token_budget, longest * len(lengths)))
-    widest = max((max(each.shape) for layer in layers for each in layer.parameters()), default=0)
+    widest = max((max(each.shape, default=1) for layer in layers for each in layer.parameters()), default=0)
     heads = int(getattr(model.config, "num_attention_heads", 1))
     a_token = WIDTHS * model.width + WIDEST * widest + heads * longest
     ends = np.append(0, lengths.cumsum())
