@@ -101,6 +101,8 @@ class Training:
             load_weights(self.model, saved, path)
             load_state_tensors(self.optimizer, self.model, saved.tensors.get("optimizer", {}))
         self.state = TrainingState.from_json(saved.state)
+        if self.processes.is_first:  # what a kill in the middle of pruning left
+            self._prune(folder, path.name)
         return str(name)
 
     def save(self, folder: Path) -> None:
@@ -115,8 +117,11 @@ class Training:
                     "optimizer": state_tensors(self.optimizer, self.model),
                 }
                 checkpoint.save(folder, self.state.name, checkpoint.Checkpoint(tensors, asdict(self.state)))
-                best = {self.state.best["checkpoint"]} if self.state.best else set()
-                checkpoint.prune(folder, keep={self.state.name} | best)
+                self._prune(folder, self.state.name)
+
+    def _prune(self, folder: Path, newest: str) -> None:
+        best = {self.state.best["checkpoint"]} if self.state.best else set()
+        checkpoint.prune(folder, keep={newest} | best)
 
     def load_best(self, folder: Path) -> None:
         """Put the weights of the best epoch into the model."""

@@ -106,7 +106,7 @@ def _build(
     assert settings.exp.cache is not None
     todo, done, started = _items_missing(writers) // processes.world, 0, time.monotonic()
     # A stop concerns this process alone: its shards are its own, and no other process waits for them.
-    with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo) as show:
+    with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo, say=log) as show:
 
         def advanced(items: int) -> None:
             nonlocal done

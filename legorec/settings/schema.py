@@ -72,8 +72,9 @@ def empty_block(value: Any) -> Any:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 SafeName = Annotated[str, AfterValidator(_safe_name)]
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+LARGEST = 1_000_000_000  # of a whole number; more than any use, and nothing is built from it in vain
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
 Device = Annotated[str, AfterValidator(_device)]
@@ -187,12 +188,14 @@ ModelSettings = TowerSettings  # of any family
 class PolicySettings(Strict):
     """How the model is trained."""
 
-    epoch: Positive = 50
+    epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     lr: float = Field(default=1e-3, gt=0)
     item_lr: Annotated[float, Field(gt=0)] | None = None
     batch_size: Positive = 64
     acc_batch: Positive = 1
-    epoch_batch: int = 0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
+    epoch_batch: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = (
+        0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
+    )
     warmup: Count = 0  # optimizer steps
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # of the rates, after the warm-up
     clip_norm: Annotated[float, Field(gt=0)] | None = None
