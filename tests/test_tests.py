@@ -37,7 +37,6 @@ ELSEWHERE = {
     "engine/rank": "scorers/test_clicks",
     "engine/run_folder": "test_worker",
     "engine/task": "recipes/test_train_outside",
-    "engine/training": "recipes/test_train_outside and faults/test_resume",
     "engine/weights": "recipes/test_load",
     "files/digest": "data/test_store and files/test_disk",
     "files/sealed": "faults/test_flipped_bits",

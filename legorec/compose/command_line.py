@@ -30,6 +30,19 @@ WORKER_FLAGS: dict[str, tuple[Any, str]] = {
     "allow": ([], "packages outside legorec that saved settings may take bricks from, as in my_lab"),
 }
 COMMAND_LINE = "command line"
+# Flags of Legommenders' first version, and what does the same here.
+OLD_FLAGS = {
+    "cuda": "--device: cpu in place of -1, cuda:N in place of N, auto by default",
+    "load_path": "--load RUN_FOLDER, with an exp file that reads it, such as config/exp/test.yaml",
+    "max_item_batch_size": "--item_page_size, the items that are encoded at a time in training",
+    "max_item_content_batch_size": "--item_page_size, the items that are encoded at a time in training",
+    "mind_large_submission": "--exp config/exp/submit-mind.yaml, with --load RUN_FOLDER",
+    "epoch_start": "--resume true, which goes on from where the run was stopped",
+    "accumulate_batch": "--acc_batch",
+    "n_warmup": "--warmup, in optimizer steps",
+    "check_interval": "not needed: a bar, or a line each minute, tells the loss so far",
+    "disable_tqdm": "not needed: a bar is shown on a terminal only",
+}
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 from legorec.compose.command_line import (
     COMMAND_LINE,
     LAYERS,
+    OLD_FLAGS,
     REQUIRED,
     SETTINGS,
     WORKER_FLAGS,
@@ -185,6 +186,7 @@ def _judge_unused(composition: Composition, references: References, line: Comman
         )
         near = did_you_mean(key, known).replace("'", "'--", 1)
         near = _brick_with(key, composition) or near
+        near = f"; of Legommenders' flags, this one is now {OLD_FLAGS[key]}" if key in OLD_FLAGS else near
         composition.problems.append(Problem(COMMAND_LINE, f"--{key}", rule + near))
 
 

@@ -182,12 +182,6 @@ def prune(folder: Path, keep: set[str]) -> None:
             shutil.rmtree(going, ignore_errors=True)
 
 
-def remove_left_overs(folder: Path) -> None:
-    """Remove what is no checkpoint: of writers and removals that were cut short."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    prune(folder, {name for name in names if not _left_over(name)})
-
-
 def size(path: Path) -> int:
     """Bytes of a checkpoint on disk."""
     return sum(fact["bytes"] for fact in _facts(path).values())

@@ -123,6 +123,7 @@ def fit(
     ahead: Callable[[Any], None] = lambda batch: None,
     stop: Callable[[], bool] = lambda: False,
     advanced: Callable[[int, int], None] = lambda done, total: None,
+    reporting: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
 ) -> Iterator[Progress]:
     """Train from where ``progress`` stands; each ``next`` goes on.
@@ -136,6 +137,8 @@ def fit(
         ahead: called with the batch that follows, before the model runs on the one at hand.
         stop: with several processes, it must answer the same in all of them.
         advanced: called after each step with the batches done and the batches of the epoch.
+        reporting: asked before that; where it is true the loss so far is put into ``progress``, which waits
+            for the device.
 
     Raises:
         NonFiniteError: naming the batch. On the CPU the weights are those before its step; a device that runs
@@ -154,6 +157,8 @@ def fit(
         for reached, group, following in _groups(stream, left, options.accumulate):
             losses.add(step(group, following, progress.step))
             progress.next_batch, progress.step = reached, progress.step + 1
+            if reporting():
+                losses.note()
             advanced(progress.next_batch - batches.start, len(batches))
             save = options.save_every > 0 and progress.step % options.save_every == 0
             if (save or stop()) and progress.next_batch < batches.stop:

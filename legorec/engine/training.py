@@ -98,8 +98,6 @@ class Training:
             ValueError: it was altered, or what it was learned from is another now.
         """
         with self.processes.agreeing():
-            if self.processes.is_first:
-                checkpoint.remove_left_overs(folder)
             last = checkpoint.newest(folder)
         name = self.processes.from_first(last.name if last else None)
         if name is None:
@@ -114,6 +112,8 @@ class Training:
             load_weights(self.model, saved, path)
             load_state_tensors(self.optimizer, self.model, saved.tensors.get("optimizer", {}))
         self.state = TrainingState.from_json(saved.state)
+        if self.processes.is_first:  # what a kill in the middle of pruning left
+            self._prune(folder, path.name)
         return str(name)
 
     def save(self, folder: Path) -> None:
@@ -128,9 +128,12 @@ class Training:
                     "optimizer": state_tensors(self.optimizer, self.model),
                 }
                 checkpoint.save(folder, self.state.name, checkpoint.Checkpoint(tensors, asdict(self.state)))
-                best = [self.state.best] if self.state.best else []
-                kept = {each["checkpoint"] for each in (*best, *self.state.kept)}
-                checkpoint.prune(folder, keep={self.state.name} | kept)
+                self._prune(folder, self.state.name)
+
+    def _prune(self, folder: Path, newest: str) -> None:
+        best = [self.state.best] if self.state.best else []
+        kept = {each["checkpoint"] for each in (*best, *self.state.kept)}
+        checkpoint.prune(folder, keep={newest} | kept)
 
     def load_best(self, folder: Path) -> None:
         """Put the weights of the best epoch into the model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -48,6 +49,8 @@ def writing(
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as problem:
         size = num_bytes() if callable(num_bytes) else num_bytes
         needed = "" if size is None else f"it needs {how}{size:,} bytes, "
+        if getattr(problem, "errno", None) == errno.ENOSPC and not free_names(path):
+            needed = f"there is room for no more files (the disk's inodes are used up); {needed}"
         raise WriteError(
             f"{path}: could not be written, {needed}{free:,} bytes were free ({_reason(problem)}){then}"
         ) from problem
@@ -66,6 +69,18 @@ def free_bytes(path: Path) -> int:
     while not os.path.exists(there):
         there = there.parent
     return shutil.disk_usage(there).free
+
+
+def free_names(path: Path) -> bool:
+    """Whether the disk of a path has room for another file, of whatever size; True where it does not say."""
+    there = path.absolute()
+    while not os.path.exists(there):
+        there = there.parent
+    try:
+        facts = os.statvfs(there)
+    except (OSError, AttributeError):  # Windows
+        return True
+    return facts.f_files == 0 or facts.f_favail > 0
 
 
 def save_bytes(path: Path, data: bytes) -> None:

@@ -121,7 +121,7 @@ def _build(
     todo, done, started = _items_missing(writers) // processes.world, 0.0, time.monotonic()
     left = [writer for writer in writers if writer.missing()] or writers  # what they need is read, no more
     # A stop concerns this process alone: its shards are its own, and no other process waits for them.
-    with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo) as show:
+    with StopRequest(silent=not processes.is_first) as stop, bar("cache", todo, say=log) as show:
 
         def advanced(items: float) -> None:
             nonlocal done

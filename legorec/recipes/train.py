@@ -14,7 +14,7 @@ from legorec.abilities import SavesAdapter
 from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit
 from legorec.engine.optim import trainable
-from legorec.engine.progress import bar
+from legorec.engine.progress import Lines, bar, shows_bars
 from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
@@ -114,6 +114,11 @@ def begin_training(settings: Settings, task: Task, processes: Processes) -> Trai
         processes=processes,
     )
     options.num_steps = num_steps(training.learning.stream, policy)
+    if policy.warmup > options.num_steps:
+        raise ValueError(
+            f"`exp.policy.warmup` must be at most the {options.num_steps:,} steps of this run (`epoch` "
+            f"{policy.epoch}), got {policy.warmup:,}: the learning rate would never reach `lr`"
+        )
     return training
 
 
@@ -154,20 +159,36 @@ def train_to_end(training: Training, settings: Settings, session: Session) -> No
 
 def train_epoch(training: Training, policy: PolicySettings, session: Session) -> None:
     """Train to the end of the epoch, or to the next checkpoint."""
-    with bar(f"epoch {len(training.state.epochs)}", shown=training.processes.is_first) as show:
+    progress, first = training.state.progress, training.processes.is_first
+    before = {} if progress.epoch_done else dict(progress.counts)
+
+    def detail(batches: int, seconds: float) -> str:
+        counts = {name: count - before.get(name, 0) for name, count in progress.counts.items()}
+        rates = [f"{count / seconds:,.0f} {name}/s" for name, count in counts.items()]
+        return ", ".join([f"step {progress.step:,}", f"loss {progress.loss:.4f}", *rates])
+
+    title = f"epoch {len(training.state.epochs)}"
+    lines = Lines(f"{title}: batch", session.log, silent=not first or shows_bars(), detail=detail)
+    with bar(title, shown=first) as show:
+
+        def advanced(done: int, total: int) -> None:
+            show(done, total)
+            lines(done, total)
+
         steps = fit(
             training.model,
             training.learning.stream,
             training.learning.objective,
             training.optimizer,
             training.options,
-            training.state.progress,
+            progress,
             ahead=training.learning.ahead,
             stop=lambda: bool(session.stop),
-            advanced=show,
+            advanced=advanced,
+            reporting=lines.is_due,
             processes=training.processes,
         )
-        with batches_fitting(policy, training.state.progress):
+        with batches_fitting(policy, progress):
             next(steps)
     training.require_finite()
 
@@ -227,7 +248,7 @@ def dev_loss(training: Training, session: Session) -> float:
     counts: dict[str, int] = {}
     training.model.eval()
     batches = stream.epoch(0)
-    with torch.no_grad(), bar("dev", shown=processes.is_first) as show:
+    with torch.no_grad(), bar("dev", shown=processes.is_first, say=session.log) as show:
         for number in batches:
             batch = stream.batch(number)
             own = objective.counts(batch)

@@ -27,6 +27,7 @@ from legorec.settings.schema import BrickSettings
 from legorec.settings.values import Flag, Strict, Text, empty_block
 
 Model = TypeVar("Model", bound=BaseModel)
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what torch can take
 
 _BOUNDS = {
     "greater_than": "must be above {gt:g}",
@@ -177,7 +178,7 @@ def _python_type(read: FieldType) -> Any:
         found = _block_schema(read.block_name, read.block)
         found = found if read.nullable else Annotated[found, BeforeValidator(empty_block)]
     else:
-        found = {"int": int, "float": float, "bool": Flag, "str": Text}[read.form]
+        found = {"int": Whole, "float": float, "bool": Flag, "str": Text}[read.form]
     return found | None if read.nullable else found
 
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_serializer, model_validator
 from legorec.settings.filters import FilterSettings
 from legorec.settings.modes import MODES
 from legorec.settings.values import (
+    LARGEST,
     Count,
     Device,
     FieldName,
@@ -149,12 +150,14 @@ ModelSettings = TowerSettings  # of any family
 class PolicySettings(Strict):
     """How the model is trained."""
 
-    epoch: Positive = 50
+    epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     lr: float = Field(default=1e-3, gt=0)
     item_lr: Annotated[float, Field(gt=0)] | None = None
     batch_size: Positive = 64
     acc_batch: Positive = 1
-    epoch_batch: int = 0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
+    epoch_batch: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = (
+        0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
+    )
     warmup: Count = 0  # optimizer steps
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # of the rates, after the warm-up
     clip_norm: Annotated[float, Field(gt=0)] | None = None

@@ -66,8 +66,9 @@ def empty_block(value: Any) -> Any:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 SafeName = Annotated[str, AfterValidator(_safe_name)]
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+LARGEST = 1_000_000_000  # of a whole number; more than any use, and nothing is built from it in vain
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
 Device = Annotated[str, AfterValidator(_device)]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from legorec.compose import compose
+from legorec.compose.command_line import OLD_FLAGS
 from tests.support.config_files import arguments, write_files
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -59,3 +63,17 @@ def test_dotted_keys_replace_single_values(tmp_path: Path) -> None:
     assert composition.layers["exp"]["evaluation"]["batch_size"] == -4
     assert composition.origins["exp.policy.lr"] == "command line --exp.policy.lr"
     assert "data.fields.title@words" not in composition.origins
+
+
+def test_flags_of_legommenders_first_version_are_refused_with_their_new_names(tmp_path: Path) -> None:
+    """Whoever types a command of then is told how it is written now."""
+    write_files(tmp_path)
+    for flag, now in OLD_FLAGS.items():
+        composition = compose([*arguments(tmp_path), f"--{flag}", "1"])
+        (said,) = [str(problem) for problem in composition.problems]
+        assert f"--{flag}: nothing reads it" in said and said.endswith(now)
+    named = " ".join(OLD_FLAGS.values())
+    assert set(re.findall(r"--(\w+)", named)) == {
+        "device", "load", "item_page_size", "exp", "resume", "acc_batch", "warmup",
+    }  # fmt: skip
+    assert all((ROOT / file).is_file() for file in re.findall(r"config/\S+?\.yaml", named))

@@ -56,6 +56,18 @@ def test_r3_every_library_s_error_becomes_the_same_line(
     assert str(raised.value) == f"{path}: {needs} (File too large); the rest stays"
 
 
+def test_r3_used_up_inodes_are_told_from_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legorec.files.disk.free_bytes", lambda path: 62_000_000)
+    for left, total, said in ((0, 100, True), (7, 100, False), (0, 0, False)):  # some disks do not count them
+        facts = namedtuple("facts", "f_files f_favail")(total, left)
+        monkeypatch.setattr(os, "statvfs", lambda path, facts=facts: facts)
+        for number in (errno.ENOSPC, errno.EACCES):
+            with pytest.raises(WriteError) as raised, writing(tmp_path / "file", 10):
+                raise OSError(number, os.strerror(number))
+            told = "room for no more files (the disk's inodes are used up)" in str(raised.value)
+            assert told is (said and number == errno.ENOSPC)
+
+
 def test_r3_a_size_that_is_not_known_or_not_asked_for(tmp_path: Path) -> None:
     with pytest.raises(
         WriteError, match=r"file: could not be written, [\d,]+ bytes were free \(No space left"

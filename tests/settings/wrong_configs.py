@@ -86,6 +86,17 @@ WRONG_FILES = [
 WRONG_FLAGS = [
     (["--hiden_size", "32"], "--hiden_size", "did you mean '--hidden_size'?"),
     (["--batch-size", "32"], "--batch-size", "nothing reads it"),
+    (
+        ["--exp.policy.batch_size", "1000000000000"],
+        "exp.policy.batch_size",
+        "must be at most 1e+09, got 1000000000000",
+    ),
+    (["--exp.policy.epoch_batch", "-1e20"], "exp.policy.epoch_batch", "must be a whole number"),
+    (
+        ["--hidden_size", f"1{'0' * 30}"],
+        "model.item_encoder.hidden_dim",
+        "must be below 9.22337e+18, got 1000",
+    ),
     (["--lr", "fast"], "exp.policy.lr", "must be a number, got 'fast'"),
     (["--lr", "-1"], "exp.policy.lr", "must be above 0, got -1"),
     (["--lr", "null"], "exp.policy.lr", "must be a number, got None"),

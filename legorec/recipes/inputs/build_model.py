@@ -9,6 +9,7 @@ import torch
 
 from legorec.abilities import LanguageSource
 from legorec.build import build
+from legorec.halving import NoMemoryError, first_line, lacks_memory
 from legorec.recipes.inputs.given_vectors import read_tables
 from legorec.recipes.inputs.item_codes import read_codes
 from legorec.recipes.inputs.store_data import Data
@@ -21,7 +22,23 @@ if TYPE_CHECKING:
 
 
 def build_model(settings: Settings, data: Data, device: torch.device) -> Recommender:
-    """Build the bricks in order, each with the width of the one before; weights are drawn from the seed."""
+    """Build the bricks in order, each with the width of the one before; weights are drawn from the seed.
+
+    Raises:
+        NoMemoryError: there is not the memory for its weights.
+    """
+    try:
+        return _built(settings, data, device)
+    except (MemoryError, RuntimeError, NoMemoryError) as error:
+        if not lacks_memory(error) and "overflow" not in str(error):
+            raise
+        raise NoMemoryError(
+            f"out of memory in building the model ({first_line(error)}); give it smaller sizes, such as "
+            "--hidden_size, or a device with more memory"
+        ) from error
+
+
+def _built(settings: Settings, data: Data, device: torch.device) -> Recommender:
     torch.manual_seed(settings.seed)
     model = settings.model
     catalog = data.catalog.to(device)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @contextmanager
 def watched(title: str, total: int, session: Session) -> Iterator[Callable[[int], None]]:
     """A progress bar to advance; advancing raises ``Interrupted`` when the run was asked to stop."""
-    with bar(title, total, shown=session.processes.is_first) as show:
+    with bar(title, total, shown=session.processes.is_first, say=session.log) as show:
         done = 0
 
         def advance(count: int) -> None:
