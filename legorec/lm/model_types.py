@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -219,3 +219,22 @@ def replace(model: nn.Module, path: str, new: nn.Module | None) -> None:
     if part(model, path) is not None:
         owner, _, name = path.rpartition(".")
         setattr(part(model, owner) if owner else model, name, new)
+
+
+class PassThrough(nn.Module):
+    """Takes the place of a layer.
+
+    Args:
+        outputs: as ``Family.layer_outputs``.
+    """
+
+    def __init__(self, layer: nn.Module, outputs: int = 0) -> None:
+        super().__init__()
+        self.outputs = outputs
+        for name, value in vars(layer).items():
+            # Some models read the layer's kind to choose its mask.
+            if isinstance(value, str) and not hasattr(self, name):
+                setattr(self, name, value)
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor | None, ...]:
+        return (hidden_states, *[None] * (self.outputs - 1)) if self.outputs else hidden_states
