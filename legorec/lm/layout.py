@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Queries and values, or what holds them together with others, in the words of different models.
 TARGETS = (
     *(("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("query_proj", "value_proj")),
-    *(("qkv_proj",), ("query_key_value",), ("Wqkv",), ("c_attn",), ("q", "v")),
+    *(("q_b_proj", "kv_b_proj"), ("qkv_proj",), ("query_key_value",), ("Wqkv",), ("c_attn",), ("q", "v")),
 )
 LENGTH = 6
 
