@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from legorec.lm.attention import AUTO, SHORT_ROWS, implementation
 from legorec.lm.cut_check import check_cut
 from legorec.lm.length_groups import LengthGroups
-from legorec.lm.model_types import part, replace
+from legorec.lm.model_types import PassThrough, part, replace
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.lm.row_dropout import computed_again, row_dropout
 from legorec.nn.drawing import belonging, entry, keys_now
@@ -33,25 +33,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
-
-
-class PassThrough(nn.Module):
-    """Takes the place of a layer.
-
-    Args:
-        outputs: as ``Family.layer_outputs``.
-    """
-
-    def __init__(self, layer: nn.Module, outputs: int = 0) -> None:
-        super().__init__()
-        self.outputs = outputs
-        for name, value in vars(layer).items():
-            # Some models read the layer's kind to choose its mask.
-            if isinstance(value, str) and not hasattr(self, name):
-                setattr(self, name, value)
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor | None, ...]:
-        return (hidden_states, *[None] * (self.outputs - 1)) if self.outputs else hidden_states
 
 
 class PassEmbeddings(nn.Module):

@@ -13,7 +13,7 @@ from legorec.lm.layout import layout_of, row_of, run
 from legorec.lm.model_types import Family
 
 TOLERANCE = 1e-4  # in float32, in units of the largest value where that is above one
-LENGTHS = (7, 4)  # of two rows of tokens, one of which is padded
+LENGTHS = (7, 4)  # of the row that leads to padding, and of the probe
 
 
 class Checkpoint(Protocol):
@@ -71,8 +71,9 @@ def check_cut(
 ) -> None:
     """Run a probe through the whole model and through both halves at some depths, with drawn weights.
 
-    The probe takes three or four passes over the layers with few tokens, and the memory of one layer and the
-    token embeddings in float32; the checkpoint's weights are not read.
+    The probe is one short row, alone in the whole model and padded beside a longer one in the halves: two
+    passes over all layers, and the memory of their largest matrix in float32. The checkpoint's weights are
+    not read.
 
     Args:
         lower: ``LowerLayers``.
@@ -87,13 +88,13 @@ def check_cut(
         size = pretrained.vocab_size
         ids_T = torch.randint(size // 4, size, (sum(LENGTHS),), generator=generator)
         lengths = torch.tensor(LENGTHS)
-        whole = _whole(pretrained)
-        wanted = torch.cat([run(whole, input_ids=row[None])[0] for row in ids_T.split(LENGTHS)])
+        probe_T = ids_T[LENGTHS[0] :]
+        wanted = run(_whole(pretrained), input_ids=probe_T[None])[0]
         drawn = _Drawn(pretrained)
         for depth in depths:
             try:
                 states = lower(drawn, [depth])(ids_T, lengths)[depth]
-                apart = _difference(upper(drawn, depth).eval()(states, lengths), wanted)
+                apart = _difference(upper(drawn, depth).eval()(states, lengths)[LENGTHS[0] :], wanted)
             except Exception as error:
                 found = f"at depth {depth} its halves cannot be run ({_reason(error)})"
                 raise ValueError(_refusal(pretrained, family, found)) from error

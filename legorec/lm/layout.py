@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from legorec.lm.model_types import Family, part
+from legorec.lm.model_types import Family, PassThrough, part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Queries and values, or what holds them together with others, in the words of different models.
 TARGETS = (
     *(("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("query_proj", "value_proj")),
-    *(("qkv_proj",), ("query_key_value",), ("Wqkv",), ("c_attn",), ("q", "v")),
+    *(("q_b_proj", "kv_b_proj"), ("qkv_proj",), ("query_key_value",), ("Wqkv",), ("c_attn",), ("q", "v")),
 )
 LENGTH = 6
 
@@ -26,7 +26,7 @@ def layout_of(model: PreTrainedModel) -> Family:
     """The layout that a whole model appears to have; whether its cut is exact is not asked here.
 
     Args:
-        model: with weights, in evaluation mode.
+        model: with weights, in evaluation mode; it is of no more use afterwards.
 
     Raises:
         ValueError: it has no list of layers, or cannot be run on token ids.
@@ -36,12 +36,12 @@ def layout_of(model: PreTrainedModel) -> Family:
     layers: Any = part(model, path)
     ids = torch.arange(LENGTH).expand(2, -1) + config.vocab_size // 2
     ids = torch.stack([ids[0], ids[1].where(torch.arange(LENGTH) < LENGTH - 1, ids[1] - LENGTH)])
+    linear, fused = _linear(layers)
     below, above, outputs, states = _record(model, path, ids)
     table = _name_of(model, model.get_input_embeddings())
     around = f"{path}.".startswith(f"{table.rpartition('.')[0]}.") or "." not in table
     holders = () if around else tuple(name for name in below if f"{table}.".startswith(f"{name}."))
     others = [name for name in below if not f"{table}.".startswith(f"{name}.")]
-    linear, fused = _linear(layers)
     targets = next((names for names in TARGETS if set(names) <= linear), ())
     return Family(
         config.model_type,
@@ -99,6 +99,9 @@ def _record(model: Any, path: str, ids_BL: Tensor) -> tuple[list[str], list[str]
     below: list[str] = []
     above: list[str] = []
     now, outputs, hooks = [below], [0], []
+    between = range(1, len(layers) - 1)  # they would show nothing more
+    for place in between:
+        layers[place] = PassThrough(layers[place])
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -114,8 +117,12 @@ def _record(model: Any, path: str, ids_BL: Tensor) -> tuple[list[str], list[str]
     def begin(module: nn.Module, inputs: Any) -> None:
         now[0] = []
 
-    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+    def returned(module: nn.Module, inputs: Any, output: Any) -> None:
         outputs[0] = len(output) if isinstance(output, tuple) else 0
+        for place in between:
+            layers[place].outputs = outputs[0]
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
         now[0] = above
 
     for name, module in model.named_modules():
@@ -123,6 +130,7 @@ def _record(model: Any, path: str, ids_BL: Tensor) -> tuple[list[str], list[str]
         if not within and not isinstance(module, nn.ModuleList):
             hooks.append(module.register_forward_hook(note(name)))
     hooks.append(layers[0].register_forward_pre_hook(begin))
+    hooks.append(layers[0].register_forward_hook(returned))
     hooks.append(layers[-1].register_forward_hook(end))
     try:
         with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _decoder(model_type: str) -> Family:
         after=("norm",),
         scale="embedding_multiplier" if model_type.startswith("granite") else "",
         tried=model_type in ("gemma", "gemma2", "vaultgemma"),
+        # DeepSeek's queries and values go through a narrow place first.
+        targets=("q_b_proj", "kv_b_proj") if model_type.startswith("deepseek") else ("q_proj", "v_proj"),
     )
 
 
@@ -100,7 +102,7 @@ def _deberta(model_type: str, *targets: str) -> Family:
 _DECODERS = (
     *("llama", "mistral", "ministral", "ministral3", "qwen2", "qwen3", "olmo", "olmo2", "olmo3", "smollm3"),
     *("gemma", "gemma2", "gemma3_text", "vaultgemma", "glm", "glm4", "granite", "granitemoe", "gpt_oss"),
-    *("llama4_text", "mixtral", "qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+    *("mixtral", "qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
     *("olmoe", "glm4_moe", "ernie4_5", "ernie4_5_moe", "deepseek_v2", "deepseek_v3", "phimoe"),
     *("arcee", "apertus", "cohere", "cohere2", "cwm", "exaone4", "helium", "hunyuan_v1_dense", "nemotron"),
     *("seed_oss", "stablelm", "starcoder2"),
@@ -171,6 +173,7 @@ REFUSED = {
     "convbert": "its convolutions read the padding behind a row, so a row depends on the others of its batch",
     "fnet": "it takes no mask: a row depends on the padding behind it",
     "gemma3n_text": "each of its layers reads the token ids again, which the states below it do not hold",
+    "llama4_text": "transformers keeps it under another name than it says, so its weights are not found",
     "nanochat": "one and the same norm works below and above its layers, so neither half can do without it",
 }
 
@@ -219,3 +222,22 @@ def replace(model: nn.Module, path: str, new: nn.Module | None) -> None:
     if part(model, path) is not None:
         owner, _, name = path.rpartition(".")
         setattr(part(model, owner) if owner else model, name, new)
+
+
+class PassThrough(nn.Module):
+    """Takes the place of a layer.
+
+    Args:
+        outputs: as ``Family.layer_outputs``.
+    """
+
+    def __init__(self, layer: nn.Module, outputs: int = 0) -> None:
+        super().__init__()
+        self.outputs = outputs
+        for name, value in vars(layer).items():
+            # Some models read the layer's kind to choose its mask.
+            if isinstance(value, str) and not hasattr(self, name):
+                setattr(self, name, value)
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor | None, ...]:
+        return (hidden_states, *[None] * (self.outputs - 1)) if self.outputs else hidden_states

@@ -259,6 +259,6 @@ def test_what_a_removal_left_is_removed_and_nothing_else(tmp_path):
         patch.setattr(checkpoint.shutil, "rmtree", lambda *args, **kwargs: None)
         checkpoint.prune(tmp_path, {name(1), name(2)})
     assert len(list(tmp_path.iterdir())) == 3 and checkpoint.newest(tmp_path) == tmp_path / name(2)
-    checkpoint.remove_left_overs(tmp_path)
+    checkpoint.prune(tmp_path, {name(1), name(2)})
     assert sorted(path.name for path in tmp_path.iterdir()) == [name(1), name(2)]
-    checkpoint.remove_left_overs(tmp_path / "nowhere")
+    checkpoint.prune(tmp_path / "nowhere", set())

@@ -46,6 +46,42 @@ def test_it_is_scaled_dot_product_attention(mask, shared, scaling):
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("shared", [1, 2])
+@pytest.mark.parametrize("mask", masks())
+def test_soft_caps_and_sinks(mask, shared):
+    """Gemma 2 bends the logits; in GPT-OSS each head has one more place, which holds nothing."""
+    generator = torch.Generator().manual_seed(1)
+    query, key, value = (
+        torch.randn(B, heads, L, D, generator=generator, dtype=torch.float64)
+        for heads in (HEADS, HEADS // shared, HEADS // shared)
+    )
+    sinks, seen = torch.randn(HEADS, generator=generator, dtype=torch.float64), masks()[mask]
+    out, _ = short_row_attention(
+        nn.Identity(), query, key, value, seen, scaling=0.7, softcap=1.5, s_aux=sinks
+    )
+    for head in range(HEADS):
+        keys, values = key[:, head // shared], value[:, head // shared]
+        weights = (1.5 * torch.tanh(0.7 * query[:, head] @ keys.transpose(1, 2) / 1.5)).exp()
+        weights = weights if seen is None else weights * seen[:, 0]
+        wanted = weights @ values / (weights.sum(-1, keepdim=True) + sinks[head].exp())
+        torch.testing.assert_close(out[:, :, head], wanted)
+
+
+def test_a_token_that_sees_nothing_has_a_finite_gradient():
+    query = torch.randn(1, 1, 3, 2, requires_grad=True)
+    seen = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])[None, None]
+    out, _ = short_row_attention(nn.Identity(), query, query, query, seen)
+    out[:, :2].sum().backward()
+    assert query.grad.isfinite().all()
+
+
+def test_values_may_be_wider_than_queries():
+    query, value = torch.randn(2, 4, 5, 6), torch.randn(2, 2, 5, 3)
+    out, _ = short_row_attention(nn.Identity(), query, query[:, :2], value, None)
+    wanted = F.scaled_dot_product_attention(query, query[:, :2], value, enable_gqa=True)
+    torch.testing.assert_close(out, wanted.transpose(1, 2))
+
+
 def test_dropout_keeps_the_mean():
     torch.manual_seed(0)
     query = torch.zeros(400, 1, 4, 2)
@@ -71,12 +107,14 @@ def test_every_implementation_gives_the_same(checkpoint, model_type):
     assert difference(found["auto"], found["eager"]) < 1e-6
 
 
-def test_rows_beyond_a_window_are_left_to_transformers(checkpoint):
+def test_rows_beyond_a_window(checkpoint):
+    """A model that met one goes on as before: which attention it has does not depend on what it has seen."""
     pretrained = checkpoint("mistral", sliding_window=4)
     ids, lengths = packed_ids([3, 9, 4, 9])
     states = LowerLayers(pretrained, [1])(ids, lengths)[1]
     auto, plain = (UpperLayers(pretrained, 1, attention=name).eval() for name in ("auto", "sdpa"))
     assert difference(auto(states, lengths), plain(states, lengths)) < 1e-6
+    assert auto.model.config._attn_implementation == implementation("auto")
     short = packed_ids([3, 4])
     states = LowerLayers(pretrained, [1])(*short)[1]
     assert difference(auto(states, short[1]), plain(states, short[1])) < 1e-6

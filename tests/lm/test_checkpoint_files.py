@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,11 @@ def test_types_that_cannot_be_cut_are_refused_by_what_hinders(folder, model_type
     told = str(refused.value)
     assert f": {why}" in told.replace("it reads more than text; ", "") and "docs/add-a-brick.md" in told
     assert "\n" not in told and len(told) < 400
+
+
+def test_the_docs_name_every_type_that_is_refused():
+    page = (Path(__file__).parents[2] / "docs" / "language-models.md").read_text()
+    assert REFUSED and not [name for name in REFUSED if f"`{name}`" not in page]
 
 
 def test_quantised(folder):

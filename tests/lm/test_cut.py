@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from legorec.lm import length_groups
 from legorec.lm.cut import LowerLayers, UpperLayers
@@ -52,7 +52,7 @@ def halves_are_the_whole(pretrained, grouping, attention="auto"):
 def without(pretrained, folder, gone):
     """The checkpoint without the weights whose names begin so, and how many numbers are left."""
     folder.mkdir()
-    weights = load_file(pretrained.weight_files[0])
+    weights = whole(pretrained).state_dict()  # by the model's names, whatever those in the file
     kept = {name: value for name, value in weights.items() if not name.startswith(tuple(gone))}
     assert len(kept) < len(weights)
     save_file(kept, folder / "model.safetensors")
@@ -162,8 +162,8 @@ def test_neither_half_has_or_reads_what_the_other_needs(checkpoint, tmp_path, mo
     )
     upper, lower = UpperLayers(above, depth).eval(), LowerLayers(below, [0, depth])
     assert difference(upper(lower(IDS, LENGTHS)[depth], LENGTHS), expected) < 1e-6
-    assert sum(value.numel() for value in upper.parameters()) == count_above
-    assert sum(value.numel() for value in lower.parameters()) == count_below
+    assert sum(value.numel() for value in upper.state_dict().values()) == count_above
+    assert sum(value.numel() for value in lower.state_dict().values()) == count_below
     with pytest.raises(
         PretrainedError, match=rf"does not hold '{family.layers}.1\..*the checkpoint is incomplete"
     ):
@@ -178,6 +178,8 @@ def test_r18_gradients_reach_the_upper_layers_and_their_input(checkpoint, model_
     states = lower(IDS, LENGTHS)[1].requires_grad_()
     upper(states, LENGTHS).square().sum().backward()
     for name, value in upper.named_parameters():
+        if name.endswith(("e_score_correction_bias", "router.weight")) and "moe" in model_type:
+            continue  # which experts are taken has no gradient
         assert value.grad is not None and value.grad.isfinite().all(), name
         # A key's bias moves all of a query's scores alike.
         assert value.grad.any() or name.endswith("bias"), name

@@ -50,6 +50,22 @@ def test_the_token_table(checkpoint, model_type):
     assert model.token_table().shape[1] == model.token_width
 
 
+def test_experts_that_are_stored_one_by_one(checkpoint):
+    """More than ten, so that their order is that of their numbers and not of their names."""
+    pretrained = checkpoint("qwen3_moe", num_experts=12, num_local_experts=12)
+    stored = load_file(pretrained.weight_files[0])
+    assert (
+        "layers.0.mlp.experts.11.gate_proj.weight" in stored
+        and "layers.0.mlp.experts.gate_up_proj" not in stored
+    )
+    upper = dict(UpperLayers(pretrained, 0).model.named_parameters())
+    for number in range(12):
+        parts = [stored[f"layers.0.mlp.experts.{number}.{each}_proj.weight"] for each in ("gate", "up")]
+        assert torch.equal(upper["layers.0.mlp.experts.gate_up_proj"][number], torch.cat(parts))
+        down = stored[f"layers.0.mlp.experts.{number}.down_proj.weight"]
+        assert torch.equal(upper["layers.0.mlp.experts.down_proj"][number], down)
+
+
 def test_weights_are_our_own(folder):
     """Changing them in place leaves the file as it is."""
     before = (folder / "model.safetensors").read_bytes()

@@ -41,9 +41,6 @@ LATER = {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),
     "gpt_oss with a window": ("gpt_oss", {"sliding_window": WINDOW}),
     "modernbert-decoder with a window": ("modernbert-decoder", {"local_attention": WINDOW}),
-    "llama4 in chunks": ("llama4_text", {
-        "attention_chunk_size": WINDOW, "no_rope_layers": [1, 0, 1], "moe_layers": [1],
-        "layer_types": ["chunked_attention", "full_attention", "chunked_attention"]}),
     "cohere2 with mixed windows": ("cohere2", {
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from legorec.engine.optim import trainable
-from legorec.lm.cut import PassThrough
-from legorec.lm.model_types import part
+from legorec.lm.model_types import PassThrough, part
 from legorec.lm.tuning import TunedLayers
 from legorec.recommender import Recommender
 
