@@ -109,8 +109,8 @@ def check_base(folder: Path, digest: str, name: str) -> None:
         base = (file.metadata() or {}).get(BASE)
     if base is None:
         warnings.warn(
-            f"the adapter {folder} does not say which weights it was trained on as other programs do not; "
-            f"it is taken to be made for those of {name}",
+            f"the adapter {folder} does not say which weights it was trained on, as none of another program "
+            f"does; it is taken to be made for those of {name}",
             stacklevel=3,
         )
     elif base != digest:

@@ -271,7 +271,7 @@ class _PaddedRows:
     def __init__(self, pretrained: Pretrained, model: PreTrainedModel) -> None:
         config, family = pretrained.config, pretrained.family
         self.causal = family.causal
-        self.names = signature(model.forward).parameters
+        self.names = frozenset(signature(model.forward).parameters)
         self.first_position = pretrained.first_position
         windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
         self.window = min((size for size in windows if size is not None), default=None)

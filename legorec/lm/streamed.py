@@ -45,7 +45,14 @@ class StreamedLayers:
         self._around = UpperLayers(pretrained, depth, dtype, own, stop=depth)
         self._around.requires_grad_(False).eval().to(device)
         self._places = _layers(self._around.model, pretrained)
-        self._without_weights = _layers(pretrained.skeleton(own), pretrained)
+        skeleton = pretrained.skeleton(own)
+        self._without_weights = _layers(skeleton, pretrained)
+        beside = {path: part(skeleton, path) for path in pretrained.family.first}
+        self._beside_first = {
+            path: self._filled(module, f"{path}.").to(device)
+            for path, module in beside.items()
+            if module is not None
+        }
 
     def parts(self, depth: int) -> Generator[tuple[int, LowerLayers | UpperLayers]]:
         """The depth that each part leads to, and the part: the embeddings, then one layer after the other.
@@ -70,6 +77,9 @@ class StreamedLayers:
                     reading = thread.submit(self._read, place + 1)
                 self._places[place] = layer
                 del layer
+                for path, module in self._beside_first.items():
+                    owner, _, name = path.rpartition(".")
+                    setattr(part(self._around.model, owner), name, None if place else module)
                 try:
                     yield place + 1, self._around
                 finally:
@@ -86,10 +96,13 @@ class StreamedLayers:
 
     def _read(self, place: int) -> nn.Module:
         """One layer in the host's memory. Builds no skeleton, which would not be safe in a thread."""
-        layer = deepcopy(self._without_weights[place])
-        within = f"{self.pretrained.family.layers}.{place}."
-        self.pretrained.fill(layer, DTYPES[self.dtype], within)
-        return layer.requires_grad_(False).eval()
+        return self._filled(self._without_weights[place], f"{self.pretrained.family.layers}.{place}.")
+
+    def _filled(self, module: nn.Module, within: str) -> nn.Module:
+        """A copy of a part of the model, with its weights."""
+        filled = deepcopy(module)
+        self.pretrained.fill(filled, DTYPES[self.dtype], within)
+        return filled.requires_grad_(False).eval()
 
 
 def _layers(model: nn.Module, pretrained: Pretrained) -> nn.ModuleList:

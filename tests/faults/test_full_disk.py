@@ -149,7 +149,7 @@ def test_r3_predictions_and_exports(store, done, tmp_path, monkeypatch, capsys, 
 def test_r3_an_adapter(tmp_path):
     def save(value: float) -> None:
         weights = {"layer.lora_A": torch.full((50, 2), value)}
-        write_adapter(tmp_path / "adapter", weights, "model.", {"peft_type": "LORA"}, {})
+        write_adapter(tmp_path / "adapter", weights, "model.", {"peft_type": "LORA"}, {}, "base")
 
     save(1.0)
     before = contents(tmp_path)

@@ -32,7 +32,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         run = finish(arguments(STORE, RUNS, epoch=1))
-        finish(arguments(STORE, Path("tested"), exp="test", epoch=1, load=run))
+        finish(arguments(STORE, Path("tested"), exp="test", load=run))
         return project, run, scores(run)
 
 

@@ -103,7 +103,7 @@ def test_r11_on_the_command_line_by_a_flag_or_by_naming_the_brick(run, store, tm
     assert (
         worker.main([*argv, "--model.user_encoder.name", f"{package}.bricks.Own", "--overwrite", "true"]) == 0
     )
-    tested = arguments(store, tmp_path / "b", model="lego_naml", exp="test", epoch=1, load=run)
+    tested = arguments(store, tmp_path / "b", model="lego_naml", exp="test", load=run)
     assert worker.main([*tested, *named]) == 0  # in the user's own layers
     refused([*tested, *named, "--allow", package], capsys, "allow: is read with --settings only")
 

@@ -98,15 +98,15 @@ def test_training_learns(bf16: bool, device: torch.device) -> None:
 
 @pytest.mark.parametrize("page", [0, 5])
 @pytest.mark.parametrize("name", ["naml", "nrms"])
-def test_dropout_is_that_of_the_cpu_in_pages_too(name, page):
+def test_dropout_is_that_of_the_cpu_in_pages_too(name: str, page: int, device: torch.device) -> None:
     """A page is computed again in the backward pass, by another thread."""
     found = []
-    for device, its_page in (("cpu", 0), ("cuda", page)):
+    for place, its_page in ((CPU, 0), (device, page)):
         model = small.recommender(name, dropout=0.3).train()
-        model.source.catalog.to(device)
-        model.to(device).item_page_size = its_page
+        model.source.catalog.to(place)
+        model.to(place).item_page_size = its_page
         with drawing(1, 2):
-            scores = model(small.stream().batch(0).to(device))
+            scores = model(small.stream().batch(0).to(place))
         scores.square().sum().backward()
         found.append([scores.detach(), *(each.grad for each in model.parameters() if each.grad is not None)])
     for here, there in zip(*found, strict=True):

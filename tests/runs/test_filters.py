@@ -83,8 +83,7 @@ def test_training_sees_only_what_is_kept(store, tmp_path):
 
 @pytest.mark.parametrize("flags", [{}, {"top_k": 3}], ids=["candidates", "top_k"])
 def test_predictions_are_of_what_is_kept(store, done, tmp_path, flags):
-    argv = profile_arguments(store, tmp_path, data__filters=FILTERS, load=done, **flags)
-    run = finish([*argv[:4], "--exp", argv[5].replace("tt-naml", "predict"), *argv[6:]])
+    run = finish(profile_arguments(store, tmp_path, "predict", data__filters=FILTERS, load=done, **flags))
     table, kept = pl.read_parquet(run / "predictions.parquet"), by_hand(store, "test")
     assert "test impressions kept" in (run / "run.log").read_text()
     shown = Store.open(store).interactions("test")
@@ -108,8 +107,8 @@ def test_what_keeps_nothing_is_refused_by_name(store, done, tmp_path, capsys):
         "item_field price at_least 1e+09 takes",
     )
     said("[{user_field: regoin, only: [r0]}]", "there is no field 'regoin'; did you mean 'region'?")
-    argv = profile_arguments(store, tmp_path / "runs", data__filters="[{min_history: 1}]", load=done)
-    argv = [*argv[:4], "--exp", argv[5].replace("tt-naml", "submit-mind"), *argv[6:]]
+    filters = {"data__filters": "[{min_history: 1}]"}
+    argv = profile_arguments(store, tmp_path / "runs", "submit-mind", **filters, load=done)
     refused(argv, capsys, "`data.filters` must be empty where exp.predict.format is 'mind'")
 
 

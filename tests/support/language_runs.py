@@ -14,7 +14,7 @@ from legorec.data.ragged import Ragged
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.lm.pretrained import Pretrained
-from tests.support.runs import ROOT, SMALL, WORDS, write_store
+from tests.support.runs import ROOT, WORDS, small_flags, write_store
 from tests.support.tiny import VOCABULARY, tiny
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -49,7 +49,7 @@ def language_arguments(
     given = {"data__store": store, "runs": runs, "device": "cpu", "llm_ver": "tiny"}
     given |= {"lm_path": model_folder, "cache": cache, "hidden_size": 16}
     if "split" not in exp:
-        given |= {key: value for key, value in SMALL.items() if key != "embed_hidden_size"}
+        given |= {key: value for key, value in small_flags(exp).items() if key != "embed_hidden_size"}
         if "naml" in model:
             del given["heads"]
     for key, value in (given | flags).items():

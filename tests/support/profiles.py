@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from process.tables import main
-from tests.support.runs import ROOT, SMALL, WORDS
+from tests.support.runs import ROOT, WORDS, small_flags
 
 ITEM_FIELDS = "{title@words: {max_length: 6}, category: {}, tags: {}, price: {}}"
 USER_FIELDS = "{topics: {max_length: 2}, region: {}, age: {}}"
@@ -66,15 +66,15 @@ def write_profile_store(folder: Path, num_items: int = 40, num_users: int = 20, 
     return store
 
 
-def profile_arguments(store: Path, runs: Path, **flags: Any) -> list[str]:
+def profile_arguments(store: Path, runs: Path, exp: str = "tt-naml", **flags: Any) -> list[str]:
     """The command line of a small run that reads all of it; ``data__name`` stands for ``--data.name``."""
-    layers = {"data": "data/synthetic", "model": "model/lego_naml", "exp": "exp/tt-naml"}
+    layers = {"data": "data/synthetic", "model": "model/lego_naml", "exp": f"exp/{exp}"}
     found = [part for name, file in layers.items() for part in (f"--{name}", f"{ROOT}/config/{file}.yaml")]
     given: dict[str, Any] = {
         "data__store": store,
         "runs": runs,
         "device": "cpu",
-        **{key: value for key, value in SMALL.items() if key not in ("heads", "hidden_size")},
+        **{key: value for key, value in small_flags(exp).items() if key not in ("heads", "hidden_size")},
         "data__fields": ITEM_FIELDS,
         "data__user_fields": USER_FIELDS,
         "model__item_encoder": "{name: fields, hidden_dim: 16}",

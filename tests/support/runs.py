@@ -95,14 +95,19 @@ def arguments(
     """The command line of a small run; ``data__name`` stands for the dotted ``--data.name``."""
     layers = {"data": "data/synthetic", "model": f"model/{model}", "exp": f"exp/{exp}"}
     found = [part for name, file in layers.items() for part in (f"--{name}", f"{ROOT}/config/{file}.yaml")]
-    small = {key: value for key, value in SMALL.items() if key != "heads" or reads_heads(model)}
-    if "load_epoch" in layers_of(exp):
-        del small["epoch"]  # there it names one of those that the run keeps
+    small = {key: value for key, value in small_flags(exp).items() if key != "heads" or reads_heads(model)}
     given: dict[str, Any] = {"data__store": store, "runs": runs, "device": "cpu", **small, **flags}
     for key, value in given.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         found += [f"--{key.replace('__', '.')}", text]
     return found
+
+
+def small_flags(exp: str) -> dict[str, int]:
+    """``SMALL``, without `epoch` where a run is loaded: there it names one of those that the run keeps."""
+    return {
+        key: value for key, value in SMALL.items() if key != "epoch" or "load_epoch" not in layers_of(exp)
+    }
 
 
 def layers_of(exp: str) -> str:

@@ -53,7 +53,7 @@ def test_an_id_stands_once_and_one_at_least(tmp_path: Path, ending: str) -> None
         ("a.json", b"[true]", "must be a text or a whole number, got True"),
         ("a.npy", b"nothing", "no plain .npy vector"),
         ("a.parquet", b"nothing", "not a readable Parquet file"),
-        ("a.txt", b"\xff\xfe", "is not utf-8 text"),
+        ("a.txt", b"\xff\xfe", "it is UTF-16"),
     ],
 )
 def test_what_is_no_list_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:

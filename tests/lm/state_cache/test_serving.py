@@ -21,7 +21,7 @@ def test_on_the_host_they_stay_mapped(cache, memory):
     served = ServedStates(cache, memory)
     served.prefetch(ITEMS, HOST)
     assert torch.equal(served.gather(ITEMS, HOST), rows_of(states(), ITEMS.tolist()))
-    assert not served._resident and not served._ahead._made
+    assert not served._resident and not served._ahead
 
 
 def test_a_small_cache_is_kept_on_the_device(cache):
@@ -31,16 +31,16 @@ def test_a_small_cache_is_kept_on_the_device(cache):
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
     kept = served._kept(ELSEWHERE)
     served.gather(ITEMS[:1], ELSEWHERE)
-    assert kept is not None and served._kept(ELSEWHERE) is kept and not served._ahead._made
+    assert kept is not None and served._kept(ELSEWHERE) is kept and not served._ahead
 
 
 def test_a_large_cache_is_read_ahead(cache):
     served = ServedStates(cache, cache.nbytes - 1)
     served.prefetch(ITEMS, ELSEWHERE)
-    assert len(served._ahead.get()._begun) == 1
+    assert len(served._ahead[ELSEWHERE].get()._begun) == 1
     found = served.gather(ITEMS, ELSEWHERE)
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
-    assert served._ahead.get()._begun == [] and not served._resident
+    assert served._ahead[ELSEWHERE].get()._begun == [] and not served._resident
 
 
 def test_r21_a_cache_for_which_there_is_no_room_is_read_from_disk(cache, monkeypatch):
@@ -57,7 +57,7 @@ def test_r21_a_cache_for_which_there_is_no_room_is_read_from_disk(cache, monkeyp
         found = served.gather(ITEMS, ELSEWHERE)
     assert found.device == ELSEWHERE and found.shape == rows_of(states(), ITEMS.tolist()).shape
     served.prefetch(ITEMS, ELSEWHERE)
-    assert torch.equal(served._ahead.get().take(ITEMS), cache.gather(ITEMS))
+    assert torch.equal(served._ahead[ELSEWHERE].get().take(ITEMS), cache.gather(ITEMS))
     served.gather(ITEMS, ELSEWHERE)
     assert len(asked) == 1
 
