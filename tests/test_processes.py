@@ -39,7 +39,8 @@ def found_by(folder: Path, what: str, rank: int = 0) -> dict[str, torch.Tensor]:
     return load_file(folder / f"{what}-{rank}.safetensors")
 
 
-@pytest.mark.parametrize("number", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3])
 def test_r16_training_and_ranking_are_those_of_one_process(alone, tmp_path, number):
     process = launched([*TORCHRUN, str(number), "-m", "tests.support.shared_program", str(tmp_path)])
     out, _ = process.communicate(timeout=100)

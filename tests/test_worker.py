@@ -43,7 +43,10 @@ def test_a_run_leaves_settings_log_epochs_metrics_and_checkpoints(store, tmp_pat
     assert all((path / "manifest.json").is_file() for path in (run / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize(("exp", "measured"), [("train", "dev"), ("dev", "dev"), ("test", "test")])
+@pytest.mark.parametrize(
+    ("exp", "measured"),
+    [pytest.param("train", "dev", marks=pytest.mark.slow), ("dev", "dev"), ("test", "test")],
+)
 def test_every_mode_measures_its_split(store, done, tmp_path, exp, measured):
     flags = {} if exp == "train" else {"load": done}
     run = finish(arguments(store, tmp_path, exp=exp, **flags))
@@ -81,6 +84,7 @@ def test_r20_the_same_seed_gives_the_same_bytes(store, done, tmp_path):
     assert {name for name in mine if mine[name] != theirs[name]} <= {"run.log"}
 
 
+@pytest.mark.slow
 def test_different_settings_never_share_a_folder(store, tmp_path):
     for flags in ({}, {"seed": 1}, {"lr": 2e-3}, {"seed": 1, "lr": 2e-3}, {"exp__metrics": "[gauc]"}):
         assert worker.main(arguments(store, tmp_path, epoch=1, **flags)) == 0

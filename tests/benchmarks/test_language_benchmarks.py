@@ -228,6 +228,7 @@ def test_each_memory_check_can_fail(place: int, peak: float, message: str) -> No
     assert message in str(missed)
 
 
+@pytest.mark.slow
 def test_tables_for_an_accelerator(subject_model: LanguageModel, tmp_path: Path) -> None:
     text = gpu.measure_language_model(subject_model, tmp_path, "cpu", rounds=1, steps=1)
     assert "| tiny fp32 | tiny bf16 | tiny bf16, autocast |" in text

@@ -48,7 +48,7 @@ from tests.support.on_devices import (
 from tests.support.stand_in import Mixture, StandIn, available
 
 pytestmark = pytest.mark.skipif(not available(), reason="this torch has no backends in Python")
-SAMPLE = ("lego_naml", "lego_din_id")
+SAMPLE = ("lego_naml",)
 
 
 def small_task(change: Callable[[Recommender], None] = lambda model: None) -> Make:

@@ -103,6 +103,7 @@ def test_the_registry_shows_it(lab: Lab) -> None:
     assert re.search(r"^Reads tokens or states\. Sources that fit: .*`table`", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contracts(lab: Lab) -> None:
     done = lab.run("--brick")
     assert done.returncode == 0, done.stdout

@@ -71,7 +71,9 @@ def test_r7_every_file_of_a_store(store, tmp_path, capsys):
     assert worker.main([*arguments(copy, tmp_path / "runs", epoch=1)]) == 0
 
 
-@pytest.mark.parametrize("exp", ["test", "predict", "export"])
+@pytest.mark.parametrize(
+    "exp", ["export", *(pytest.param(name, marks=pytest.mark.slow) for name in ("test", "predict"))]
+)
 def test_r2_every_file_of_the_best_checkpoint(store, copy, tmp_path, capsys, exp):
     best = checkpoint.read_state(checkpoint.complete(copy / "checkpoints")[-1])["best"]["checkpoint"]
     for file in files(copy / "checkpoints" / best):
@@ -85,6 +87,7 @@ def test_r2_every_file_of_the_best_checkpoint(store, copy, tmp_path, capsys, exp
     legorec.load(copy, device="cpu")
 
 
+@pytest.mark.slow
 def test_r2_every_file_of_the_newest_checkpoint(store, tmp_path, capsys):
     """It is told, with the way out, and never passed over; without it the run ends as the straight one."""
     argv = arguments(store, tmp_path / "runs", save_every=3, lr=10)  # the second epoch is not the best

@@ -41,9 +41,9 @@ def lines(text: str) -> list[tuple[str, ...]]:
         ("items", 5, {"exp": "test"}, ITEMS),
         ("users", 3, {"exp": "test"}, USERS),
         ("pairs", 20, {"exp": "test"}, USERS),
-        ("batches", 3, {"exp": "test", "fast_eval": False}, USERS),
-        ("items", 5, {"exp": "predict", "top_k": 3}, ITEMS),
-        ("users", 3, {"exp": "predict", "top_k": 3}, USERS),
+        pytest.param("batches", 3, {"exp": "test", "fast_eval": False}, USERS, marks=pytest.mark.slow),
+        pytest.param("items", 5, {"exp": "predict", "top_k": 3}, ITEMS, marks=pytest.mark.slow),
+        pytest.param("users", 3, {"exp": "predict", "top_k": 3}, USERS, marks=pytest.mark.slow),
         ("pairs", 200, {"exp": "predict", "top_k": 3}, USERS),
         ("items", 5, {"exp": "export"}, ITEMS),
         ("users", 3, {"exp": "export"}, USERS),
@@ -105,7 +105,16 @@ def test_r21_evaluation_while_training(store, done, tmp_path, monkeypatch, capsy
         assert torch.equal(last_state(run).tensors["weights"][name], value)
 
 
-@pytest.mark.parametrize("flags", [{"exp": "test"}, {"exp": "export"}, {"exp": "predict", "top_k": 2}])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"exp": "test"},
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ({"exp": "export"}, {"exp": "predict", "top_k": 2})
+        ),
+    ],
+)
 @pytest.mark.parametrize("place, what", [("items", "row 0 of the items"), ("users", r"row \d+ of the users")])
 def test_r21_a_run_that_gives_up_says_so_in_one_line(
     store, done, tmp_path, monkeypatch, capsys, flags, place, what

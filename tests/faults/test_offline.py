@@ -132,6 +132,7 @@ def test_r23_a_fetching_script_says_what_to_bring(tmp_path: Path, script: list[s
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_r23_a_name_of_the_hub_says_what_to_fetch(tmp_path: Path) -> None:
     """In one line, with status 2, before a folder is made."""
     places = (write_store(tmp_path / "data"), Path(HUB_NAME), tmp_path / "cache", tmp_path / "runs")

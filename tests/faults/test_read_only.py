@@ -109,9 +109,8 @@ def words(tmp_path_factory, done) -> tuple[Path, str]:
     return folder, str(Path("runs") / done.relative_to(done.parents[2]))
 
 
-@pytest.mark.parametrize(
-    "mounted", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["watched", "mounted"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mounted", [False, True], ids=["watched", "mounted"])
 def test_a_word_level_model(words, mounted):
     """Trained, and a run that lies there used for predictions."""
     folder, run = words

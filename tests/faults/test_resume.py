@@ -67,9 +67,8 @@ def send_at(monkeypatch, number: int, step: int) -> None:
     monkeypatch.setattr(torch.optim.AdamW, "step", signalled)
 
 
-@pytest.mark.parametrize(
-    "code", [KILL_AFTER_STEP.format(13), pytest.param(KILL_AFTER_SAVE.format(3), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [KILL_AFTER_STEP.format(13), KILL_AFTER_SAVE.format(3)])
 def test_r1_killed_and_resumed_equals_straight(store, straight, tmp_path, code):
     argv = arguments(store, tmp_path, save_every=3)
     process = start(argv, torch.get_num_threads(), code)
@@ -183,6 +182,7 @@ def test_r5_an_absurd_learning_rate_stops_and_saves_nothing_infinite(store, tmp_
         assert all(value.isfinite().all() for value in checkpoint.load(path).tensors["weights"].values())
 
 
+@pytest.mark.slow
 def test_r4_a_process_stops_within_seconds(store, tmp_path):
     argv = arguments(store, tmp_path, epoch=1000, patience=1000)
     process = start(argv)

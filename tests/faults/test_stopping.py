@@ -55,7 +55,7 @@ WRITING = {
 }
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", WRITING)
 def test_r4_a_signal_while_results_are_made(store, done, tmp_path, monkeypatch, capfd, case, after):
     """In the call itself, where the model is no longer asked."""
@@ -105,6 +105,7 @@ def test_r4_a_signal_while_a_table_is_written_is_not_waited_for(store, done, tmp
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.slow
 def test_r4_a_signal_while_a_cache_is_built(tmp_path, monkeypatch, capfd, number):
     model = write_language_model(tmp_path / "llama", "llama").folder
     store = write_language_store(tmp_path / "store", llama=model)

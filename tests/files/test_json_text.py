@@ -22,6 +22,7 @@ def test_what_cannot_be_read_is_a_value_error(text: str | bytes) -> None:
     assert parse_json("[[1]]") == [[1]]
 
 
+@pytest.mark.slow
 def test_deep_manifests_and_configs_are_one_line(store, copy, tmp_path, capsys):
     folder = tmp_path / "store"
     shutil.copytree(store, folder)

@@ -159,6 +159,7 @@ def test_every_like_with_the_likes_before_it_and_the_dislikes_between(tmp_path: 
     sees_nothing_of_later(store)
 
 
+@pytest.mark.slow
 def test_the_store_depends_on_data_and_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = shelves()
     one = made(main, tmp_path / "one", *raw(tmp_path, rows), *CORE)

@@ -63,7 +63,13 @@ def adapted_scores_are_peft_s(adapter: Path, model_folder: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("model", ["llama-naml", "llama-nrms", "bert-naml", "bert-nrms"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "bert-nrms",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama-naml", "llama-nrms", "bert-naml")),
+    ],
+)
 def test_r17_the_published_commands(models, store, caches, tmp_path, model):
     name = model.partition("-")[0]
     assert sorted(path.name[:7] for path in caches[name].iterdir()) == ["depth-1", "depth-2"]

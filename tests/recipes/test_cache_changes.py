@@ -107,7 +107,11 @@ def computed(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     return len(calls)
 
 
-@pytest.mark.parametrize("what", [*FLAGS, *FILES])
+QUICK = ("template", "titles", "stored dtype")
+SAMPLED = [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in (*FLAGS, *FILES)]
+
+
+@pytest.mark.parametrize("what", SAMPLED)
 def test_r6_a_change_of_anything_is_computed_anew_and_then_never_again(folder, monkeypatch, what):
     assert computed(split(folder), monkeypatch) == 0
     (there,) = (folder / "cache").iterdir()
@@ -137,7 +141,9 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [flip, *(pytest.param(each, marks=pytest.mark.slow) for each in (cut, Path.unlink))]
+)
 def test_r7_a_damaged_cache_is_refused_before_training(folder, capsys, monkeypatch, damage):
     (shard,) = (folder / "cache").rglob("shard-*.safetensors")
     places = (folder / "store", folder / "weights", folder / "cache", folder / "runs")

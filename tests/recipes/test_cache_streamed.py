@@ -53,7 +53,8 @@ def least(argv: list[str], capsys) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("kind", ["llama-naml", pytest.param("llama-iisan-naml", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama-naml", "llama-iisan-naml"])
 def test_the_files_are_those_of_the_model_in_one_piece(model, store, tmp_path, capsys, monkeypatch, kind):
     assert worker.main(split(store, model, tmp_path / "whole", kind)) == 0
     assert "one at a time" not in capsys.readouterr().out
@@ -90,6 +91,7 @@ def test_r9_a_stopped_run_goes_on(model, store, tmp_path, capsys, monkeypatch):
     assert contents(tmp_path / "cache") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_what_is_free_is_never_refused(model, store, tmp_path, capsys, monkeypatch):
     """Without the flag, layers are read one at a time where little is free, and it is said."""
     monkeypatch.setattr("legorec.recipes.cache.free_memory", lambda *_: 1)

@@ -80,6 +80,7 @@ def test_vectors_are_those_of_the_model_and_score_as_rank_does(
     assert 'load_file(path)["vectors"]' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_those_of_a_language_model_too(tmp_path: Path) -> None:
     """With its lower layers in a cache."""
     lm = write_language_model(tmp_path / "bert", "bert").folder

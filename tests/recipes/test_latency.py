@@ -95,6 +95,7 @@ def test_without_a_run_it_says_that_the_weights_are_untrained(
     assert not json.loads((only_run(tmp_path) / "metrics.json").read_text())["latency"]["trained"]
 
 
+@pytest.mark.slow
 def test_warm_up_is_not_timed(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first requests take long here, and no figure shows it."""
     calls, real = [], latency.answer

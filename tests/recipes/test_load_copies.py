@@ -71,6 +71,7 @@ def answer(model: TrainedRecommender, number: int) -> np.ndarray:
     return model.score(KNOWN[number % 7 : number % 7 + 3], [*KNOWN[: number % 4], *new_items(number)])
 
 
+@pytest.mark.slow
 def test_thirty_two_threads_get_the_answers_of_one(asked):
     wanted = [answer(asked, number) for number in range(32)]
     fresh = TrainedRecommender(asked.model, asked.data)  # whose items are encoded by the first who asks

@@ -43,6 +43,7 @@ def test_the_best_epochs_and_the_last_are_kept(run):
     assert best_checkpoint(run) == kept[best]
 
 
+@pytest.mark.slow
 def test_each_can_be_measured_and_loaded(run, store, tmp_path):
     best, kept = kept_epochs(run)
     scores = {}

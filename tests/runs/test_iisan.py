@@ -60,7 +60,7 @@ def manifests(cache: Path) -> list[Path]:
     return sorted(cache.rglob("manifest.json"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["bert", pytest.param("llama", marks=pytest.mark.slow)])
 def test_cache_train_and_test(models, store, caches, tmp_path, name, monkeypatch):
     (manifest,) = manifests(caches[name])
     identity = json.loads(manifest.read_text())["identity"]

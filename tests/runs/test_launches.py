@@ -38,8 +38,9 @@ def trained(tmp_path_factory, store):
     return finish(arguments(store, tmp_path_factory.mktemp("runs"), **UNEVEN))
 
 
-@pytest.mark.parametrize("flags", [{}, pytest.param({"fast_eval": False}, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [{}, {"fast_eval": False}])
+@pytest.mark.parametrize("number", [2, 3])
 def test_r16_mode_test_writes_the_same_bytes(store, trained, tmp_path, number, flags):
     given = {"exp": "test", "load": trained, "eval_batch_size": 5, "page_size": 7, **flags}
     one = finish(arguments(store, tmp_path / "one", **given))

@@ -156,7 +156,8 @@ def interrupted(root, at, after):
     build_with_locks(root)
 
 
-@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
 def test_a_fault_at_any_call_leaves_what_can_be_continued(tmp_path, after):
     total = calls(tmp_path / "whole")
     assert total > 30

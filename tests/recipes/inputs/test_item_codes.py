@@ -63,6 +63,7 @@ def command(place: Path, store: Path, runs: Path, embed: str | None = "c", **fla
     return argv
 
 
+@pytest.mark.slow
 def test_a_whole_run(store: Path, place: Path, tmp_path: Path) -> None:
     """It repeats to the last bit, and another run tests its weights."""
     one, other = (finish(command(place, store, tmp_path / name)) for name in ("one", "other"))
