@@ -49,6 +49,7 @@ ELSEWHERE = {
     "lm/model_types": "lm/test_cut, which runs over it",
     "lm/streamed": "lm/test_build_streamed",
     "lm/stored": "lm/test_cut, which runs over models with experts, and lm/test_pretrained",
+    "lm/padded_rows": "lm/test_cut and lm/test_attention",
     "nn/device": "test_recommender",
     "nn/sizes": "contracts",
     "nn/text_view": "contracts",
