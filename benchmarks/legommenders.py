@@ -88,11 +88,15 @@ def ours(args: argparse.Namespace) -> dict[str, list[str]]:
     }
     more = [str(part) for key, value in flags.items() for part in (f"--{key}", value)]
     more += shlex.split(args.ours)
+    measuring = list(more)
+    if "--epoch" in measuring:  # there it would name an epoch that the run keeps
+        place = measuring.index("--epoch")
+        del measuring[place : place + 2]
     process = ["--train", raw / "train", "--dev", raw / "dev", "--split", "once", "--out", store]
     return {
         "process": [sys.executable, "process/mind.py", *map(str, process), *shlex.split(args.process)],
         "train": [sys.executable, "worker.py", *layers, "--exp", "config/exp/train.yaml", *more],
-        "rank": [sys.executable, "worker.py", *layers, "--exp", "config/exp/test.yaml", *more],
+        "rank": [sys.executable, "worker.py", *layers, "--exp", "config/exp/test.yaml", *measuring],
     }
 
 

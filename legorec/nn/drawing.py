@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from legorec.nn.segments import Segments
+from legorec.nn.sending import sent
 
 PLACES = 1 << 16
 RANKS = 1 << 16  # of 16 random bits
@@ -113,7 +114,8 @@ class _Rows:
         """A hash for each vector of values, from the key of its row and its place in there."""
         inner = tuple(shape[1:-1])
         if (id(rows), inner) not in self.found:
-            base = _mixed(self.keys_U.to(device, non_blocking=True) * _STEP + self.key)
+            (keys_U,) = sent(device, self.keys_U)
+            base = _mixed(keys_U * _STEP + self.key)
             if rows is not None:
                 starts = base - rows.offsets(device)[:-1] * _STEP
                 places = torch.arange(rows.total, device=device) * _STEP
