@@ -88,7 +88,9 @@ def plain_attention(
     else:
         beside = s_aux.to(logits.dtype).view(1, *by_key[1:3], 1, 1).expand(B, -1, -1, L, -1)
         weights = torch.cat([logits, beside], -1).softmax(-1)[..., :-1]
-    weights = dropped(weights, dropout_p).to(value.dtype).reshape(B, key.shape[1], -1, L)
+    # By query head, whether or not the caller has copied the keys that several share.
+    weights = dropped(weights.reshape(B, heads, L, L), dropout_p).to(value.dtype)
+    weights = weights.view(B, key.shape[1], -1, L)
     return (weights @ value).view(B, heads, L, value.shape[3])
 
 

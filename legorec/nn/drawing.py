@@ -201,8 +201,10 @@ def scales(values: Tensor, rate: float, rows: Segments | None = None) -> Tensor 
         return None
     layer = now.call()
     units, size = (len(values), len(values)) if rows is None else (rows.num_rows, rows.total)
-    if values.dim() < 2 or units != len(now.keys_U) or size != len(values):
+    if values.dim() < 2 or size != len(values):
         return None
+    if units != len(now.keys_U):  # not of these rows, such as position embeddings: by place alone
+        now, rows = _Rows(now.step, now.key, torch.arange(len(values))), None
     hashes = now.hashes(values.shape, rows, values.device)
     starts = ((hashes * (layer | 1)) >> 48) & (PLACES - 1)
     return now.step.pool(values, rate).index_select(0, starts.flatten()).view(values.shape)

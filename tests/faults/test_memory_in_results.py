@@ -204,7 +204,7 @@ short("encode", lambda batch, table=None: len(batch.labels), {{users}})
         ({"exp": "test"}, "(0, 1)", {ITEMS, USERS}, {ITEMS, USERS}),
         ({"exp": "test", "fast_eval": False}, "(1,)", set(), {USERS}),
         ({"exp": "predict", "top_k": 3}, "(1,)", set(), {ITEMS, USERS}),
-        ({"exp": "export"}, "(0, 1)", {ITEMS, USERS}, {ITEMS}),  # the first process encodes all users
+        ({"exp": "export"}, "(0, 1)", {ITEMS, USERS}, {ITEMS, USERS}),
     ],
     ids=["fast", "fast, all", "slow", "top_k", "export"],
 )

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from legorec.nn.drawing import PLACES, belonging, drawing, entry, examples, keys_now, resumed, scales
 from legorec.nn.dropout import Dropout, dropped
-from legorec.nn.segments import Segments, pack
+from legorec.nn.segments import pack
 
 
 def drawn(
@@ -87,14 +87,24 @@ def test_what_belongs_to_nothing_known_is_torchs():
     with drawing(0, 0):
         assert scales(values, 0.3) is None
         with belonging(entry("rows"), torch.arange(3)):
-            assert scales(values, 0.3) is None and scales(torch.ones(3), 0.3) is None
-            assert scales(torch.ones(5, 2), 0.3, Segments(torch.tensor([1, 3, 1, 0]))) is None
+            assert scales(torch.ones(3), 0.3) is None
             torch.manual_seed(1)
+            values = torch.ones(64)
             first = dropped(values, 0.3)
             torch.manual_seed(1)
             assert torch.equal(first, dropped(values, 0.3))
     with belonging(None, torch.arange(64)), examples(None, 64):
-        assert scales(values, 0.3) is None
+        assert scales(torch.ones(64, 64), 0.3) is None
+
+
+def test_what_is_not_of_these_rows_is_drawn_by_place():
+    """Such as position embeddings, which all rows share."""
+
+    def of(keys: list[int]) -> Tensor | None:
+        with drawing(0, 0), belonging(entry("rows"), torch.tensor(keys)):
+            return scales(torch.ones(64, 64), 0.3)
+
+    assert of([1, 2, 3]) is not None and torch.equal(of([1, 2, 3]), of([7]))
 
 
 def test_examples_are_known_by_their_place_in_the_step():
