@@ -91,7 +91,8 @@ def in_rounds(
     """
     rank, ranks = share
     first_round = True
-    while missing := sorted({index for writer in writers for index in writer.missing()}):
+    # Until it is finished: where there are no locks, another builder may replace a shard at the last moment.
+    while (missing := _missing(writers)) or not all([writer.finish() for writer in writers]):
         left = [index for index in missing if index % ranks == rank] if first_round else missing
         wrote = False
         while left:
@@ -101,8 +102,10 @@ def in_rounds(
             time.sleep(WAIT)
             advanced(0)
         first_round = False
-    for writer in writers:
-        writer.finish()
+
+
+def _missing(writers: Sequence[CacheWriter]) -> list[int]:
+    return sorted({index for writer in writers for index in writer.missing()})
 
 
 def _build_shard(

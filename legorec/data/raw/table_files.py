@@ -63,7 +63,13 @@ def read_delimited(
     if len(set(names)) != len(names):
         raise InputError(f"{file.label}: a column name occurs twice in the first line")
     read = quoted_rows if quoted else read_rows
-    return as_one(read(file, names, separator, encoding, skip_lines=int(header)), names)
+    try:
+        return as_one(read(file, names, separator, encoding, skip_lines=int(header)), names)
+    except InputError as problem:
+        if quoted or quoting != "auto" or not any('"' in text for _, text in blocks(file, encoding)):
+            raise
+        way_out = "where quotes belong to the format, say so (--quoting double)"
+        raise InputError(f"{problem}; {way_out}") from None
 
 
 def first_cells(file: RawFile, separator: str, encoding: str = "utf-8", quoted: bool = False) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from legorec.data.raw import quoting as module
@@ -34,6 +34,7 @@ def by_a_writer(rows: list, separator: str, how: int, end: str) -> str:
 
 
 @settings(max_examples=40)
+@example([("1", ";")], ";", csv.QUOTE_MINIMAL, "\n")
 @given(
     TABLES,
     st.sampled_from(sorted(SEPARATORS)),
