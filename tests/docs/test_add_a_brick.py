@@ -81,6 +81,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return made
 
 
+@pytest.mark.slow
 def test_it_trains(lab: Lab) -> None:
     done = lab.run("--model ../lab/gru.yaml --exp config/exp/tt-nrms.yaml\n")
     assert done.returncode == 0, done.stderr

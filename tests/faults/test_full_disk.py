@@ -117,6 +117,7 @@ def test_r3_the_values_of_each_group(store, straight, tmp_path, monkeypatch, cap
     assert (run / name).read_bytes() == (straight / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exp", "flags", "name", "limited"),
     [

@@ -55,6 +55,7 @@ WRITING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", WRITING)
 def test_r4_a_signal_while_results_are_made(store, done, tmp_path, monkeypatch, capfd, case, after):

@@ -31,6 +31,7 @@ def final(pretrained):
     return upper(lower(IDS, LENGTHS)[1], LENGTHS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", TYPES)
 def test_with_a_head_without_and_in_parts_it_is_the_same(checkpoint, model_type):
     bare = checkpoint(model_type)

@@ -28,6 +28,7 @@ def pooled(states: torch.Tensor, pool: str) -> torch.Tensor:
     return {"mean": states.mean(0), "cls": states[0], "last": states[-1]}[pool]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "opt"])
 def test_item_vectors_are_the_whole_models(checkpoint, model_type: str, pool: str) -> None:

@@ -216,6 +216,7 @@ def kept_for_backward(settings: Settings) -> int:
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

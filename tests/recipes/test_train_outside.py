@@ -147,6 +147,7 @@ def test_accumulated_halves_take_the_steps_of_the_whole(tmp_path):
         assert math.isclose(float(its[term]), float(others[term]), rel_tol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(straight, tmp_path):
     process = launched([*TORCHRUN, "2", *PROGRAM, str(tmp_path)])
     out, _ = process.communicate(timeout=100)

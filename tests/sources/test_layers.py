@@ -66,6 +66,7 @@ def all_depths(pretrained: Pretrained, ids: Tensor) -> list[Tensor]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_an_item_is_the_means_of_its_tokens_in_the_whole_model(models, name, step):

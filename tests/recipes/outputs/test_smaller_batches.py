@@ -39,6 +39,7 @@ def straight(tmp_path_factory, store):
     return finish(arguments(store, tmp_path_factory.mktemp("runs"), save_every=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where, error", [("forward", "cuda"), ("backward", "cpu"), ("optimizer", "python")])
 def test_r21_training_stops_and_names_what_takes_the_same_steps(
     store, straight, tmp_path, monkeypatch, capsys, where, error
