@@ -185,3 +185,17 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "--user_category is a column of --users FILE, which is not given" in refusal(
         mind, arguments, capsys
     )
+
+
+def test_lists_of_objects_are_refused_and_lists_as_json_are_lists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, path = write_two_users(tmp_path / "store"), tmp_path / "users.jsonl"
+    rows = [{"user": user, "topics": [{"name": "x"}]} for user in Store.open(store).users.ids]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = ["--store", store, "--users", path, "--user_categories", "topics"]
+    assert "users.jsonl: column 'topics' must hold lists of texts or numbers" in refusal(main, argv, capsys)
+    rows = [row | {"topics": '["a b", "c"]'} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    main([str(part) for part in argv])
+    assert sorted(Store.open(store).vocabulary("topics")) == ["a b", "c"]

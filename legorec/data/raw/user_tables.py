@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from legorec.data.raw.command import Arguments
+from legorec.data.raw.fields import lists_of
 from legorec.data.raw.lines import InputError
 from legorec.data.raw.readers import need_columns
 from legorec.data.raw.table_files import read_table, scan_parquet
@@ -71,7 +72,9 @@ def read_user_table(args: argparse.Namespace) -> UserTable | None:
     parts = []
     for path in args.users:
         frame = _columns(path, wanted, args.user_separator)
-        frame = frame.with_columns(_lists(frame[name], args.user_list_separator) for name in lists)
+        frame = frame.with_columns(
+            lists_of(frame, name, str(path), args.user_list_separator) for name in lists
+        )
         parts.append(frame.with_columns(pl.exclude(lists).cast(pl.String)))  # files may differ in their types
     return UserTable.of(pl.concat(parts), columns, args.user_id, label, args.user_repeats)
 
@@ -83,10 +86,3 @@ def _columns(path: Path, wanted: list[str], separator: str | None) -> pl.DataFra
         need_columns(frame, wanted, str(path))
         return frame.select(wanted)
     return scan_parquet(path, *wanted).select(wanted).collect()
-
-
-def _lists(column: pl.Series, separator: str) -> pl.Series:
-    """A list column; text is split, and empty parts are left out."""
-    if isinstance(column.dtype, pl.List):
-        return column.cast(pl.List(pl.String))
-    return column.cast(pl.String).str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
