@@ -21,6 +21,7 @@ ORDER: list[set[str]] = [
     {"significance"},
     {"data"},
     {"lm"},
+    {"texts"},
     {"prompts"},
     {"sources", "item_encoders", "user_encoders", "user_plugins", "predictors"},
     {"recommender"},
@@ -43,7 +44,7 @@ ONLY = {
         "compose",
         "metrics",
     },  # metrics: inside a function, to know a metric's name
-    "process": {"data", "files", "lm"},
+    "process": {"data", "files", "lm", "texts"},
 }
 HEAVY = {"transformers", "peft", "accelerate"}
 FILES = [

@@ -79,7 +79,10 @@ class Signatures:
 
     def unchanged(self, shard: Shard) -> bool:
         """Whether a shard still has the stamp with which it was verified last."""
-        return shard.path in self._verified and self._verified[shard.path][0] == stamp_of(shard.path)
+        try:
+            return shard.path in self._verified and self._verified[shard.path][0] == stamp_of(shard.path)
+        except FileNotFoundError:  # another builder is replacing it
+            return False
 
     def _verify(self, shard: Shard, stamp: Stamp) -> str | None:
         note = _read(_note_of(shard))

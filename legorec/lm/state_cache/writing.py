@@ -175,9 +175,12 @@ class CacheWriter:
         return (self._signatures.of if index in self._alone else self._signatures.wait)(file) is not None
 
     def _sign(self, file: Shard, digest: str, own: tuple[int, ...]) -> None:
-        """Sign a shard that was just put in its place, unless another builder's has replaced it already."""
-        stamp = stamp_of(file.path)
-        if _file_itself(file.path) == own:
+        """Sign a shard that was just put in its place, unless another builder has removed or replaced it."""
+        try:
+            stamp, placed = stamp_of(file.path), _file_itself(file.path)
+        except FileNotFoundError:  # taken for unsigned, where there are no locks: it counts as missing
+            return
+        if placed == own:
             self._written[file.path] = digest
             self._signatures.sign(file, digest, stamp)
 

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from legorec.lm.state_cache import CacheError, CacheWriter, HiddenStateCache
+from legorec.lm.state_cache import CacheError, CacheWriter, HiddenStateCache, writing
 from legorec.lm.state_cache.shards import Shard
 from tests.support.state_caches import (
     LENGTHS,
@@ -40,10 +40,10 @@ def start(root, numbers, locked=True, seconds=0.01):
 @pytest.mark.parametrize("locked", [True, False])
 def test_r8_eight_builders_at_once(tmp_path, locked):
     builders, results = start(tmp_path, range(1, 9), locked)
-    computed = dict(results.get() for _ in builders)
-    for builder in builders:
-        builder.join(60)
+    for builder in builders:  # what they say fits into the pipe: they do not wait for a reader
+        builder.join(100)
     assert [builder.exitcode for builder in builders] == [0] * 8
+    computed = dict(results.get() for _ in builders)
     cache, shards = check(tmp_path), writer(tmp_path).shards
     times = {index: sum(index in each for each in computed.values()) for index in range(len(shards))}
     assert all(count == 1 for count in times.values()) if locked else min(times.values()) >= 1
@@ -51,6 +51,30 @@ def test_r8_eight_builders_at_once(tmp_path, locked):
         numbers = set(cache.gather(torch.tensor(list(items))).flatten().tolist())
         assert len(numbers) == (LENGTHS[items.start : items.stop].sum() > 0), "a shard of two builders"
         assert all(index in computed[int(number)] for number in numbers)
+
+
+@pytest.mark.parametrize("found", ["nothing", "another's"])
+def test_r8_a_shard_taken_away_before_it_is_signed_is_written_again(tmp_path, monkeypatch, found):
+    """Without locks, a builder that waited in vain for the signature removes the file."""
+    place, taken = writing.place_first, []
+
+    def place_and_take(temporary, path):
+        placed = place(temporary, path)
+        if not taken:
+            taken.append(path)
+            path.unlink()
+            if found == "another's":
+                path.write_bytes(temporary.read_bytes())
+        return placed
+
+    monkeypatch.setattr(writing, "place_first", place_and_take)
+    cache = writer(tmp_path)
+    for index in cache.missing():
+        cache.write(index, of_items(states(), cache.shards[index]))
+    assert cache.missing() == [0], "what this builder did not write is not signed by it"
+    assert not cache.finish()
+    build(tmp_path)
+    assert torch.equal(check(tmp_path).gather(torch.arange(17)), states().bfloat16())
 
 
 def test_r9_a_killed_builder_is_continued(tmp_path, monkeypatch):
