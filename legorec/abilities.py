@@ -24,6 +24,15 @@ class EmbedsNewItems(Protocol):
 
 
 @runtime_checkable
+class GivesUntrained(Protocol):
+    """A source that can say what it knows of items without training, for the baseline ``cosine_states``."""
+
+    def untrained(self, items: Tensor) -> Tensor:
+        """(N, E) one vector for each of ``items`` (N,), rows of the catalogue on the host; 0 where it knows
+        nothing."""
+
+
+@runtime_checkable
 class Prefetches(Protocol):
     """A source that can fetch what it needs of some items before it is asked for them."""
 

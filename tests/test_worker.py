@@ -29,7 +29,8 @@ def test_a_run_leaves_settings_log_epochs_metrics_and_checkpoints(store, tmp_pat
     assert left == {".lock", "settings.yaml", "run.log", "epochs.csv", "metrics.json", "checkpoints"}
     metrics = json.loads((run / "metrics.json").read_text())
     assert list(metrics) == ["test", "baselines", "trainable_parameters"]
-    assert list(metrics["baselines"]) == ["random", "popularity"]
+    assert list(metrics["baselines"]) == ["random", "popularity", "cosine_tfidf", "item_knn"]
+    assert "no baseline most_recent: " in out and "holds no times" in out
     for report in (metrics["test"], *metrics["baselines"].values()):
         assert list(report["metrics"]) == METRICS
         assert report["group_by"] == "impression" and report["groups"] == 24

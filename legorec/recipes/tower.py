@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -15,13 +15,13 @@ from legorec.engine.fit import Objective
 from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
 from legorec.processes import ALONE, Processes
+from legorec.recipes.inputs.baselines import OF_TRAINING, left_out, untrained_scorers
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.digests import input_digests
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recommender import Recommender
 from legorec.scorers.clicks import ClickScorer
-from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
 from legorec.settings.modes import MODES
 from legorec.slices import Slicing
 
@@ -52,10 +52,10 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
         model=model,
         learning=lambda: click_learning(settings, data, model, processes),
         scorer=lambda split: labelled_scorer(model, data, split, settings),
-        baselines=lambda split: untrained_scorers(data, split, settings),
+        baselines=lambda split: untrained_scorers(data, split, settings, model),
         slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
-        said=data.filtered,
+        said=[*data.filtered, *left_out(data, settings, model)],
         load=lambda run: load_trained(run, model, settings, data),
     )
 
@@ -63,7 +63,7 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
 def needed_splits(settings: Settings) -> list[str]:
     """The splits that a run reads: what its mode measures, and training clicks where they are counted."""
     mode, exp = MODES[settings.exp.mode], settings.exp
-    learns = mode.learns or "popularity" in exp.baselines or exp.evaluation.slices is not None
+    learns = mode.learns or set(exp.baselines) & set(OF_TRAINING) or exp.evaluation.slices is not None
     return [*(["train"] if learns else []), *mode.measures]
 
 
@@ -129,16 +129,6 @@ def labelled_scorer(model: Recommender, data: Data, split: str, settings: Settin
     if not scorer.data.interactions.labelled:
         raise ValueError(f"{scorer.place}: its labels are not known, so nothing can be measured on it")
     return scorer
-
-
-def untrained_scorers(data: Data, split: str, settings: Settings) -> dict[str, Scorer]:
-    """The baselines that ``exp.baselines`` names."""
-    made: dict[str, Any] = {
-        "random": lambda: RandomBaseline(settings.seed),
-        "popularity": lambda: PopularityBaseline(data.training),
-    }
-    impressions, place = data.impressions(split), data.place(split)
-    return {name: ClickScorer(made[name](), impressions, place) for name in settings.exp.baselines}
 
 
 def slicings(data: Data, split: str, settings: Settings) -> list[Slicing]:

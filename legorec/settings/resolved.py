@@ -11,7 +11,7 @@ from typing import Any
 
 from legorec.compose import MASK, is_secret, to_yaml
 from legorec.settings.families import DEFAULT_FAMILY
-from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings
+from legorec.settings.schema import BASELINES, DataSettings, EmbedSettings, ExpSettings, ModelSettings
 
 LAYERS = ("data", "embed", "model", "exp")
 # Settings that came after the first runs. At their default they stay out of the digest, so that a command of
@@ -32,6 +32,10 @@ LATER: dict[str, Any] = {
     "data.user_fields.*.own_table": False,
     "embed.tables.*.field": None,
     "embed.tables.*.dropout": 0.0,
+}
+# Lists that have grown: in the digest the default of now is the default of before, for the same reason.
+GROWN: dict[str, tuple[list[str], list[str]]] = {
+    "exp.baselines": (list(BASELINES), ["random", "popularity"]),
 }
 
 
@@ -79,6 +83,9 @@ class Settings:
         del tree["exp"]["accepts"]
         for place, default in LATER.items():
             leave_out(tree, place.split("."), default)
+        for place, (default, before) in GROWN.items():
+            if value_at(tree, place) == default:
+                set_at(tree, place, before)
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
 
@@ -112,6 +119,11 @@ def describe(settings: Settings) -> str:
     rows = [(place, _shown(value), _origin(settings.origins, place)) for place, value in leaves(tree)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{place:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for place, value, origin in rows)
+
+
+def value_at(tree: Any, place: str) -> Any:
+    """What stands at a dotted place."""
+    return reduce(lambda inner, key: inner[key], place.split("."), tree)
 
 
 def set_at(tree: Any, place: str, value: Any) -> None:

@@ -238,6 +238,10 @@ class PredictSettings(Strict):
     max_missing: float = Field(default=0.0, ge=0, le=1)
 
 
+# Untrained scorers with rows of their own in every table, see ``legorec.recipes.inputs.baselines``.
+BASELINES = ("random", "popularity", "most_recent", "cosine", "item_knn")
+
+
 class ExpSettings(Strict):
     """The ``exp`` layer."""
 
@@ -252,7 +256,7 @@ class ExpSettings(Strict):
     latency: LatencySettings | None = None
     predict: PredictSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
-    baselines: list[Literal["random", "popularity"]] = ["random", "popularity"]
+    baselines: list[Literal[*BASELINES]] = list(BASELINES)  # type: ignore[valid-type]
 
 
 def _names(value: Any) -> Any:

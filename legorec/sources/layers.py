@@ -16,6 +16,7 @@ from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text, mean_depths, mean_rows, means_folder
 from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
+from legorec.nn.segments import Segments
 from legorec.threads import Once
 
 if TYPE_CHECKING:
@@ -132,6 +133,11 @@ class LayersSource(nn.Module):
         lengths_N = tokens.lengths.sum(1)
         values_TE = mean_states(lower, tokens.ids.to(device), lengths_N, self._batches, DTYPES[self.dtype])
         return self._states(values_TE, mean_rows(lengths_N, self.depths))
+
+    def untrained(self, items: Tensor) -> Tensor:
+        """(N, E) each item's mean at the last depth; 0 where it has no token."""
+        states = self(items)
+        return Segments(states.lengths[:, 0]).end(states.values, "last")
 
     def cached_rows(self, lengths_N: Tensor) -> Tensor:
         """(N,) rows of each item in a cache: one a depth, none where it has no token."""

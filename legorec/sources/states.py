@@ -14,6 +14,7 @@ from legorec.lm.cut import LowerLayers
 from legorec.lm.item_states import cache_identity, check_text
 from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.state_cache import HiddenStateCache, ServedStates
+from legorec.nn.segments import Segments
 from legorec.threads import Once
 
 if TYPE_CHECKING:
@@ -132,6 +133,18 @@ class StatesSource(nn.Module):
         lower = self.lower or self._for_new.get().to(device)
         states = lower(tokens.ids.to(device), tokens.lengths.sum(1))[self.depth]
         return self._states(states, tokens.lengths)
+
+    def untrained(self, items: Tensor) -> Tensor:
+        """(N, E) the mean of each item's states, without the projection; 0 where it has no token."""
+        if self.cached is not None:
+            values_TE = self.cached.gather(items, self.device)
+            lengths_N = self.cached.cache.lengths[items]
+        else:
+            tokens = self.catalog.tokens(items)
+            lengths_N = tokens.lengths.sum(1)
+            assert self.lower is not None
+            values_TE = self.lower(tokens.ids.to(self.device), lengths_N)[self.depth]
+        return Segments(lengths_N).mean(values_TE.float())
 
     def cached_rows(self, lengths_N: Tensor) -> Tensor:
         """(N,) rows of each item in a cache: one a token."""

@@ -97,7 +97,7 @@ def test_r4_a_signal_in_training_leaves_a_checkpoint(
     "call", [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow), 5]
 )
 def test_r4_a_signal_in_evaluation_leaves_a_checkpoint(store, straight, tmp_path, monkeypatch, capfd, call):
-    """Calls: dev after each epoch, test, then the two baselines."""
+    """Calls: dev after each epoch, test, then the baselines."""
     argv, calls, rank = arguments(store, tmp_path, save_every=3), [], measure.rank
 
     def signalled(*given, **named):

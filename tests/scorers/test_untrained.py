@@ -1,9 +1,13 @@
 """Scores without training: counted clicks, and draws that repeat."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from legorec.batch import Ranking
-from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
+from legorec.data.clicks import TrainingClicks
+from legorec.scorers.untrained import MostRecentBaseline, PopularityBaseline, RandomBaseline
 from tests.support import small
 from tests.support.ranking import rank
 
@@ -24,6 +28,25 @@ def test_popularity_counts_the_users_who_clicked():
     wanted = [len(users[item]) for item in data.interactions.candidates.values]
     assert rank(PopularityBaseline(clicks), data, batch_size=9).score.tolist() == wanted
     assert max(wanted) > 2 and min(wanted) == 0
+
+
+def test_the_most_recent_click_of_training_comes_first():
+    clicks, data = small.training_clicks(), small.impressions(seed=0)
+    table = clicks.interactions
+    time = np.random.default_rng(0).integers(10**9, 2 * 10**9, len(table) // 2).repeat(2)  # some at once
+    timed = TrainingClicks(replace(table, time=time), clicks.histories, small.NUM_ITEMS)
+    latest, row = {}, 0
+    for number in range(len(table)):
+        for item in table.candidates[number].tolist():
+            if table.labels[row]:
+                latest[item] = max(latest.get(item, 0), int(time[number]))
+            row += 1
+    score = rank(MostRecentBaseline(timed), data, batch_size=9).score
+    wanted = np.array([latest.get(item, 0) for item in data.interactions.candidates.values.tolist()])
+    assert (np.sign(score[:, None] - score) == np.sign(wanted[:, None] - wanted)).all()
+    assert 0 < len(latest) < small.NUM_ITEMS and len(set(latest.values())) < len(latest), "ties, and never"
+    with pytest.raises(ValueError, match="no times"):
+        MostRecentBaseline(clicks)
 
 
 def random_ranking(seed: int, batch_size: int = 16) -> Ranking:

@@ -194,3 +194,11 @@ def test_a_cache_of_another_make_is_refused(models, tmp_path):
         LayersSource(other, str(pretrained.folder), 2, str(tmp_path), cache_dtype="fp32")
     with pytest.raises(ValueError, match="checkpoint"):
         source(tiny("llama", tmp_path / "twin", initializer_range=0.5, rms_norm_eps=1e-3), 2, tmp_path)
+
+
+def test_what_is_known_without_training_is_the_mean_at_the_last_depth(models):
+    found, items = source(models["bert"], step=2), torch.tensor([5, 3, 0, 7])
+    with torch.no_grad():
+        vectors, rows = found.untrained(items), found(items).values.view(3, found.depth, found.dim)
+    assert not vectors[1].any(), "item 3 has no text"
+    assert torch.equal(vectors[[0, 2, 3]], rows[:, -1])

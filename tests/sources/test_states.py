@@ -228,3 +228,24 @@ def test_items_must_be_text_that_fits(models):
     short.config.max_position_embeddings = 4
     with pytest.raises(ValueError, match="the longest item has 6 tokens, .* takes at most 4"):
         check_text(catalog, short)
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_what_is_known_without_training_is_the_mean_of_the_states(models, tmp_path, layer):
+    """Cached or computed, and without the projection that a width of its own adds."""
+    catalog, pretrained, items = text_catalog(), models["bert"], torch.tensor([5, 3, 0, 7])
+    write_cache(tmp_path, catalog, pretrained, [2])
+    plain = StatesSource(catalog, str(pretrained.folder), layer)
+    found = [
+        StatesSource(
+            catalog, str(pretrained.folder), layer, cache, cache_dtype="fp32", embed_dim=width
+        ).untrained(items)
+        for cache in (None, str(tmp_path))
+        for width in (None, 5)
+    ]
+    with torch.no_grad():
+        values, mask = plain(items).padded()
+    wanted = (values * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    assert not wanted[1].any() and wanted[0].any(), "item 3 has no text"
+    for each in found:
+        torch.testing.assert_close(each, wanted, rtol=0, atol=1e-6)
