@@ -14,7 +14,7 @@ from legorec.data.negatives import KnownClicks
 from legorec.scorers.cosine import history_mean
 
 NEIGHBOURS = 100
-PAIRS = 1 << 24  # of clicks by one user that are counted at a time
+PAIRS = 1 << 22  # of clicks by one user that are counted at a time
 
 
 class ItemKNNBaseline(nn.Module):

@@ -184,6 +184,10 @@ def _judge_mode(exp: ExpSettings, composition: Composition) -> None:
         if exp.mode not in owners and getattr(exp, owned) is not None:
             message = f"is read in mode {' and '.join(owners)} only, exp.mode is {exp.mode!r}"
             problems.append((owned, message))
+    if exp.evaluation.slices is not None and mode.loads != "no" and not mode.measures:
+        modes = _listed([name for name, each in MODES.items() if each.measures])
+        message = f"is read in the modes {modes} only, which measure; exp.mode is {exp.mode!r}"
+        problems.append(("evaluation.slices", message))
     for block, message in problems:
         place = f"exp.{block}"
         if not composition.is_unresolved(place):

@@ -83,6 +83,12 @@ def test_training_is_read_where_slices_count_it(store, tmp_path):
     assert slicings(data, "test", read_command_line(arguments(store, tmp_path, **flags))) == []
 
 
+@pytest.mark.parametrize("exp", ["predict", "export", "latency"])
+def test_a_mode_that_measures_nothing_of_a_trained_run_refuses_them(store, tmp_path, exp):
+    with pytest.raises(SettingsError, match="is read in the modes train, dev, test and train_test only"):
+        read_command_line(arguments(store, tmp_path, exp=exp, load=tmp_path, slices="{}"))
+
+
 @pytest.mark.parametrize(
     ("slices", "message"),
     [
