@@ -6,7 +6,8 @@ python process/embed.py glove --vectors weights/glove --store data/MIND-small --
     GloVe's vectors of the words of a store
 python process/embed.py items --checkpoint weights/minilm --store data/ML-100K --name minilm-items \\
     --template "[CLS] {title:30} [SEP]" --pool mean
-    a vector for each item of a store: the final states of a language model on its text, pooled
+    a vector for each item of a store: the final states of a language model on its text, pooled; a folder of
+    sentence-transformers says how, unless the flags do
 python process/embed.py codes --vectors data/embed/minilm-items.safetensors --levels 3 --size 256 --unique \\
     --name semantic-codes
     semantic codes of items, from vectors of them: their clusters, the clusters of the residuals, ...
@@ -21,6 +22,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":  # Ctrl-C while torch is imported, which takes seconds, ends it without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -33,9 +35,13 @@ from legorec.data.item_text import ItemText, tokenization_of
 from legorec.data.raw.command import Arguments, run
 from legorec.data.residual_kmeans import places_among_equals, residual_kmeans
 from legorec.data.store import Store
+from legorec.data.text_frame import SPECIAL_TOKENS
 from legorec.data.vectors import ITEMS, NewTable, Rows, map_items
 from legorec.data.writing.progress import Progress
-from legorec.lm.pretrained import DTYPES, find_pretrained
+from legorec.lm.free_memory import free_memory
+from legorec.lm.item_encoding import ItemEncoding
+from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
+from legorec.lm.stream_plan import Streaming, check_memory, choose_streaming, gigabytes_up, vectors_memory
 from legorec.lm.tables import POOLS, item_vectors, token_table
 
 REMARKS = {
@@ -56,9 +62,11 @@ def arguments_of(kind: str) -> Arguments:
     return parser
 
 
-def new_table(kind: str, vocabulary: str | None, args: argparse.Namespace) -> NewTable:
+def new_table(
+    kind: str, vocabulary: str | None, args: argparse.Namespace, settings: dict[str, Any] | None = None
+) -> NewTable:
     """The files to write, after checking that none is in the way."""
-    return NewTable(args.name, vocabulary, args.out, args.config, REMARKS[kind], args.overwrite)
+    return NewTable(args.name, vocabulary, args.out, args.config, REMARKS[kind], args.overwrite, settings)
 
 
 def tokens(arguments: Sequence[str]) -> None:
@@ -112,35 +120,85 @@ def glove(arguments: Sequence[str]) -> None:
     print(f"  found: {coverage}; the others are drawn")
 
 
-def items(arguments: Sequence[str]) -> None:
-    """A language model's vector of each item."""
+def items_parser() -> Arguments:
+    """The arguments of vectors of items."""
     parser = arguments_of("items")
     parser.add_argument("--checkpoint", required=True, help="a folder, or a name of the Hugging Face hub")
     parser.add_argument("--store", type=Path, required=True, metavar="FOLDER")
     parser.add_argument(
         "--template", required=True, help="such as 'Title: {title:30}'; {field:budget} in tokens"
     )
-    parser.add_argument("--pool", choices=POOLS, default="mean", help="of an item's tokens")
-    parser.add_argument("--normalize", action="store_true", help="vectors of length 1")
+    parser.add_argument("--prefix", metavar="TEXT", help="an instruction before it, such as 'passage: '")
+    parser.add_argument("--prompt", metavar="NAME", help="a prompt of the checkpoint's folder as the prefix")
+    parser.add_argument(
+        "--special_tokens", choices=SPECIAL_TOKENS, default="tokenizer",
+        help="add those that the tokenizer adds, or leave them to the template",
+    )  # fmt: skip
+    parser.add_argument("--pool", choices=POOLS, help="of an item's tokens; mean if its folder says nothing")
+    parser.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, help="vectors of length 1, after they are cut"
+    )
+    parser.add_argument("--width", type=int, metavar="N", help="keep the first N numbers (Matryoshka)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the model; vectors are fp32")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--token_budget", type=int, default=8192, help="tokens that are run at once")
-    args = parser.parse_args(arguments)
+    parser.add_argument(
+        "--memory_gb", type=float, metavar="N",
+        help="for the model and a batch; more is read layer by layer; left out, what is free",
+    )  # fmt: skip
+    return parser
+
+
+def items(arguments: Sequence[str]) -> None:
+    """A language model's vector of each item."""
+    args = items_parser().parse_args(arguments)
     device = usable(args.device)
     store = Store.open(args.store)
-    new = new_table("items", ITEMS, args)
     pretrained = find_pretrained(args.checkpoint)
+    encoding = ItemEncoding.chosen(pretrained.folder, vars(args))
     tokenizer = pretrained.tokenizer()
     text = ItemText(args.template, tokenizer, tokenization_of(store, tokenizer, args.checkpoint))
-    rows = text.from_store(store)
+    filled, frame = text.from_store(store), encoding.frame(tokenizer)
+    rows = frame.around(filled)
+    progress = Progress.on_stderr()
+    if encoding.said:
+        progress.say(encoding.said)
+    progress.say(f"special tokens: {frame.said}")
+    streaming = how_to_run(pretrained, rows.lengths, device, args, progress)
+    new = new_table("items", ITEMS, args, encoding.record(pretrained, rows))
     table = item_vectors(
-        pretrained, rows, args.pool, normalize=args.normalize, dtype=args.dtype, device=device,
-        token_budget=args.token_budget, progress=Progress.on_stderr(),
+        pretrained, rows, encoding.pool, normalize=encoding.normalize, width=args.width, dtype=args.dtype,
+        device=device, token_budget=args.token_budget, streaming=streaming, progress=progress,
     )  # fmt: skip
     new.write(table, Rows.of_items(store))
     report(new, table)
-    if empty := int((rows.lengths == 0).sum()):
-        print(f"  {empty:,} items without a token have zeros")
+    if empty := int((filled.lengths == 0).sum()):
+        alone = "have the vector of what stands around the text" if rows.lengths.min() else "have zeros"
+        print(f"  {empty:,} items without a token {alone}")
+
+
+def how_to_run(
+    pretrained: Pretrained,
+    lengths: np.ndarray,
+    device: torch.device,
+    args: argparse.Namespace,
+    progress: Progress,
+) -> Streaming | None:
+    """None where the model fits in memory; otherwise how its layers are read, which is told."""
+    on_host = device.type == "cpu"
+    needed = vectors_memory(pretrained, lengths, args.dtype, args.token_budget, on_host)
+    if args.memory_gb is not None:
+        flags = "--token_budget or --dtype"
+        check_memory(needed, args.memory_gb, f"run {pretrained.name} in {args.dtype}", "its states", flags)
+    given = free_memory(device) if args.memory_gb is None else int(args.memory_gb * 2**30)
+    streaming = None if given is None else choose_streaming(needed, given, ahead_is_free=not on_host)
+    if streaming is not None and given is not None:
+        progress.say(
+            f"{pretrained.name} takes {gigabytes_up(needed.whole)} GB, more than the {given / 2**30:.3g} GB "
+            f"of memory: its layers are read one at a time, for at most {streaming.shards} batches at once, "
+            "with the same result"
+        )
+    return streaming
 
 
 def codes(arguments: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 ITEMS = "items"
 KEY = "legorec.rows"
 SIZES_KEY = "legorec.codes"
+MADE_WITH_KEY = "legorec.made_with"
 EXPORTED, EXPORTED_IDS = "items.safetensors", "item_ids.parquet"  # written by a run in mode export
+TEXT_TAG = "tag:yaml.org,2002:str"
 DEFAULTS = {"frozen": True, "transform": "auto"}
 
 
@@ -71,6 +73,33 @@ class Rows:
             raise ValueError(f"{path}: its header does not say whose rows it holds; write it again") from None
 
 
+def made_with(path: Path) -> dict[str, Any]:
+    """What a table was made with, as far as it says it.
+
+    Raises:
+        ValueError: its header cannot be read.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        said = (file.metadata() or {}).get(MADE_WITH_KEY)
+    found = parse_json(said) if said else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: its header does not say what it was made with; write it again")
+    return found
+
+
+class _Quoted(str):
+    """A text that is quoted in YAML, so that one like ``1e5`` stays a text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(_Quoted, lambda dumper, text: dumper.represent_scalar(TEXT_TAG, str(text), style='"'))
+
+
 class NewTable:
     """A file to be written, ``tables/NAME.safetensors``, and its layer, ``configs/NAME.yaml``.
 
@@ -80,8 +109,11 @@ class NewTable:
         vocabulary: whose vectors they are: a tokenizer of a store, or ``items``. None for semantic codes.
         remark: the comment at the top of a new layer.
         overwrite: replace existing files.
+        settings: what the vectors are made with; it stands in the file and in the layer, and a run refuses
+            a file that was made with something else than its layer says.
     Raises:
-        ValueError: the file exists, or a layer that says something else.
+        ValueError: the file exists, or a layer that says something else; or a text that a layer would read as
+            a reference.
     """
 
     def __init__(
@@ -92,6 +124,7 @@ class NewTable:
         configs: Path,
         remark: str,
         overwrite: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if vocabulary is not None:
             check_name(vocabulary, "vocabulary")
@@ -105,6 +138,14 @@ class NewTable:
             self._layer["codes"] = path
         else:
             self._layer["tables"] = [{"vocabulary": vocabulary, **path, **DEFAULTS}]
+        self._settings = dict(settings or {})
+        if settings:
+            self._layer["tables"][0]["made_with"] = self._settings
+            for name, value in settings.items():
+                if "${" in str(value):
+                    raise ValueError(
+                        f"`{name}` may not hold '${{', which a layer reads as a reference: {value!r}"
+                    )
         self._remark = remark
         self._overwrite = overwrite
         self._check()
@@ -131,7 +172,10 @@ class NewTable:
                 f"{self.path}: some values are not finite as {matrix.dtype}, so nothing was written; "
                 "--dtype takes another"
             )
-        self._write({"vectors": matrix}, {KEY: json.dumps(asdict(rows))})
+        said = {KEY: json.dumps(asdict(rows))}
+        if self._settings:
+            said[MADE_WITH_KEY] = json.dumps(self._settings)
+        self._write({"vectors": matrix}, said)
 
     def write_codes(self, codes: np.ndarray, sizes: Sequence[int], rows: Rows | None) -> None:
         """Write codes (num_items, levels), as ``write`` does vectors.
@@ -157,8 +201,19 @@ class NewTable:
 
     def layer_text(self) -> str:
         """The text of the layer."""
-        body = yaml.safe_dump(self._layer, sort_keys=False, allow_unicode=True, width=1 << 16)
+        body = yaml.dump(
+            _quoted(self._layer), None, _Dumper, sort_keys=False, allow_unicode=True, width=1 << 16
+        )
         return f"# {self._remark}\n{body}"
+
+
+def _quoted(tree: Any, within: bool = False) -> Any:
+    """The layer with the texts of ``made_with`` quoted."""
+    if isinstance(tree, dict):
+        return {key: _quoted(value, within or key == "made_with") for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_quoted(value, within) for value in tree]
+    return _Quoted(tree) if within and isinstance(tree, str) else tree
 
 
 def _meaning(path: Path) -> Any:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]  # weights, configs, tokenizers; nothing pickled
-DOUBLES = ["*/*", "consolidated*"]  # the same weights again, in their authors' own layout
+# The same weights again, in other layouts; 1_Pooling of sentence-transformers is none.
+DOUBLES = ["[!0-9]*/*", "consolidated*"]
 
 
 class Pretrained:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from legorec.lm.cache_plan import CachePlan
-from legorec.lm.cut import LowerLayers, UpperLayers
+from legorec.lm.cut import Attention, LowerLayers, Precision, UpperLayers
 from legorec.lm.model_types import part
-from legorec.lm.pretrained import DTYPES
+from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.lm.state_cache import CacheWriter
 
 WIDTHS = 16  # states of a token that a layer holds at its peak, some of them in float32
@@ -79,18 +79,9 @@ def cache_memory(
     Args:
         on_host: the layers run on the CPU.
     """
-    model, depth, size = plan.pretrained, max(plan.depths), DTYPES[plan.computed].itemsize
-    with torch.device("meta"):
-        first = LowerLayers(model, [0], plan.computed, plan.attention)
-        around = UpperLayers(model, depth, plan.computed, plan.attention, stop=depth)
-    layers = part(model.skeleton(), model.family.layers)
-    assert isinstance(layers, nn.ModuleList)
+    model, size = plan.pretrained, DTYPES[plan.computed].itemsize
     lengths = plan.catalog.lengths.sum(1).numpy()
-    longest = int(lengths.max(initial=0))
-    tokens = max(longest, min(token_budget, longest * len(lengths)))
-    widest = max((max(each.shape, default=1) for layer in layers for each in layer.parameters()), default=0)
-    heads = int(getattr(model.config, "num_attention_heads", 1))
-    a_token = WIDTHS * model.width + WIDEST * widest + heads * longest
+    embeddings, layers, around, widest = _weights(model, max(plan.depths), plan.computed, plan.attention)
     ends = np.append(0, lengths.cumsum())
     shards = [int(ends[rows.stop] - ends[rows.start]) for rows in writers[0].shards]
     states = rows = max(shards, default=0)
@@ -99,14 +90,58 @@ def cache_memory(
     # fp16 is checked as float32 before it is written.
     stored = 6 if plan.stored == "fp16" else DTYPES[plan.stored].itemsize
     return CacheMemory(
-        embeddings=_bytes(first, size),
-        layers=tuple(_bytes(layer, size) for layer in list(layers)[:depth]),
-        around=_bytes(around, size),
-        batch=tokens * a_token * size,
+        embeddings,
+        layers,
+        around,
+        batch=_batch(model, widest, lengths, token_budget) * size,
         states=states * model.width * size,
         written=rows * model.width * stored if on_host else 0,
         depths=1 if plan.mean else len(plan.depths),
     )
+
+
+def vectors_memory(
+    model: Pretrained, lengths: np.ndarray, computed: Precision, token_budget: int, on_host: bool
+) -> CacheMemory:
+    """What it takes to run items through the whole model; the ``states`` are those of the largest batch."""
+    size = DTYPES[computed].itemsize
+    embeddings, layers, around, widest = _weights(model, model.num_layers, computed, "auto")
+    with torch.device("meta"):
+        final = UpperLayers(model, model.num_layers, computed)
+    longest = int(lengths.max(initial=0))
+    tokens = max(longest, min(token_budget, int(lengths.sum())))
+    return CacheMemory(
+        embeddings,
+        layers,
+        around + _bytes(final, size),
+        batch=_batch(model, widest, lengths, token_budget) * size,
+        states=tokens * model.width * size,
+        written=len(lengths) * model.output_width * 4 if on_host else 0,
+        depths=1,
+    )
+
+
+def _weights(
+    model: Pretrained, depth: int, computed: Precision, attention: Attention
+) -> tuple[int, tuple[int, ...], int, int]:
+    """Bytes of the embeddings, of each of the lower layers, and of what surrounds them; the widest matrix."""
+    size = DTYPES[computed].itemsize
+    with torch.device("meta"):
+        first = LowerLayers(model, [0], computed, attention)
+        around = UpperLayers(model, depth, computed, attention, stop=depth)
+    layers = part(model.skeleton(), model.family.layers)
+    assert isinstance(layers, nn.ModuleList)
+    each = tuple(_bytes(layer, size) for layer in list(layers)[:depth])
+    widest = max((max(one.shape, default=1) for layer in layers for one in layer.parameters()), default=0)
+    return _bytes(first, size), each, _bytes(around, size), widest
+
+
+def _batch(model: Pretrained, widest: int, lengths: np.ndarray, token_budget: int) -> int:
+    """Numbers that a layer holds at its peak, an estimate."""
+    longest = int(lengths.max(initial=0))
+    tokens = max(longest, min(token_budget, longest * len(lengths)))
+    heads = int(getattr(model.config, "num_attention_heads", 1))
+    return tokens * (WIDTHS * model.width + WIDEST * widest + heads * longest)
 
 
 def choose_streaming(memory: CacheMemory, given: int, ahead_is_free: bool = False) -> Streaming | None:
@@ -124,9 +159,19 @@ def choose_streaming(memory: CacheMemory, given: int, ahead_is_free: bool = Fals
     return Streaming(ahead, memory.shards(ahead, given))
 
 
-def check_memory(memory: CacheMemory, given_gb: float, name: str) -> None:
+def check_memory(
+    memory: CacheMemory,
+    given_gb: float,
+    work: str,
+    unit: str = "a shard",
+    less: str = "--token_budget, --shard_mb or --lm_dtype",
+) -> None:
     """Refuse what not even one layer fits in.
 
+    Args:
+        work: what the memory is for, ``cache`` and the model's name.
+        unit: what the states are of.
+        less: flags that make it less.
     Raises:
         ValueError: with the number that would do.
     """
@@ -134,10 +179,10 @@ def check_memory(memory: CacheMemory, given_gb: float, name: str) -> None:
     if least > given_gb * 2**30:
         shard = memory.states + memory.written
         raise ValueError(
-            f"`memory_gb` must be at least {gigabytes_up(least)} to cache {name} one layer at a time "
+            f"`memory_gb` must be at least {gigabytes_up(least)} to {work} one layer at a time "
             f"({gigabytes_up(max(memory.embeddings, *memory.layers))} for a layer, "
-            f"{gigabytes_up(memory.batch)} for a batch, {gigabytes_up(shard)} for a shard), got "
-            f"{given_gb:g}; a smaller --token_budget, --shard_mb or --lm_dtype needs less"
+            f"{gigabytes_up(memory.batch)} for a batch, {gigabytes_up(shard)} for {unit}), got "
+            f"{given_gb:g}; a smaller {less} needs less"
         )
 
 

@@ -14,6 +14,7 @@ from legorec.engine.stopping import StopRequest
 from legorec.lm.build_cache import build_caches
 from legorec.lm.build_streamed import stream_caches
 from legorec.lm.cache_plan import CachePlan
+from legorec.lm.free_memory import free_memory
 from legorec.lm.state_cache import CacheWriter, free_space_check
 from legorec.lm.stream_plan import (
     CacheMemory,
@@ -25,7 +26,6 @@ from legorec.lm.stream_plan import (
 )
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.free_memory import free_memory
 from legorec.recipes.inputs.store_data import Data, language_source, open_data
 from legorec.recipes.inputs.token_table import check_token_table
 from legorec.recipes.outputs.session import tell
@@ -166,7 +166,7 @@ def _how(
     needed = cache_memory(plan, writers, settings.exp.cache.token_budget, on_host)
     asked = settings.exp.cache.memory_gb
     if asked is not None:
-        check_memory(needed, asked, f"{plan.pretrained.name} in {plan.computed}")
+        check_memory(needed, asked, f"cache {plan.pretrained.name} in {plan.computed}")
     given = free_memory(device, processes) if asked is None else int(asked * 2**30)
     return needed, None if given is None else choose_streaming(needed, given, ahead_is_free=not on_host)
 

@@ -64,6 +64,8 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_plain(data.made_with, "data.made_with", composition)
         _judge_filters(data, composition)
     if embed:
+        for place, each in enumerate(embed.tables):
+            _judge_plain(each.made_with, f"embed.tables.{place}.made_with", composition)
         _judge_tables(embed, composition)
         _judge_repeats([each.owner for each in embed.tables], "embed.tables", composition)
     if exp:

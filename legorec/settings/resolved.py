@@ -32,6 +32,7 @@ LATER: dict[str, Any] = {
     "data.user_fields.*.own_table": False,
     "embed.tables.*.field": None,
     "embed.tables.*.dropout": 0.0,
+    "embed.tables.*.made_with": {},
 }
 # Lists that have grown: in the digest the default of now is the default of before, for the same reason.
 GROWN: dict[str, tuple[list[str], list[str]]] = {

@@ -93,6 +93,7 @@ class TokenTableSettings(Strict):
     frozen: Flag = True
     transform: Literal["auto", "linear", "none"] = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # behind the table, and its projection if it has one
+    made_with: dict[str, Any] = {}  # what the file must say of itself; ``process/embed.py items`` writes it
 
     @model_validator(mode="after")
     def _one_owner(self) -> TokenTableSettings:

@@ -123,7 +123,7 @@ def test_what_is_fetched_holds_no_pickles_and_nothing_twice():
     from huggingface_hub.utils import filter_repo_objects
 
     there = ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "vocab.txt"]
-    there += ["tokenizer.json", "tokenizer.model"]
+    there += ["tokenizer.json", "tokenizer.model", "modules.json", "1_Pooling/config.json"]
     other = ["pytorch_model.bin", "consolidated.safetensors", "original/consolidated.00.pth", "modeling.py"]
     other += ["onnx/model.safetensors", "tf_model.h5"]
     kept = filter_repo_objects(

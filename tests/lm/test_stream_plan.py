@@ -48,9 +48,9 @@ def test_a_layer_read_ahead_on_the_host_takes_nothing_of_a_device():
 
 
 def test_too_little_is_refused_with_the_number_that_does():
-    check_memory(SIZES, 4.5, "it")
+    check_memory(SIZES, 4.5, "cache it")
     with pytest.raises(ValueError, match=r"`memory_gb` must be at least 4\.5 to cache it .* got 4\.49;"):
-        check_memory(SIZES, 4.49, "it")
+        check_memory(SIZES, 4.49, "cache it")
     for size in (1, 999, 123_456_789, 5 * GB + 1):
         assert size <= float(gigabytes_up(size)) * GB <= 1.2 * size
 

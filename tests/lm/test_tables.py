@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models
+from torch.nn import functional as F
 
 from legorec.data.ragged import Ragged
 from legorec.data.vectors import Rows
+from legorec.data.writing.progress import Progress
 from legorec.lm import tables
+from legorec.lm.stream_plan import Streaming
 from legorec.lm.tables import POOLS, item_vectors, token_table
+from tests.lm.test_build_streamed import sampled
+from tests.support.short_memory import shorten
 from tests.support.tiny import difference, packed_ids, states_of, tiny, whole
 
 LENGTHS = [3, 0, 7, 1, 7, 2, 0, 30, 5]
@@ -44,6 +50,64 @@ def test_item_vectors_are_the_whole_models(checkpoint, model_type: str, pool: st
     assert not normal[1].any()
 
 
+@pytest.mark.parametrize("model_type, pool", [("bert", "cls"), ("bert", "mean"), ("llama", "last")])
+def test_batches_and_padding_change_nothing(checkpoint, model_type: str, pool: str) -> None:
+    """One row in each batch, some together, and all, against each item on its own."""
+    pretrained = checkpoint(model_type)
+    states = states_of(whole(pretrained), *packed_ids(LENGTHS)).split(LENGTHS)
+    expected = torch.stack([pooled(each, pool) for each in states])
+    for budget in (1, 20, 8192):
+        found = item_vectors(pretrained, items(), pool, token_budget=budget)
+        assert difference(found, expected) < 1e-5
+
+
+def test_the_last_token_is_that_of_a_batch_padded_on_the_left(checkpoint) -> None:
+    """As libraries for text encoders compute it: the last place of every row is a real token there."""
+    pretrained = checkpoint("llama")
+    rows = [torch.from_numpy(row).long() for row in items() if len(row)]
+    longest = max(map(len, rows))
+    ids = torch.stack([F.pad(row, (longest - len(row), 0), value=1) for row in rows])
+    mask = torch.stack([F.pad(torch.ones(len(row)).long(), (longest - len(row), 0)) for row in rows])
+    with torch.no_grad():
+        places = (mask.cumsum(1) - 1).clamp_min(0)
+        out = whole(pretrained)(input_ids=ids, attention_mask=mask, position_ids=places).last_hidden_state
+    found = item_vectors(pretrained, items(), "last")
+    assert difference(found[torch.tensor(LENGTHS) > 0], out[:, -1]) < 1e-5
+
+
+def test_vectors_are_cut_before_they_are_scaled(checkpoint) -> None:
+    pretrained = checkpoint("bert")
+    full = item_vectors(pretrained, items(), "mean")
+    assert torch.equal(item_vectors(pretrained, items(), "mean", width=8), full[:, :8])
+    found = item_vectors(pretrained, items(), "mean", width=8, normalize=True)
+    assert torch.equal(found, F.normalize(full[:, :8]))
+    assert found.norm(dim=1).tolist() == pytest.approx([float(length > 0) for length in LENGTHS])
+    assert torch.equal(item_vectors(pretrained, items(), "mean", width=32), full)
+
+
+@pytest.mark.parametrize("model_type", sampled(["bert", "llama", "gpt2", "opt", "modernbert"], ["llama"]))
+def test_layers_read_one_at_a_time_give_the_same_bytes(checkpoint, model_type: str) -> None:
+    pretrained = checkpoint(model_type)
+    for dtype, budget in (("fp32", 20), ("bf16", 60)):
+        whole = item_vectors(pretrained, items(), "mean", dtype=dtype, token_budget=budget)
+        for streaming in (Streaming(True, 2), Streaming(False, 1), Streaming(True, 99)):
+            found = item_vectors(
+                pretrained, items(), "mean", dtype=dtype, token_budget=budget, streaming=streaming
+            )
+            assert torch.equal(found, whole)
+
+
+def test_a_batch_that_does_not_fit_is_halved_between_two_layers(checkpoint, monkeypatch) -> None:
+    pretrained, said = checkpoint("llama"), io.StringIO()
+    expected = item_vectors(pretrained, items(), "last", token_budget=7)
+    shorten(monkeypatch, "layer tokens", 30)
+    found = item_vectors(
+        pretrained, items(), "last", token_budget=60, streaming=Streaming(True, 9), progress=Progress(said)
+    )
+    assert difference(found, expected) < 1e-5
+    assert "out of memory with --token_budget 60; going on with --token_budget" in said.getvalue()
+
+
 def test_a_narrower_output_is_taken(checkpoint) -> None:
     pretrained = checkpoint("opt", word_embed_proj_dim=16)
     assert item_vectors(pretrained, items(), "mean").shape == (len(LENGTHS), 16)
@@ -74,6 +138,9 @@ def test_refusals(checkpoint) -> None:
         item_vectors(bert, items(), "max")
     with pytest.raises(ValueError, match=r"`token_budget` must be at least 1, got 0"):
         item_vectors(bert, items(), "mean", token_budget=0)
+    for width in (0, 33):
+        with pytest.raises(ValueError, match=rf"`width` must be between 1 and 32, .* got {width}"):
+            item_vectors(bert, items(), "mean", width=width)
     long = Ragged.from_lists([[5] * 65])
     with pytest.raises(ValueError, match=r"longest item has 65 tokens, .* at most 64; .* as in {title:20}"):
         item_vectors(bert, long, "mean")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
-from legorec.data.vectors import Rows
+from legorec.data.vectors import Rows, made_with
+from legorec.settings import EmbedSettings
 from process.embed import main
 from tests.support.raw_files import ROOT, refusal
 from tests.support.small_store import write
@@ -148,6 +152,74 @@ def test_items_without_a_token_have_zeros(
     torch.testing.assert_close(table(tmp_path).norm(dim=1), (lengths > 0).float())
 
 
+def prompted(checkpoint: Path) -> Path:
+    """The checkpoint as a folder of sentence-transformers."""
+    (checkpoint / "1_Pooling").mkdir()
+    (checkpoint / "1_Pooling" / "config.json").write_text('{"pooling_mode_lasttoken": true}')
+    kinds = ["Transformer", "Pooling", "Normalize"]
+    modules = [{"path": "1_Pooling" if kind == "Pooling" else "", "type": f"m.{kind}"} for kind in kinds]
+    (checkpoint / "modules.json").write_text(json.dumps(modules))
+    prompts = {"prompts": {"query": "a ", "document": "hello "}}
+    (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    return checkpoint
+
+
+def test_a_folder_of_sentence_transformers_says_how(
+    tmp_path: Path, checkpoint: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"--checkpoint": prompted(checkpoint), "--store": store.path, "--device": "cpu"}
+    main(line(tmp_path, "items", flags, template="{title:2} {category}"))
+    told = capsys.readouterr().err
+    assert "modules.json says: normalize, pool last, prefix 'hello ' (prompt 'document')" in told
+    assert "special tokens: the tokenizer adds none" in told
+    found = table(tmp_path)
+    own = {"--prefix": "hello ", "--pool": "last", "--width": 32}
+    main(
+        [*line(tmp_path, "items", flags | own, template="{title:2} {category}"), "--normalize", "--overwrite"]
+    )
+    assert "modules.json" not in capsys.readouterr().err
+    assert torch.equal(table(tmp_path), found)
+
+
+def test_what_was_chosen_stands_in_the_file_and_in_the_layer(
+    tmp_path: Path, checkpoint: Path, store: Store
+) -> None:
+    """Each choice makes another record, and so other settings of a run."""
+    flags = {"--checkpoint": checkpoint, "--store": store.path, "--template": "{title}"}
+    choices: dict[str, dict[str, Any]] = {
+        **{"plain": {}, "prefix": {"prefix": "hello "}, "pool": {"pool": "cls"}, "width": {"width": 8}},
+        **{"dtype": {"dtype": "bf16"}, "template": {"template": "{title:1}"}},
+    }
+    records, layers = {}, {}
+    for name, choice in choices.items():
+        main(line(tmp_path, "items", flags, name=name, **choice))
+        records[name] = made_with(tmp_path / "tables" / f"{name}.safetensors")
+        layers[name] = EmbedSettings(**yaml.safe_load((tmp_path / "layers" / f"{name}.yaml").read_text()))
+        assert layers[name].tables[0].made_with == records[name]
+    plain = records["plain"]
+    changed = {name: {key for key in plain if plain[key] != made[key]} for name, made in records.items()}
+    assert changed == {
+        **{"plain": set(), "prefix": {"prefix", "text"}, "pool": {"pool"}, "width": {"width"}},
+        **{"dtype": {"dtype"}, "template": {"template", "text"}},
+    }
+    assert plain["checkpoint"] == "lm" and plain["width"] == 32 and plain["pool"] == "mean"
+
+
+def test_layers_are_read_one_at_a_time_where_memory_is_short(
+    tmp_path: Path, checkpoint: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {**TITLES, "--checkpoint": checkpoint, "--store": store.path, "--device": "cpu"}
+    main(line(tmp_path, "items", flags))
+    found = table(tmp_path)
+    assert "one at a time" not in capsys.readouterr().err
+    short = refusal(main, line(tmp_path, "items", flags, name="s", memory_gb=1e-6), capsys)
+    least = re.search(r"`memory_gb` must be at least (\S+) to run .* --token_budget or --dtype", short)
+    assert least is not None, short
+    main([*line(tmp_path, "items", flags, memory_gb=least[1]), "--overwrite"])
+    assert "its layers are read one at a time, for at most 1 batches" in capsys.readouterr().err
+    assert torch.equal(table(tmp_path), found)
+
+
 def test_item_vectors_refusals(
     tmp_path: Path, checkpoint: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +232,9 @@ def test_item_vectors_refusals(
     assert "there is no field 'titel'" in said(template="{titel}")
     assert "`device` 'gpu' cannot be used here" in said(device="gpu")
     assert "`token_budget` must be at least 1, got 0" in said(token_budget=0)
+    assert "`width` must be between 1 and 32, the width of" in said(width=33)
+    assert "`prefix` may not hold '${', which a layer reads as a reference" in said(prefix="${x}")
+    assert "says `prompt` 'query'; give --prefix" in said(prompt="query")
     plain = write(tmp_path / "plain").path
     assert "process/retokenize.py --store" in said(store=plain)
     assert not (tmp_path / "tables").exists() and not (tmp_path / "layers").exists()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from legorec.batch import TokenVectors
-from legorec.data.vectors import ITEMS, Rows
+from legorec.data.vectors import ITEMS, Rows, made_with
 from legorec.files.sealed import load_sealed
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ def read_tables(settings: EmbedSettings, data: Data) -> dict[str, TokenVectors]:
 
     Raises:
         ValueError: a file is missing, holds no matrix, has another number of rows than the vocabulary, or
-            says that its rows are of other tokens or items.
+            says that its rows are of other tokens or items, or that it was made with other settings.
     """
     tables = {}
     for table in settings.tables:
         vocabulary, rows = _owner(table, data)
         weight = read_matrix(Path(table.path))
+        _check_made_with(table)
         stated = Rows.stated_in(Path(table.path))
         if stated is not None:
             weight = weight[: stated.count]  # a language model's table may be padded
@@ -68,6 +69,22 @@ def _owner(table: TokenTableSettings, data: Data) -> tuple[str, int]:
             f"uses; there are {', '.join(known)}"
         )
     return table.vocabulary, known[table.vocabulary]
+
+
+def _check_made_with(table: TokenTableSettings) -> None:
+    """Check what the layer says of the table: a file of another making may lie in its place."""
+    there = made_with(Path(table.path)) if table.made_with else {}
+    for name, wanted in table.made_with.items():
+        if name not in there:
+            raise ValueError(
+                f"{table.path} does not say which `{name}` it was made with, the layer requires {wanted!r}; "
+                "write it with process/embed.py items, or leave `made_with` out"
+            )
+        if there[name] != wanted:
+            raise ValueError(
+                f"{table.path} was made with `{name}` = {there[name]!r}, the layer requires {wanted!r}; "
+                "write one of them with process/embed.py items under a --name of its own"
+            )
 
 
 def _check_owner(path: str, vocabulary: str, stated: Rows, data: Data) -> None:

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
+from legorec.compose.scalars import SettingsLoader
 from legorec.data.catalog import Catalog
 from legorec.data.histories import Histories
 from legorec.data.store import Store
@@ -51,6 +53,25 @@ def test_tables_come_by_vocabulary(tmp_path: Path, data: Data) -> None:
     for vocabulary, rows in (("words", words(data.store)), (ITEMS, Rows.of_items(data.store))):
         settings, matrix = written(tmp_path, vocabulary, rows)
         assert torch.equal(read_tables(settings, data)[vocabulary].weight, matrix)
+
+
+def test_a_table_of_another_making_is_refused(tmp_path: Path, data: Data) -> None:
+    rows = Rows.of_items(data.store)
+    settings = {"pool": "mean", "prefix": "1e5"}
+    made = NewTable("t", ITEMS, tmp_path, tmp_path, "", settings=settings)
+    made.write(torch.randn(rows.count, 4), rows)
+    written = EmbedSettings(**yaml.load(made.layer_path.read_text(), SettingsLoader))
+    assert read_tables(written, data)[ITEMS].weight.shape == (rows.count, 4)
+    (table,) = written.tables
+    assert table.made_with == settings
+
+    def refused(wanted: dict[str, str], why: str) -> None:
+        other = table.model_copy(update={"made_with": wanted})
+        with pytest.raises(ValueError, match=why):
+            read_tables(EmbedSettings(tables=[other]), data)
+
+    refused({"pool": "cls"}, r"was made with `pool` = 'mean', the layer requires 'cls'; write one of them")
+    refused({"width": "8"}, r"does not say which `width` it was made with, the layer requires '8'")
 
 
 def test_padding_behind_the_tokens_is_left_out(tmp_path: Path, data: Data) -> None:

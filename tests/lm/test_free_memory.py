@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from legorec.lm import free_memory as module
+from legorec.lm.free_memory import PART, free_memory
 from legorec.processes import Processes
-from legorec.recipes.inputs import free_memory as module
-from legorec.recipes.inputs.free_memory import PART, free_memory
 
 CPU = torch.device("cpu")
 
