@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from legorec.data.raw.lines import InputError
-from legorec.data.raw.readers import LINE, BadLines, kind_of, need_columns
+from legorec.data.raw.readers import LINE, kind_of, need_columns, numbers_of
 from legorec.data.writing.columns import Column
 
 JSON_LIST = r"(?s)^\s*\[.*\]\s*$"
@@ -43,7 +43,7 @@ def _as_kind(frame: pl.DataFrame, name: str, kind: str, label: str, list_separat
     if kind == "text" and isinstance(dtype, pl.List) and not dtype.inner.is_nested():
         return frame[name].cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
     if kind == "number":
-        return _numbers_or_none(frame, name, label)
+        return numbers_of(frame, name, label, or_empty=True)
     way_out = "; for lists there are categories" if isinstance(dtype, pl.List) and kind == "category" else ""
     return texts_of(frame, name, label, f"to be a {kind}", way_out)
 
@@ -119,24 +119,3 @@ def _json_lists(frame: pl.DataFrame, name: str, label: str, texts: pl.Series) ->
                 'lists as JSON, ["a", "b"], or the table as JSON lines or Parquet'
             ) from None
     raise AssertionError("each text is a list and all together are none")
-
-
-def _numbers_or_none(frame: pl.DataFrame, name: str, label: str) -> pl.Series:
-    """A column as float64, null where nothing is given."""
-    column = frame[name]
-    if column.dtype.is_nested():
-        raise InputError(f"{label}: column '{name}' must hold numbers, it holds {kind_of(column.dtype)}")
-    numbers = column.cast(pl.Float64, strict=False)
-    given = column.is_not_null() & (column.cast(pl.String).str.strip_chars() != "")
-    is_wrong = given & (numbers.is_null() | numbers.cast(pl.Float32).is_infinite())
-    wrong = frame.filter(is_wrong)
-    if len(wrong):
-        if LINE in frame.columns:
-            bad = BadLines(label)
-            bad.add(wrong[LINE], f"{name} must be a number or empty, got {wrong[name][0]!r}")
-            bad.raise_any()
-        raise InputError(
-            f"{label}: column '{name}' must hold numbers: {len(wrong):,} of {len(frame):,} values are none, "
-            f"e.g. {wrong[name][0]!r} in row {int(is_wrong.arg_max() or 0) + 1:,}"
-        )
-    return numbers

@@ -100,26 +100,35 @@ def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:
             raise InputError(f"{label}: there is no column '{name}'; {nearest(name, known)}")
 
 
-def numbers_of(frame: pl.DataFrame, name: str, label: str, way_out: str = "") -> pl.Series:
+def numbers_of(
+    frame: pl.DataFrame, name: str, label: str, way_out: str = "", or_empty: bool = False
+) -> pl.Series:
     """A column as float64.
 
     Args:
         way_out: the end of the message.
+        or_empty: values may be missing, and are null then; the others must be finite as float32.
     Raises:
         InputError: a value is not a number; with the first such line, if the frame has line numbers.
     """
-    if frame[name].dtype.is_nested():
-        raise InputError(f"{label}: column '{name}' must hold numbers, it holds {kind_of(frame[name].dtype)}")
-    values = frame[name].cast(pl.Float64, strict=False)
-    is_wrong = values.is_null() | ~values.is_finite()
+    column = frame[name]
+    if column.dtype.is_nested():
+        raise InputError(f"{label}: column '{name}' must hold numbers, it holds {kind_of(column.dtype)}")
+    values = column.cast(pl.Float64, strict=False)
+    if or_empty:
+        given = column.is_not_null() & (column.cast(pl.String).str.strip_chars() != "")
+        is_wrong = given & (values.is_null() | values.cast(pl.Float32).is_infinite())
+    else:
+        is_wrong = values.is_null() | ~values.is_finite()
     wrong = frame.filter(is_wrong)
     if len(wrong):
         if LINE in frame.columns:
             bad = BadLines(label)
-            bad.add(wrong[LINE], f"{name} must be a number, got {wrong[name][0]!r}{way_out}")
+            what = "a number or empty" if or_empty else "a number"
+            bad.add(wrong[LINE], f"{name} must be {what}, got {wrong[name][0]!r}{way_out}")
             bad.raise_any()
         raise InputError(
-            f"{label}: column '{name}' must hold numbers; {len(wrong):,} of {len(frame):,} values are none, "
+            f"{label}: column '{name}' must hold numbers: {len(wrong):,} of {len(frame):,} values are none, "
             f"e.g. {wrong[name][0]!r} in row {int(is_wrong.arg_max() or 0) + 1:,}{way_out}"
         )
     return values

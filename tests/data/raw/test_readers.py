@@ -127,7 +127,7 @@ def test_numbers_and_columns_are_checked():
         ):
             numbers_of(bad, "price", "a.csv")
         with pytest.raises(
-            InputError, match="column 'price' must hold numbers; 2 of 3 values are none, e.g. "
+            InputError, match="column 'price' must hold numbers: 2 of 3 values are none, e.g. "
         ):
             numbers_of(bad.drop(LINE), "price", "a.csv")
     need_columns(frame, ["price"], "a.csv")
