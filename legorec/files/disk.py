@@ -49,7 +49,7 @@ def writing(
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as problem:
         size = num_bytes() if callable(num_bytes) else num_bytes
         needed = "" if size is None else f"it needs {how}{size:,} bytes, "
-        if getattr(problem, "errno", None) == errno.ENOSPC and not free_names(path):
+        if getattr(problem, "errno", None) == errno.ENOSPC and free_names(path) == 0:
             needed = f"there is room for no more files (the disk's inodes are used up); {needed}"
         raise WriteError(
             f"{path}: could not be written, {needed}{free:,} bytes were free ({_reason(problem)}){then}"
@@ -71,16 +71,16 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def free_names(path: Path) -> bool:
-    """Whether the disk of a path has room for another file, of whatever size; True where it does not say."""
+def free_names(path: Path) -> int | None:
+    """How many more files the disk of a path has room for, of whatever size; None where it does not say."""
     there = path.absolute()
     while not os.path.exists(there):
         there = there.parent
     try:
         facts = os.statvfs(there)
     except (OSError, AttributeError):  # Windows
-        return True
-    return facts.f_files == 0 or facts.f_favail > 0
+        return None
+    return int(facts.f_favail) if facts.f_files else None
 
 
 def save_bytes(path: Path, data: bytes) -> None:

@@ -80,7 +80,8 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         missing = sum(writer.bytes_needed() for writer in writers)
         altered = [str(path) for writer in writers for path in writer.altered()]
         if missing:
-            free_space_check(writers[0].folder.parent, missing)
+            files = sum(writer.files_needed() for writer in writers)
+            free_space_check(writers[0].folder.parent, missing, files)
             needed, streaming = _how(settings, plan, writers, device, processes)
     log = RunLog(silent=not processes.is_first)
     folders = [str(writer.folder) for writer in writers]

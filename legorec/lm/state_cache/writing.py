@@ -15,7 +15,7 @@ from torch import Tensor
 
 from legorec.data.ragged import offsets_of
 from legorec.files.digest import remember, stamp_of
-from legorec.files.disk import free_bytes, writing
+from legorec.files.disk import free_bytes, free_names, writing
 from legorec.files.json_text import parse_json
 from legorec.files.lock import locked
 from legorec.files.manifest import MANIFEST, canonical, seal
@@ -25,6 +25,9 @@ from legorec.lm.state_cache.finding import IDENTITY, KIND, read_plan
 from legorec.lm.state_cache.identity import FORMAT, CacheError, CacheIdentity
 from legorec.lm.state_cache.shards import SHARD_BYTES, TORCH_TYPES, Shard, plan_shards, shards_of
 from legorec.lm.state_cache.signing import Signatures
+
+FILES_OF_SHARD = 3  # itself, the note of its digest, its lock
+FILES_BESIDE = 4  # two folders, the identity, the manifest
 
 
 class CacheWriter:
@@ -91,6 +94,11 @@ class CacheWriter:
     def bytes_needed(self) -> int:
         """What the missing shards will take."""
         return sum(self._files[index].num_bytes for index in self.missing())
+
+    def files_needed(self) -> int:
+        """How many files the missing shards will take at most, with their locks and signatures."""
+        missing = len(self.missing())
+        return FILES_OF_SHARD * missing + FILES_BESIDE if missing else 0
 
     @contextmanager
     def claim(self, index: int) -> Iterator[bool]:
@@ -265,12 +273,19 @@ def _read(path: Path) -> Any:
         return None
 
 
-def free_space_check(root: Path | str, num_bytes: int) -> None:
+def free_space_check(root: Path | str, num_bytes: int, num_files: int = 0) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Raises:
-        OSError: fewer than ``num_bytes`` are free where ``root`` is, or will be.
+        OSError: fewer than ``num_bytes`` are free where ``root`` is, or will be, or there is room for fewer
+            than ``num_files`` files.
     """
+    names = free_names(Path(root))
+    if names is not None and names < num_files:
+        raise OSError(
+            f"the cache needs {num_files:,} files, the disk of {root} has room for {names:,} more, whatever "
+            "their size (its inodes are used up); name another folder, or write larger shards (--shard_mb)"
+        )
     free = free_bytes(Path(root))
     if free < num_bytes:
         raise OSError(

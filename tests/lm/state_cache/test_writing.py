@@ -64,6 +64,34 @@ def test_free_space(tmp_path, monkeypatch):
         free_space_check(tmp_path, 5678)
 
 
+def test_free_files(tmp_path, monkeypatch):
+    facts = namedtuple("facts", "f_files f_favail f_bavail f_bfree f_blocks f_frsize")
+    monkeypatch.setattr(os, "statvfs", lambda path: facts(100, 9, 1, 1, 1, 1 << 20), raising=False)
+    free_space_check(tmp_path / "caches", 0, 9)
+    with pytest.raises(
+        OSError, match=r"needs 10 files, the disk of .* has room for 9 more, .* \(--shard_mb\)"
+    ):
+        free_space_check(tmp_path, 0, 10)
+    monkeypatch.setattr(
+        os, "statvfs", lambda path: facts(0, 0, 1, 1, 1, 1 << 20), raising=False
+    )  # it does not say
+    free_space_check(tmp_path, 0, 10)
+
+
+def test_a_cache_takes_no_more_files_than_said(tmp_path, monkeypatch):
+    cache, most, replace = writer(tmp_path), 0, os.replace
+    needed = cache.files_needed()
+
+    def counted(*given):
+        nonlocal most
+        most = max(most, sum(1 for _ in tmp_path.rglob("*")))
+        replace(*given)
+
+    monkeypatch.setattr(os, "replace", counted)
+    build(tmp_path)
+    assert 0 < most <= needed and writer(tmp_path).files_needed() == 0
+
+
 def test_finishing_again_changes_nothing(tmp_path):
     path = build(tmp_path) / "manifest.json"
     before = path.stat()
