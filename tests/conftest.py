@@ -54,13 +54,21 @@ def named_bricks(config):
     return [each.partition("=")[::2] for each in config.getoption("--brick")]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
+def remembered_digests(tmp_path_factory):
+    """Digests are remembered for one module: the file of a whole session is long, and written again often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("remembered")))
+        yield
+
+
+@pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """A store that no test may change."""
     return write_store(tmp_path_factory.mktemp("data") / "store")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def done(tmp_path_factory, store):
     """A finished run that no test may change."""
     return finish(arguments(store, tmp_path_factory.mktemp("runs")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def _parse_file(path: str, problems: list[Problem]) -> Document:
 def parse_text(text: str, path: str, problems: list[Problem]) -> Document:
     """The one value of a YAML text, built only with the constructors of plain data."""
     try:
-        node = yaml.compose(text, Loader=SettingsLoader)
+        node = _node(text)
     except yaml.MarkedYAMLError as error:
         problems.append(_syntax(path, text, error))
     except (yaml.YAMLError, RecursionError) as error:
@@ -138,6 +139,12 @@ def parse_text(text: str, path: str, problems: list[Problem]) -> Document:
         tree = None if node is None else builder.value(node, "", ())
         return Document(tree, builder.origins)
     return Document(tree=None, failed=True)
+
+
+@lru_cache(maxsize=128)
+def _node(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text. Most of reading settings goes into this, and stages share their files."""
+    return yaml.compose(text, Loader=SettingsLoader)
 
 
 def _syntax(path: str, text: str, error: yaml.MarkedYAMLError) -> Problem:

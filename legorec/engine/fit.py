@@ -222,7 +222,7 @@ class _Step:
             if after is not None:
                 self.ahead(after)
             # For what draws from torch's own generator, such as dropout in bricks from outside.
-            torch.manual_seed(torch_seed(self.seed, batch.number) + self.processes.rank)
+            _seed(torch_seed(self.seed, batch.number) + self.processes.rank, self.device)
             with (
                 drawing(self.seed, number, first),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=options.bf16),
@@ -262,3 +262,11 @@ class _Step:
 
     def _holds_some(self, batch: Batch) -> bool:
         return any(self.objective.counts(batch).values())
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed torch's own generators; on the CPU its one: for CUDA, torch keeps the stack as text each time."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

@@ -25,7 +25,10 @@ def empty_weights() -> Iterator[None]:
         def register(module: nn.Module, name: str, given: nn.Parameter | None) -> None:
             plain(module, name, given)
             if given is not None and threading.get_ident() == builder:
-                module._parameters[name] = nn.Parameter(given.to("meta"), given.requires_grad)
+                empty = nn.Parameter(given.to("meta"), given.requires_grad)
+                # transformers draws no values for it then, which on ``meta`` takes half of all time.
+                empty._is_hf_initialized = True  # type: ignore[attr-defined]
+                module._parameters[name] = empty
 
         nn.Module.register_parameter = register  # type: ignore[method-assign, assignment]
         try:

@@ -140,6 +140,9 @@ def _plain(value: Any) -> Any:
     return _arguments(value) if isinstance(value, BaseModel) else value
 
 
+_SCHEMAS: dict[tuple[str, str], type[_Block]] = {}  # of bricks, which take longer to make than to check
+
+
 def _schema_of(brick: Brick) -> type[_Block]:
     for each in brick.own:
         if each.type is None and each.required:
@@ -149,7 +152,11 @@ def _schema_of(brick: Brick) -> type[_Block]:
                 f"and the program does not offer: {each.unreadable}, or give it a default; offered to a "
                 f"{KINDS[brick.kind].said} are {offered}"
             )
-    return _block_schema(brick.class_name, brick.own)
+    # What is written counts, so that a class that was changed meanwhile is read again: 1 and 1.0 differ.
+    key = (brick.class_name, repr(brick.own))
+    if key not in _SCHEMAS:
+        _SCHEMAS[key] = _block_schema(brick.class_name, brick.own)
+    return _SCHEMAS[key]
 
 
 def _block_schema(name: str, parameters: Iterable[Parameter]) -> type[_Block]:

@@ -53,16 +53,18 @@ PLUGGED = set(pairs(JOINTS[2], fit=True))
 def behind(items: Iterable[tuple[str, str]]) -> list[Combination]:
     """Every combination with these sources and item encoders."""
     plugins = (None, *registry.names("user_plugin"))
+    objectives = registry.names("objective")  # it looks into the folder
     return [
         (*of_items, user_encoder, plugin, predictor, objective)
         for of_items in items
         for user_encoder, predictor in USERS
         for plugin in plugins
         if plugin is None or (user_encoder, plugin) in PLUGGED
-        for objective in registry.names("objective")
+        for objective in objectives
     ]
 
 
+@cache
 def a_few(count: int) -> list[Combination]:
     """A seeded sample in which every brick has a part."""
     every, seen = behind(ITEMS), set()

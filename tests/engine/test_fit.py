@@ -242,16 +242,28 @@ def test_the_loss_is_the_mean_over_the_epochs_examples(save_every):
     assert progress[-1].loss == pytest.approx(total / 12, rel=1e-6)
 
 
-@pytest.mark.parametrize("positives_only", [True, False])
+RESUMED = [
+    FitOptions(),
+    FitOptions(accumulate=3, warmup=9, clip_norm=0.5),
+    FitOptions(bf16=True, accumulate=2),
+]
+QUICK_RESUMED = [
+    (True, 0, 0),
+    (False, 1, 0),
+    (True, 2, 1),
+]  # each option, objective and way to stop is in one
+
+
 @pytest.mark.parametrize(
-    "options",
+    "positives_only, options, stops",
     [
-        FitOptions(),
-        FitOptions(accumulate=3, warmup=9, clip_norm=0.5),
-        FitOptions(bf16=True, accumulate=2),
+        pytest.param(positives_only, options, stops, marks=[] if where in QUICK_RESUMED else pytest.mark.slow)
+        for positives_only in (True, False)
+        for option, options in enumerate(RESUMED)
+        for stop, stops in enumerate(([1, 2, 9, 17], [4]))
+        for where in [(positives_only, option, stop)]
     ],
 )
-@pytest.mark.parametrize("stops", [[1, 2, 9, 17], [4]])
 def test_r1_resumed_training_equals_the_straight_one_bit_by_bit(positives_only, options, stops):
     """Dropout, negatives and loss sums included; every part is made anew at each stop."""
     objective = SampledSoftmaxObjective() if positives_only else PointwiseObjective(2)

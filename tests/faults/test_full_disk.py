@@ -51,7 +51,14 @@ def straight(tmp_path_factory, store):
 
 
 @pytest.mark.parametrize(
-    ("save", "file"), [(1, "weights"), (2, "weights"), (2, "optimizer"), (5, "optimizer"), (6, "weights")]
+    ("save", "file"),
+    [
+        (1, "weights"),
+        pytest.param(2, "weights", marks=pytest.mark.slow),
+        (2, "optimizer"),
+        pytest.param(5, "optimizer", marks=pytest.mark.slow),
+        (6, "weights"),
+    ],
 )
 def test_r3_a_checkpoint(store, straight, tmp_path, monkeypatch, capsys, save, file):
     """One of the saves of a run fails: at its weights, or at the optimizer's state, which is larger."""
@@ -77,7 +84,13 @@ def test_r3_a_checkpoint(store, straight, tmp_path, monkeypatch, capsys, save, f
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("settings.yaml", 0), ("epochs.csv", 0), ("epochs.csv", 1), ("metrics.json", 0)]
+    ("name", "number"),
+    [
+        ("settings.yaml", 0),
+        pytest.param("epochs.csv", 0, marks=pytest.mark.slow),
+        ("epochs.csv", 1),
+        ("metrics.json", 0),
+    ],
 )
 def test_r3_the_small_files_of_a_run(store, straight, tmp_path, monkeypatch, capsys, name, number):
     argv, seen = arguments(store, tmp_path, save_every=3, save_ranking=True), []

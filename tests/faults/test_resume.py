@@ -44,11 +44,6 @@ checkpoint.save = killed
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("data") / "store")
-
-
-@pytest.fixture(scope="module")
 def straight(tmp_path_factory, store):
     """The run that was left alone."""
     return finish(arguments(store, tmp_path_factory.mktemp("runs"), save_every=3))
@@ -79,7 +74,9 @@ def test_r1_killed_and_resumed_equals_straight(store, straight, tmp_path, code):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("step", [1, 5, 8, 9, STEPS])
+@pytest.mark.parametrize(
+    "step", [1, pytest.param(5, marks=pytest.mark.slow), 8, pytest.param(9, marks=pytest.mark.slow), STEPS]
+)
 def test_r4_a_signal_in_training_leaves_a_checkpoint(
     store, straight, tmp_path, monkeypatch, capfd, number, step
 ):
@@ -146,7 +143,7 @@ def test_resuming_may_be_cut_again_and_again(store, straight, tmp_path, monkeypa
     assert differences(straight, only_run(tmp_path)) == []
 
 
-@pytest.mark.parametrize("step", [1, 7, 12])
+@pytest.mark.parametrize("step", [1, 7, pytest.param(12, marks=pytest.mark.slow)])
 def test_r5_a_nan_stops_and_keeps_the_last_good_checkpoint(
     store, straight, tmp_path, monkeypatch, capsys, step
 ):

@@ -56,8 +56,16 @@ def opened(run: Path) -> tuple[TrainedRecommender, Data]:
     return trained, trained.data
 
 
-@pytest.mark.parametrize("split", ["train", "dev", "test"])
-@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize(
+    "form, split",
+    [
+        ("parquet", "train"),
+        ("csv", "dev"),
+        ("parquet", "test"),
+        *[pytest.param(*each, marks=pytest.mark.slow) for each in (("csv", "train"), ("parquet", "dev"))],
+        pytest.param("csv", "test", marks=pytest.mark.slow),
+    ],
+)
 def test_candidates_have_the_scores_of_rank(
     store: Path, done: Path, tmp_path: Path, form: str, split: str
 ) -> None:

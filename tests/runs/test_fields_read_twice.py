@@ -10,14 +10,9 @@ import torch
 
 import legorec
 from legorec.data.store import Store
-from tests.support.runs import arguments, finish, refused, write_store
+from tests.support.runs import arguments, finish, refused
 
 FIELDS = "{title@words: {max_length: 4}, end: {column: title@words, max_length: 2, keep: last}, category: {}}"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
-    return write_store(tmp_path_factory.mktemp("twice") / "store")
 
 
 @pytest.fixture(scope="module")
