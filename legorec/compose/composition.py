@@ -38,6 +38,7 @@ class Composition:
     did_nothing: tuple[str, ...] = ()
     reads: list[Read] = field(default_factory=list)
     failed: frozenset[str] = frozenset()  # layers of which a part could not be read
+    left_out: Any = None  # what the model suggests, where that is not read
     saved: Saved | None = None  # the file, if they are the settings of a run
 
     def is_saved(self, place: str) -> bool:
@@ -87,7 +88,7 @@ def compose(argv: list[str]) -> Composition:
         problems,
     )
     if line.settings is None:
-        leave_out_suggestion(document, {*line.free, *line.dotted})
+        composition.left_out = leave_out_suggestion(document, {*line.free, *line.dotted})
     composition.origins = document.origins
     composition.flags = {name: default for name, (default, _) in WORKER_FLAGS.items()}
     composition.origins |= {name: DEFAULT for name in WORKER_FLAGS if name not in document.origins}

@@ -191,4 +191,4 @@ def show(sweep: Sweep, found: Found, session: Session) -> None:
     title = "training loss over lr   . of a step   * smoothed" + ("   | suggested" if found.rate else "")
     lines = [f"{'':>9}{title}", *plot(sweep.rates, sweep.losses, sweep.smoothed(), found.rate)]
     print("\n".join(lines), flush=True)
-    session.log.note("\n".join(lines))
+    session.log.note("\n".join(["", *lines]))

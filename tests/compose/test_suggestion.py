@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from legorec.compose.documents import read_document
 from legorec.settings import Settings, SettingsError, describe, read_command_line
+from legorec.settings.schema import SuggestedSettings
 from tests.support.runs import ROOT
 
 SUGGESTED = "suggested: {lr: 4e-3, item_lr: 4e-4, warmup: 30, schedule: cosine, epoch: 7}\n"
@@ -69,7 +71,9 @@ def test_the_dry_run_says_where_the_rate_came_from(model: Path) -> None:
     said = line(asked(model), "exp.policy.lr")
     assert said.endswith(f"{model}:2 (model.suggested.lr, default of --lr)") and " 0.004 " in said
     assert "command line --lr (" in line(asked(model, "--lr", "1e-2"), "exp.policy.lr")
-    assert line(asked(model, "--lr", "1e-2"), "model.suggested").endswith("not read where a rate is named")
+    assert line(asked(model, "--lr", "1e-2"), "model.suggested").endswith(
+        "not read, as the rate is named elsewhere"
+    )
 
 
 def test_a_suggestion_is_not_part_of_the_digest(model: Path) -> None:
@@ -103,10 +107,12 @@ def test_saved_settings_keep_their_own_values(model: Path, tmp_path: Path) -> No
         ("suggested: {lr: 1e-3, shedule: linear}", r"no such setting.*did you mean 'schedule'"),
     ],
 )
-def test_a_suggestion_is_checked_as_settings_are(model: Path, wrong: str, message: str) -> None:
+def test_a_suggestion_is_checked_whether_it_is_read_or_not(model: Path, wrong: str, message: str) -> None:
     model.write_text(model.read_text().replace(SUGGESTED, wrong))
-    with pytest.raises(SettingsError, match=message):
-        asked(model)
+    for flags in ([], ["--lr", "1e-3"]):
+        with pytest.raises(SettingsError, match=message) as error:
+            asked(model, *flags)
+        assert f"{model}:2" in str(error.value)
 
 
 def test_a_suggestion_has_a_rate(model: Path) -> None:
@@ -121,10 +127,13 @@ def test_what_trains_nothing_reads_no_suggestion(model: Path, tmp_path: Path, ex
     assert policy(asked(model, *load, exp=file)) == OWN
 
 
-def test_named_models_suggest_a_rate() -> None:
-    files = sorted((ROOT / "config/model").glob("lego_*.yaml"))
-    assert len(files) > 30
+def test_every_named_model_suggests_a_rate_and_tuned_language_models_two() -> None:
+    files = sorted((ROOT / "config/model").glob("*.yaml"))
+    assert len(files) > 50
     for file in files:
-        settings = asked(file)
-        assert settings.model.suggested is not None, file
-        assert settings.exp.policy.lr == settings.model.suggested.lr > 1e-3
+        tree = read_document(str(file), []).tree
+        found = SuggestedSettings.model_validate(tree["suggested"])
+        tuned = tree["item_encoder"]["name"] in ("bert", "llama")
+        assert found.schedule == "linear" and found.lr >= 1e-3, file
+        assert (found.item_lr is not None) is tuned, file
+        assert found.item_lr is None or found.item_lr < found.lr, file
