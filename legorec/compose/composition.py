@@ -21,6 +21,7 @@ from legorec.compose.documents import Document, join, missing_file, put, read_do
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Read, References
 from legorec.compose.saved import Saved, read_saved
+from legorec.compose.suggestion import leave_out_suggestion
 from legorec.registry import KINDS, RegistryError, did_you_mean, find
 
 DEFAULT = "default"
@@ -37,6 +38,7 @@ class Composition:
     did_nothing: tuple[str, ...] = ()
     reads: list[Read] = field(default_factory=list)
     failed: frozenset[str] = frozenset()  # layers of which a part could not be read
+    left_out: Any = None  # what the model suggests, where that is not read
     saved: Saved | None = None  # the file, if they are the settings of a run
 
     def is_saved(self, place: str) -> bool:
@@ -85,6 +87,8 @@ def compose(argv: list[str]) -> Composition:
         {key: value for key, value in line.dotted.items() if key.split(".")[0] not in failed},
         problems,
     )
+    if line.settings is None:
+        composition.left_out = leave_out_suggestion(document, {*line.free, *line.dotted})
     composition.origins = document.origins
     composition.flags = {name: default for name, (default, _) in WORKER_FLAGS.items()}
     composition.origins |= {name: DEFAULT for name in WORKER_FLAGS if name not in document.origins}
@@ -159,7 +163,9 @@ def _note_origins(composition: Composition, references: References, line: Comman
     origins = composition.origins
     for place, key in references.defaulted.items():
         if "." not in key:
-            origins[place] = f"{composition.where(place)} (default of --{key})"
+            source = references.suggested.get(place, "")
+            said = f"{source}, default of --{key}" if source else f"default of --{key}"
+            origins[place] = f"{composition.where(source or place)} ({said})"
     for key, places in references.used.items():
         for place in places if key in line.free or key in line.flags else ():
             origins[place] = f"{COMMAND_LINE} --{key} ({composition.where(place)})"

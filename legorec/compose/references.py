@@ -64,6 +64,7 @@ class References:
         self.reads: list[Read] = []
         self.used: dict[str, list[str]] = {}  # key -> the places that hold its value
         self.defaulted: dict[str, str] = {}  # place -> the key whose default it holds
+        self.suggested: dict[str, str] = {}  # place -> the place that such a default was read from
         self.renamed: dict[
             str, str
         ] = {}  # place as written -> place with the references in its keys resolved
@@ -129,7 +130,10 @@ class References:
             return UNRESOLVED
         self.defaulted.setdefault(place, reference.name)
         if "${" in reference.default:
-            return self._leaf(reference.default, place, in_default=True)
+            found = self._leaf(reference.default, place, in_default=True)
+            if isinstance(found, str) and found.startswith("${") and "." in found:
+                self.suggested.setdefault(place, found[2:-2])
+            return found
         return cast(reference.default.strip())
 
     def _untaken(self, default: str, place: str) -> None:

@@ -34,6 +34,12 @@ def pretrained(model: nn.Module) -> set[int]:
     }
 
 
+def tuned(model: nn.Module) -> list[nn.Parameter]:
+    """The pretrained parameters that training changes."""
+    given = pretrained(model)
+    return [value for value in trainable(model).values() if id(value) in given]
+
+
 def make_optimizer(
     model: nn.Module, *, lr: float, item_lr: float | None = None, weight_decay: float = 0.0
 ) -> torch.optim.AdamW:
@@ -47,10 +53,10 @@ def make_optimizer(
         raise ValueError(
             "the model has no trainable parameter; use mode `test` for a model that is not trained"
         )
-    given = pretrained(model)
-    tuned = [value for value in parameters.values() if id(value) in given]
-    fresh = [value for value in parameters.values() if id(value) not in given]
-    if item_lr is not None and not tuned:
+    given = tuned(model)
+    known = set(map(id, given))
+    fresh = [value for value in parameters.values() if id(value) not in known]
+    if item_lr is not None and not given:
         raise ValueError(
             f"`item_lr` ({item_lr:g}) has nothing to act on: no pretrained item weights (given token vectors "
             "that are not frozen, a language model) are trained; remove it or use `lr`"
@@ -58,7 +64,7 @@ def make_optimizer(
     tuned_lr = lr if item_lr is None else item_lr
     groups = [
         {"params": fresh, "lr": lr, "base_lr": lr},
-        {"params": tuned, "lr": tuned_lr, "base_lr": tuned_lr},
+        {"params": given, "lr": tuned_lr, "base_lr": tuned_lr},
     ]
     fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
     groups = [group for group in groups if group["params"]]

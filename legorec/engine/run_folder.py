@@ -115,11 +115,15 @@ class RunFolder:
 
     def write_epochs(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """``epochs.csv``, the table of epochs, written whole each time."""
+        self.write_table("epochs.csv", columns, rows)
+
+    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """A table as CSV."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        self._write("epochs.csv", text.getvalue())
+        self._write(name, text.getvalue())
 
     def _write(self, name: str, text: str) -> None:
         """Replace a file in one step: a reader sees the old or the new one."""

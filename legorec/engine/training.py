@@ -84,6 +84,7 @@ class Training:
         processes: Processes = ALONE,
     ) -> None:
         self.task, self.model, self.options, self.processes = task, task.model, options, processes
+        self.item_lr = item_lr
         for module in self.model.modules():
             if isinstance(module, ChecksTraining):
                 module.check_training()

@@ -22,6 +22,7 @@ from legorec.engine.training import Training
 from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
+from legorec.recipes.inputs.rates import item_rate, rates_said
 from legorec.recipes.outputs.measure import check_measurable, measure, measure_baselines, measured_json
 from legorec.recipes.outputs.metric_table import print_slices, print_table
 from legorec.recipes.outputs.session import Session, open_session
@@ -69,6 +70,7 @@ def train(
         if loaded is not None:
             session.log(f"weights of {loaded}")
         if training is not None:
+            session.log(rates_said(settings, training))
             train_to_end(training, settings, session)
             if session.folder.writes:
                 save_adapters(task.model, session.folder.path / "adapter")
@@ -100,7 +102,6 @@ def begin_training(settings: Settings, task: Task, processes: Processes) -> Trai
     options = FitOptions(
         accumulate=policy.acc_batch,
         warmup=policy.warmup,
-        schedule=policy.schedule,
         clip_norm=policy.clip_norm,
         bf16=policy.precision == "bf16",
         save_every=policy.save_every,
@@ -109,11 +110,11 @@ def begin_training(settings: Settings, task: Task, processes: Processes) -> Trai
         task,
         options,
         lr=policy.lr,
-        item_lr=policy.item_lr,
+        item_lr=item_rate(settings, task.model),
         weight_decay=policy.weight_decay,
         processes=processes,
     )
-    options.num_steps = num_steps(training.learning.stream, policy)
+    options.num_steps, options.schedule = num_steps(training.learning.stream, policy), policy.schedule
     if policy.warmup > options.num_steps:
         raise ValueError(
             f"`exp.policy.warmup` must be at most the {options.num_steps:,} steps of this run (`epoch` "

@@ -23,8 +23,8 @@ class Mode:
         block: the block of ``exp`` that it reads.
         needs: an example of the block, where there is nothing to do without it.
         users: what the user encoder must give; anything will do where it is empty.
-        keeps_folder: it has a run folder, and ``--resume`` goes on with one that was stopped. A mode without
-            one goes on by itself.
+        keeps_folder: it has a run folder, and ``--resume`` goes on with one that was stopped. Another mode
+            goes on by itself, or begins anew.
     """
 
     name: str
@@ -87,6 +87,14 @@ MODES = {
             "export:export",
             loads="must",
             users=("vector", "interests"),
+        ),
+        Mode(
+            "find_lr",
+            "find a learning rate by one short sweep",
+            "find_lr:find_lr",
+            learns=True,
+            block="sweep",
+            keeps_folder=False,
         ),
         Mode("latency", "time single requests", "latency:latency", loads="may", block="latency"),
     )

@@ -25,7 +25,14 @@ from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
 from legorec.settings.modes import MODES
 from legorec.settings.paths import find_paths
 from legorec.settings.resolved import Settings, leaves
-from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings, ModelSettings, WorkerSettings
+from legorec.settings.schema import (
+    DataSettings,
+    EmbedSettings,
+    ExpSettings,
+    ModelSettings,
+    SuggestedSettings,
+    WorkerSettings,
+)
 
 PAIRS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 PACKED = ("", ".gz", ".bz2", ".xz")
@@ -59,6 +66,8 @@ def _checked_settings(composition: Composition) -> Settings | None:
     data = checked(DataSettings, layers["data"], "data", composition) if "data" in layers else None
     embed = checked(EmbedSettings, layers.get("embed", {}), "embed", composition)
     model = _checked_model(layers["model"], composition) if "model" in layers else None
+    if composition.left_out is not None and "${" not in str(composition.left_out):
+        checked(SuggestedSettings, composition.left_out, "model.suggested", composition)
     exp = checked(ExpSettings, layers["exp"], "exp", composition) if "exp" in layers else None
     if data:
         _judge_plain(data.made_with, "data.made_with", composition)

@@ -24,6 +24,7 @@ LATER: dict[str, Any] = {
     "exp.policy.keep_epochs": 1,
     "exp.load_epoch": None,
     "exp.evaluation.slices": None,
+    "exp.sweep": None,
     "exp.cache.memory_gb": None,
     "data.filters": [],
     "data.fields.*.column": None,
@@ -82,6 +83,7 @@ class Settings:
         for place, path in self.written.items():
             set_at(tree, place, path)
         del tree["exp"]["accepts"]
+        tree["model"].pop("suggested", None)  # what is taken of it stands in `exp`
         for place, default in LATER.items():
             leave_out(tree, place.split("."), default)
         for place, (default, before) in GROWN.items():

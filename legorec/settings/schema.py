@@ -128,11 +128,27 @@ class BrickSettings(Strict):
     arguments: dict[str, Any] = {}
 
 
+Schedule = Literal["constant", "linear", "cosine"]
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class SuggestedSettings(Strict):
+    """How a model suggests to be trained, where no rate is named; ``exp`` reads it as its defaults."""
+
+    lr: Rate
+    item_lr: Rate | None = None  # where nothing pretrained is trained, it is not used
+    warmup: Count = 0
+    schedule: Schedule = "constant"
+    epoch: Epochs = 50
+
+
 class TowerSettings(Strict):
     """The ``model`` layer of a recommender of two towers."""
 
     family: Literal["tower"] = "tower"
     name: SafeName
+    suggested: SuggestedSettings | None = None
     source: BrickSettings
     item_encoder: BrickSettings
     user_encoder: BrickSettings
@@ -151,16 +167,16 @@ ModelSettings = TowerSettings  # of any family
 class PolicySettings(Strict):
     """How the model is trained."""
 
-    epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    lr: float = Field(default=1e-3, gt=0)
-    item_lr: Annotated[float, Field(gt=0)] | None = None
+    epoch: Epochs = 50
+    lr: Rate = 1e-3
+    item_lr: Rate | None = None
     batch_size: Positive = 64
     acc_batch: Positive = 1
     epoch_batch: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = (
         0  # n: that many batches an epoch; -n: one n-th of an epoch; 0: all
     )
     warmup: Count = 0  # optimizer steps
-    schedule: Literal["constant", "linear", "cosine"] = "constant"  # of the rates, after the warm-up
+    schedule: Schedule = "constant"  # of the rates, after the warm-up
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     weight_decay: float = Field(default=0.0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -225,6 +241,22 @@ class LatencySettings(Strict):
     candidates: Positive = 20
 
 
+class SweepSettings(Strict):
+    """Rates that a sweep tries for ``lr``, one a step; another group of weights keeps its ratio to it."""
+
+    lowest: Rate = 1e-5
+    highest: Rate = 1.0
+    steps: Annotated[int, Field(ge=20, le=100_000)] = 120
+
+    @model_validator(mode="after")
+    def _a_range(self) -> SweepSettings:
+        if self.lowest >= self.highest:
+            raise ValueError(
+                f"`lowest` must be below `highest`, got {self.lowest:g} and {self.highest:g}: the rate grows"
+            )
+        return self
+
+
 class PredictSettings(Strict):
     """What is scored: a split's candidates, with ``top_k`` all items for its users, or a file's ``pairs``.
 
@@ -256,6 +288,7 @@ class ExpSettings(Strict):
     cache: CacheSettings | None = None
     latency: LatencySettings | None = None
     predict: PredictSettings | None = None
+    sweep: SweepSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
     baselines: list[Literal[*BASELINES]] = list(BASELINES)  # type: ignore[valid-type]
 

@@ -33,6 +33,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     """Settings with every block in which something came later."""
     np.save(tmp_path / "t.npy", np.zeros((2, 2)))
     flags = {
+        "lr": 1e-3,  # a model's own suggestion is no default
         "data__user_fields": "{gender: {}}",
         "model__user_plugin": "{name: profile}",
         "embed__tables": f"[{{vocabulary: words, path: {tmp_path}/t.npy}}]",
