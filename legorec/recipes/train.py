@@ -100,7 +100,6 @@ def begin_training(settings: Settings, task: Task, processes: Processes) -> Trai
     options = FitOptions(
         accumulate=policy.acc_batch,
         warmup=policy.warmup,
-        schedule=policy.schedule,
         clip_norm=policy.clip_norm,
         bf16=policy.precision == "bf16",
         save_every=policy.save_every,
@@ -113,7 +112,7 @@ def begin_training(settings: Settings, task: Task, processes: Processes) -> Trai
         weight_decay=policy.weight_decay,
         processes=processes,
     )
-    options.num_steps = num_steps(training.learning.stream, policy)
+    options.num_steps, options.schedule = num_steps(training.learning.stream, policy), policy.schedule
     if policy.warmup > options.num_steps:
         raise ValueError(
             f"`exp.policy.warmup` must be at most the {options.num_steps:,} steps of this run (`epoch` "
