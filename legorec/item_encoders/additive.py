@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from legorec.batch import TokenStates
 from legorec.nn.attention import AdditiveAttention
+from legorec.nn.scales import dense
 
 
 class AdditiveItemEncoder(nn.Module):
@@ -24,9 +25,7 @@ class AdditiveItemEncoder(nn.Module):
         super().__init__()
         self.output_dim = hidden_dim
         self.pool = AdditiveAttention(input_dim, attention_dim)
-        self.project = (
-            nn.Identity() if input_dim == hidden_dim else nn.Linear(input_dim, hidden_dim, bias=False)
-        )
+        self.project = nn.Identity() if input_dim == hidden_dim else dense(input_dim, hidden_dim, bias=False)
 
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
+from legorec.nn.scales import dense
 
 
 class AttentionItemEncoder(nn.Module):
@@ -40,7 +41,7 @@ class AttentionItemEncoder(nn.Module):
         self.output_dim = hidden_dim
         self.tokens = MultiHeadSelfAttention(input_dim, hidden_dim, heads)
         self.dropout = Dropout(dropout)
-        self.project = nn.Linear(hidden_dim, hidden_dim)
+        self.project = dense(hidden_dim, hidden_dim)
         self.pool = AdditiveAttention(hidden_dim, attention_dim)
 
     def forward(self, states: TokenStates) -> Tensor:

@@ -14,6 +14,7 @@ from legorec.nn.conv import PackedConv1d
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows
 from legorec.nn.row_places import row_places
+from legorec.nn.scales import dense
 from legorec.nn.sending import sent
 
 
@@ -21,8 +22,8 @@ class CNNItemEncoder(nn.Module):
     """Convolved words and projected categories in one weighted mean: NAML (Wu et al., 2019, section 3.1) in
     the one-level form that Legommenders calls ``CNN``.
 
-    A text field goes through a convolution and ReLU, any other field through a dense layer. All tokens of all
-    fields are then weighted together.
+    A text field goes through a convolution, any other field through a dense layer. All tokens of all fields
+    are then weighted together. In the paper a ReLU follows the convolution.
 
     Args:
         input_dim: width of the token states.
@@ -31,11 +32,12 @@ class CNNItemEncoder(nn.Module):
         kernel_size: how many tokens a filter sees, an odd number.
         dropout: on the tokens after the convolution.
         attention_dim: width of the query that weights the tokens.
+        rectified: have the ReLU; see ``naml``, which says what it costs. A run that does not say has it.
     Raises:
         ValueError: an unknown kind, or an even kernel.
     Unlike in ``naml``, which has the paper's two levels, fields are not weighted against each other, so that
-    a long text outweighs a category by its number of words; and a category has no ReLU. In Legommenders all
-    fields share one convolution and one dense layer; here each field has its own, as in the paper.
+    a long text outweighs a category by its number of words; and a category never has a ReLU. In Legommenders
+    all fields share one convolution and one dense layer; here each field has its own, as in the paper.
     """
 
     def __init__(
@@ -46,15 +48,17 @@ class CNNItemEncoder(nn.Module):
         kernel_size: int = 3,
         dropout: float = 0.1,
         attention_dim: int = 200,
+        rectified: bool = False,
     ) -> None:
         super().__init__()
         check_field_kinds(field_kinds)
         self.output_dim = hidden_dim
         self.field_kinds = tuple(field_kinds)
+        self.rectified = rectified
         self.views = nn.ModuleList(
-            PackedConv1d(input_dim, hidden_dim, kernel_size)
+            PackedConv1d(input_dim, hidden_dim, kernel_size, rectified)
             if kind == "text"
-            else nn.Linear(input_dim, hidden_dim)
+            else dense(input_dim, hidden_dim)
             for kind in field_kinds
         )
         self.dropout = Dropout(dropout)
@@ -63,13 +67,16 @@ class CNNItemEncoder(nn.Module):
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""
         parts = [
-            self.dropout(torch.relu(view(values_TE, rows)), rows) if kind == "text" else view(values_TE)
+            self.dropout(self._seen(view(values_TE, rows)), rows) if kind == "text" else view(values_TE)
             for kind, view, (values_TE, rows) in zip(
                 self.field_kinds, self.views, states.by_fields(), strict=True
             )
         ]
         values_TD = parts[0] if len(parts) == 1 else item_by_item(torch.cat(parts), states.lengths)
         return self.pool.packed(values_TD, states.by_item)
+
+    def _seen(self, values_TD: Tensor) -> Tensor:
+        return torch.relu(values_TD) if self.rectified else values_TD
 
 
 def item_by_item(values_TD: Tensor, lengths_NF: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class CNNCatItemEncoder(nn.Module):
         kernel_size: how many tokens a filter sees, an odd number (paper: 3).
         dropout: on the tokens after the convolution.
         attention_dim: width of the queries that weight tokens.
+        rectified: have the ReLU after the convolution.
     Raises:
         ValueError: an unknown kind, or an even kernel.
     The width of an item vector is ``hidden_dim`` for every text plus ``input_dim`` for every other field. A
@@ -41,12 +42,13 @@ class CNNCatItemEncoder(nn.Module):
         kernel_size: int = 3,
         dropout: float = 0.1,
         attention_dim: int = 200,
+        rectified: bool = True,
     ) -> None:
         super().__init__()
         check_field_kinds(field_kinds)
         self.output_dim = sum(hidden_dim if kind == "text" else input_dim for kind in field_kinds)
         self.views = nn.ModuleList(
-            TextView(input_dim, hidden_dim, kernel_size, dropout, attention_dim)
+            TextView(input_dim, hidden_dim, kernel_size, dropout, attention_dim, rectified)
             if kind == "text"
             else MeanView()
             for kind in field_kinds

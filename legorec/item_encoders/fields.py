@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from legorec.batch import TokenStates
 from legorec.nn.dropout import Dropout
+from legorec.nn.scales import dense
 from legorec.nn.sending import sent
 
 
@@ -39,7 +40,7 @@ class FieldsItemEncoder(nn.Module):
             raise ValueError("`field_kinds` must name at least one field, got none")
         self.output_dim = hidden_dim
         self.dropout = Dropout(dropout)
-        self.project = nn.Linear(len(field_kinds) * input_dim, hidden_dim)
+        self.project = dense(len(field_kinds) * input_dim, hidden_dim)
 
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""

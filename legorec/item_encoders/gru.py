@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.scales import dense
 
 
 class GRUItemEncoder(nn.Module):
@@ -33,7 +34,7 @@ class GRUItemEncoder(nn.Module):
         self.output_dim = hidden_dim
         self.dropout = Dropout(dropout)
         self.tokens = RaggedGRU(input_dim, hidden_dim, num_layers, dropout)
-        self.project = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.project = dense(hidden_dim, hidden_dim, bias=False)
 
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""

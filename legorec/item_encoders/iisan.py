@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.nn.scales import from_normed
 from legorec.nn.sending import sent
 
 
@@ -65,7 +66,7 @@ class IISANItemEncoder(nn.Module):
         )
         self.gates = nn.Parameter(torch.zeros(depth - 1))
         self.blocks = nn.ModuleList(_AdapterBlock(width, adapter_dim) for _ in range(depth - 1))
-        self.dense = nn.Linear(width, hidden_dim)
+        self.dense = from_normed(width, hidden_dim)
 
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a layer is zero.

@@ -10,6 +10,7 @@ from legorec.batch import TokenStates
 from legorec.lm.lora import LoRA
 from legorec.lm.tuning import TunedLayers
 from legorec.nn.attention import AdditiveAttention
+from legorec.nn.scales import from_normed
 
 if TYPE_CHECKING:
     from legorec.lm.pretrained import Pretrained
@@ -66,7 +67,7 @@ class LlamaItemEncoder(nn.Module):
         self.layers = TunedLayers(
             pretrained, depth, input_dim, lora, frozen, dtype, attention, gradient_checkpointing
         )
-        self.dense = nn.Linear(self.layers.output_dim, hidden_dim)
+        self.dense = from_normed(self.layers.output_dim, hidden_dim)
         self.pool = AdditiveAttention(hidden_dim, attention_dim) if pooling == "attention" else None
         self.pooling = pooling
 

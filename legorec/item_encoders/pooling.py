@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.nn.scales import dense
 from legorec.nn.sending import sent
 
 
@@ -39,7 +40,7 @@ class PoolingItemEncoder(nn.Module):
         self.mode = mode
         pooled = input_dim * len(field_kinds) if mode == "flatten" else input_dim
         self.output_dim = pooled if hidden_dim is None else hidden_dim
-        self.project = nn.Identity() if hidden_dim is None else nn.Linear(pooled, hidden_dim, bias=False)
+        self.project = nn.Identity() if hidden_dim is None else dense(pooled, hidden_dim, bias=False)
 
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from legorec.batch import TokenStates
 from legorec.nn.fused import gather_rows
+from legorec.nn.scales import dense
 from legorec.nn.sending import sent
 
 
@@ -27,7 +28,7 @@ class SingleItemEncoder(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int = 64) -> None:
         super().__init__()
         self.output_dim = hidden_dim
-        self.project = nn.Identity() if input_dim == hidden_dim else nn.Linear(input_dim, hidden_dim)
+        self.project = nn.Identity() if input_dim == hidden_dim else dense(input_dim, hidden_dim)
 
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""

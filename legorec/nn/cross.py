@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from legorec.nn.mlp import MLP, PairScore, join_pairs, pair_linear
+from legorec.nn.scales import score, unbiased
 from legorec.nn.sizes import check_positive
 
 Product = Callable[[Tensor, Tensor | None], Tensor]
@@ -31,7 +32,7 @@ class VectorCross(nn.Module):
         bound = (2 * input_dim) ** -0.5
         self.weight = nn.Parameter(torch.empty(cross_layers, 2 * input_dim).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(cross_layers, 2 * input_dim))
-        self.score = nn.Linear(2 * input_dim, 1)
+        self.score = score(2 * input_dim)
 
     def forward(self, user_BD: Tensor, items_BKD: Tensor) -> Tensor:
         """(B, K)"""
@@ -51,7 +52,7 @@ class MatrixCross(nn.Module):
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(2 * input_dim, 2 * input_dim)
+        self.linear = unbiased(nn.Linear(2 * input_dim, 2 * input_dim))
 
     def forward(self, product: Product) -> Tensor:
         """(B, K, 2D), where ``product(W, b)`` is ``W x + b``."""
@@ -63,7 +64,7 @@ class GatedCross(nn.Module):
 
     def __init__(self, input_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(2 * input_dim, 2 * input_dim)
+        self.linear = unbiased(nn.Linear(2 * input_dim, 2 * input_dim))
         self.gate = nn.Linear(2 * input_dim, 2 * input_dim, bias=False)
 
     def forward(self, product: Product) -> Tensor:
@@ -150,7 +151,7 @@ class CrossAndDeep(nn.Module):
             self.beside = PairScore(input_dim, mlp_dims, dropout, bias=False)
         elif mlp_dims:
             self.behind = MLP(2 * input_dim, mlp_dims, dropout)
-        self.score = nn.Linear(2 * input_dim if self.behind is None else self.behind.output_dim, 1)
+        self.score = score(2 * input_dim if self.behind is None else self.behind.output_dim)
 
     def forward(self, user_BD: Tensor, items_BKD: Tensor) -> Tensor:
         """(B, K)"""

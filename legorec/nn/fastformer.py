@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from legorec.nn.attention import masked_softmax
 from legorec.nn.rows import Rows, padded, spread, unpadded
+from legorec.nn.scales import unbiased
 from legorec.nn.segments import Segments
 from legorec.nn.sizes import check_heads, check_positive
 from legorec.nn.transformer import PostNorm
@@ -32,7 +33,7 @@ class FastAttention(nn.Module):
         self.qkv = nn.Linear(hidden_dim, 3 * hidden_dim, bias=False)
         self.weigh_queries = nn.Parameter(torch.empty(heads, width).uniform_(-(width**-0.5), width**-0.5))
         self.weigh_keys = nn.Parameter(torch.empty(heads, width).uniform_(-(width**-0.5), width**-0.5))
-        self.out = nn.Linear(hidden_dim, hidden_dim)
+        self.out = unbiased(nn.Linear(hidden_dim, hidden_dim))
 
     def forward(self, values: Tensor, rows: Rows) -> Tensor:
         """(T, hidden_dim) or (B, L, hidden_dim), finite but without a meaning at masked places."""

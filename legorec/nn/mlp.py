@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
+from legorec.nn.scales import dense, from_normed, score
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
@@ -43,6 +44,7 @@ class MLP(nn.Module):
         dims: widths of the layers, one or more.
         activation: one of ``ACTIVATIONS``, after every layer.
         name: the caller's name for ``dims``, for the error message.
+        normed: the values come from a layer norm, and the first layer makes them short.
     Raises:
         ValueError: no layer, or one without width.
     """
@@ -54,14 +56,19 @@ class MLP(nn.Module):
         dropout: float = 0.0,
         activation: str = "relu",
         name: str = "mlp_dims",
+        normed: bool = False,
     ) -> None:
         super().__init__()
         if not dims or min(dims) < 1:
             raise ValueError(f"`{name}` must be one or more widths of at least 1, got {list(dims)}")
-        self.first = nn.Linear(input_dim, dims[0])
+        rectified = activation == "relu"
+        self.first = (
+            from_normed(input_dim, dims[0]) if normed else dense(input_dim, dims[0], rectified=rectified)
+        )
         layers: list[nn.Module] = [ACTIVATIONS[activation](), Dropout(dropout)]
         for width, next_width in pairwise(dims):
-            layers += [nn.Linear(width, next_width), ACTIVATIONS[activation](), Dropout(dropout)]
+            layers += [dense(width, next_width, rectified=rectified)]
+            layers += [ACTIVATIONS[activation](), Dropout(dropout)]
         self.rest = nn.Sequential(*layers)
         self.output_dim = dims[-1]
 
@@ -87,7 +94,7 @@ class PairScore(nn.Module):
     ) -> None:
         super().__init__()
         self.mlp = MLP(2 * input_dim, mlp_dims, dropout, activation)
-        self.score = nn.Linear(self.mlp.output_dim, 1, bias=bias)
+        self.score = score(self.mlp.output_dim, bias)
 
     def forward(self, user_BD: Tensor, items_BKD: Tensor) -> Tensor:
         """(B, K)"""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, TakeRows
+from legorec.nn.scales import keep_length
 from legorec.nn.segments import Segments, pack, unpack
 from legorec.nn.sending import sent
 from legorec.nn.sizes import check_positive
@@ -34,6 +35,11 @@ class RaggedGRU(nn.Module):
         check_positive(num_layers=num_layers)
         self.between = Dropout(dropout)
         self.layers = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True)
+        for name, value in self.layers.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(value)
+            elif name.startswith("weight_ih"):
+                keep_length(value, hidden_dim)
 
     def forward(
         self, values_BLD: Tensor, mask_BL: Tensor, first_BS: Tensor | None = None

@@ -10,6 +10,7 @@ from legorec.nn.attention import AdditiveAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.rows import Rows, recency, token_places
+from legorec.nn.scales import dense, from_normed, short_vectors
 from legorec.nn.segments import Segments
 from legorec.nn.sending import sent
 from legorec.nn.sizes import check_positive
@@ -25,11 +26,15 @@ def check_length(max_length: int, max_tokens: int | None) -> None:
 
 
 class Positions(nn.Module):
-    """A learned vector for each of ``count`` places, N(0, 0.1); places beyond either end take that end's."""
+    """A learned vector for each of ``count`` places; places beyond either end take that end's.
+
+    They start a fifth as long as those of a table: rows of equal length share them, and a mean over a row
+    would be as much of its places as of its content.
+    """
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(count, dim) * 0.1)
+        self.table = nn.Parameter(0.2 * short_vectors(count, dim).detach())
 
     def forward(self, places: Tensor) -> Tensor:
         """(..., dim)"""
@@ -40,14 +45,13 @@ class Pool(nn.Module):
     """Weighted mean of a row, then a dense layer; it has no bias, so that an empty row stays zero.
 
     Layer norms give values around 1, with which scores would start far out in the flat part of a softmax.
-    The dense layer brings them to around 0.1 at the start, the size of the values in tables of vectors.
+    The dense layer makes them as short at the start as vectors of a table.
     """
 
     def __init__(self, input_dim: int, output_dim: int, attention_dim: int) -> None:
         super().__init__()
         self.attention = AdditiveAttention(input_dim, attention_dim)
-        self.dense = nn.Linear(input_dim, output_dim, bias=False)
-        nn.init.normal_(self.dense.weight, std=0.1 * input_dim**-0.5)
+        self.dense = from_normed(input_dim, output_dim, bias=False)
 
     def forward(self, states: Tensor, rows: Rows) -> Tensor:
         """(R, output_dim); an empty row gives zero."""
@@ -58,7 +62,7 @@ class Pool(nn.Module):
 
 def projection(input_dim: int, output_dim: int) -> nn.Module:
     """A dense layer if the widths differ, else the identity."""
-    return nn.Identity() if input_dim == output_dim else nn.Linear(input_dim, output_dim)
+    return nn.Identity() if input_dim == output_dim else dense(input_dim, output_dim)
 
 
 class TokenSequence(nn.Module):
@@ -134,7 +138,7 @@ class TokenHistory(nn.Module):
         check_length(max_length, max_tokens)
         self.max_length = max_length
         self.project = projection(token_dim, hidden_dim)
-        self.separator = nn.Parameter(torch.randn(hidden_dim) * 0.1)
+        self.separator = short_vectors(hidden_dim)
         self.places = Positions(max_length, hidden_dim)
         self.clicks = Positions(max_history, hidden_dim)
         self.dropout = Dropout(dropout)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from legorec.nn.attention import MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows
+from legorec.nn.scales import unbiased
 from legorec.nn.segments import Segments
 from legorec.nn.sizes import check_positive
 
@@ -27,9 +28,9 @@ class PostNorm(nn.Module):
     def __init__(self, hidden_dim: int, ffn_dim: int, dropout: float, activation: nn.Module) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden_dim)
-        self.inner = nn.Linear(hidden_dim, ffn_dim)
+        self.inner = unbiased(nn.Linear(hidden_dim, ffn_dim))
         self.activation = activation
-        self.outer = nn.Linear(ffn_dim, hidden_dim)
+        self.outer = unbiased(nn.Linear(ffn_dim, hidden_dim))
         self.outer_norm = nn.LayerNorm(hidden_dim)
         self.dropout = Dropout(dropout)
 

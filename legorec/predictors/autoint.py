@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.mlp import PairScore
+from legorec.nn.scales import keep_length, score
 from legorec.nn.sizes import check_heads, check_positive
 
 
@@ -54,7 +55,7 @@ class AutoIntPredictor(nn.Module):
         self.fields = fields
         widths = [input_dim // fields] + [hidden_dim] * (attention_layers - 1)
         self.layers = nn.ModuleList(FieldAttention(width, hidden_dim, heads, dropout) for width in widths)
-        self.score = nn.Linear(2 * fields * hidden_dim, 1)
+        self.score = score(2 * fields * hidden_dim)
         self.deep = PairScore(input_dim, mlp_dims, dropout, bias=False) if mlp_dims else None
 
     def forward(self, user_BD: Tensor, candidates_BKD: Tensor) -> Tensor:
@@ -77,6 +78,7 @@ class FieldAttention(nn.Module):
         check_heads(heads, hidden_dim, "hidden_dim")
         self.heads = heads
         self.project = nn.Linear(input_dim, 4 * hidden_dim, bias=False)  # queries, keys, values, residual
+        keep_length(self.project.weight, hidden_dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, fields_BKFX: Tensor, shared_BFX: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from legorec.nn.attention import HALF, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows, mean, padded, recency, rows_of, spread, unpadded
+from legorec.nn.scales import dense, from_normed, score
 from legorec.nn.sequence import Positions
 from legorec.nn.sizes import check_heads, check_positive
 from legorec.nn.transformer import PostNorm
@@ -60,9 +61,11 @@ class BSTPredictor(nn.Module):
         self.out = nn.Linear(input_dim, input_dim, bias=False)
         self.behind = PostNorm(input_dim, ffn_factor * input_dim, dropout, nn.LeakyReLU())
         self.mlp = nn.Sequential()
-        for before, after in pairwise([2 * input_dim, *mlp_dims]):
-            self.mlp.extend([nn.Linear(before, after), nn.LeakyReLU(), Dropout(dropout)])
-        self.score = nn.Linear(mlp_dims[-1], 1)
+        layers = [from_normed(2 * input_dim, mlp_dims[0])]
+        layers += [dense(before, after, rectified=True) for before, after in pairwise(mlp_dims)]
+        for layer in layers:
+            self.mlp.extend([layer, nn.LeakyReLU(), Dropout(dropout)])
+        self.score = score(mlp_dims[-1])
 
     def forward(self, user_BHD: Tensor, candidates_BKD: Tensor, mask: Tensor) -> Tensor:
         """(B, K) from the clicks, oldest first, the candidates, and (B, H) True where a click exists."""

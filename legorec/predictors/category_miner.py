@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from legorec.nn.fused import gather_rows
 from legorec.nn.interests import join_scores
+from legorec.nn.scales import short_vectors
 from legorec.nn.sizes import check_positive
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ class CategoryMINERPredictor(nn.Module):
         self.category_weight = category_weight
         self.aggregation = aggregation
         self.register_buffer("categories", _categories(catalog, chosen), persistent=False)
-        self.vectors = nn.Parameter(torch.empty(chosen.vocab_size, category_dim))
-        nn.init.normal_(self.vectors, std=0.1)
+        self.vectors = short_vectors(chosen.vocab_size, category_dim)
         self.gate = nn.Linear(input_dim, input_dim, bias=False) if aggregation == "weighted" else None
 
     def forward(

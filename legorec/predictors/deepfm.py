@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from legorec.nn.mlp import PairScore, pair_linear
+from legorec.nn.scales import score
 
 
 class DeepFMPredictor(nn.Module):
@@ -35,7 +36,7 @@ class DeepFMPredictor(nn.Module):
         activation: Literal["relu", "tanh", "sigmoid"] = "relu",
     ) -> None:
         super().__init__()
-        self.linear = nn.Linear(2 * input_dim, 1)
+        self.linear = score(2 * input_dim)
         self.deep = PairScore(input_dim, mlp_dims, dropout, activation, bias=False)
 
     def forward(self, user_BD: Tensor, candidates_BKD: Tensor) -> Tensor:

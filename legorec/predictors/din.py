@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from legorec.nn.attention import masked_softmax
 from legorec.nn.dice import Dice
+from legorec.nn.scales import dense, score
 
 
 class DINPredictor(nn.Module):
@@ -99,12 +100,12 @@ class Layers(nn.Module):
 
     def __init__(self, dims: Sequence[int], activation: Literal["prelu", "dice"], bias: bool = True) -> None:
         super().__init__()
-        self.first = nn.Linear(dims[0], dims[1])
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(dims[1:]))
+        self.first = dense(dims[0], dims[1])
+        self.layers = nn.ModuleList(dense(*pair) for pair in pairwise(dims[1:]))
         self.activations = nn.ModuleList(
             Dice(dim) if activation == "dice" else nn.PReLU(dim) for dim in dims[1:]
         )
-        self.last = nn.Linear(dims[-1], 1, bias=bias)
+        self.last = score(dims[-1], bias)
 
     def forward(self, values_TX: Tensor, mask_T: Tensor) -> Tensor:
         """(T,)"""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.nn.mlp import MLP
+from legorec.nn.scales import dense, score
 from legorec.nn.sizes import check_positive
 
 
@@ -55,8 +56,8 @@ class FinalMLPPredictor(nn.Module):
             )
         gates = (_gate(input_dim, gate_dim) for _ in range(2))
         self.gates = nn.ModuleList(gates) if feature_selection else None
-        self.linear1 = nn.Linear(width1, 1)
-        self.linear2 = nn.Linear(width2, 1, bias=False)
+        self.linear1 = score(width1)
+        self.linear2 = score(width2, bias=False)
         self.bilinear = nn.Parameter(torch.empty(heads, width1 // heads, width2 // heads))
         for form in self.bilinear.detach():
             nn.init.xavier_uniform_(form)
@@ -82,5 +83,5 @@ class FinalMLPPredictor(nn.Module):
 
 def _gate(input_dim: int, gate_dim: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(input_dim, gate_dim), nn.ReLU(), nn.Linear(gate_dim, 2 * input_dim), nn.Sigmoid()
+        dense(input_dim, gate_dim, rectified=True), nn.ReLU(), dense(gate_dim, 2 * input_dim), nn.Sigmoid()
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.mlp import MLP, join_pairs, pair_linear
+from legorec.nn.scales import dense, score
 from legorec.nn.sizes import check_positive
 
 
@@ -55,8 +56,8 @@ class MaskNetPredictor(nn.Module):
         self.blocks = nn.ModuleList(MaskBlock(input_dim, width, block_dim, ratio) for width in widths)
         self.dropout = Dropout(dropout)
         width = block_dim * blocks if self.parallel else block_dim
-        self.deep = MLP(width, mlp_dims, dropout) if mlp_dims else None
-        self.score = nn.Linear(width if self.deep is None else self.deep.output_dim, 1)
+        self.deep = MLP(width, mlp_dims, dropout, normed=True) if mlp_dims else None
+        self.score = score(width if self.deep is None else self.deep.output_dim)
 
     def forward(self, user_BD: Tensor, candidates_BKD: Tensor) -> Tensor:
         """(B, K)"""
@@ -85,8 +86,9 @@ class PairNorm(nn.Module):
 class MaskBlock(nn.Module):
     def __init__(self, input_dim: int, masked_dim: int, output_dim: int, ratio: float) -> None:
         super().__init__()
-        self.aggregate = nn.Linear(2 * input_dim, round(ratio * masked_dim))
-        self.project = nn.Linear(round(ratio * masked_dim), masked_dim)
+        self.aggregate = dense(2 * input_dim, round(ratio * masked_dim), rectified=True)
+        self.project = dense(round(ratio * masked_dim), masked_dim)
+        nn.init.ones_(self.project.bias)  # a mask of 1 hides nothing
         self.hidden = nn.Linear(masked_dim, output_dim, bias=False)
         self.norm = nn.LayerNorm(output_dim)
 

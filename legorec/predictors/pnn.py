@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.mlp import ACTIVATIONS, MLP, pair_linear
+from legorec.nn.scales import dense, score
 from legorec.nn.sizes import check_positive
 
 
@@ -46,11 +47,11 @@ class PNNPredictor(nn.Module):
         super().__init__()
         check_positive(product_dim=product_dim)
         self.outer = product == "outer"
-        self.linear = nn.Linear(2 * input_dim, product_dim)
-        self.products = nn.Linear(input_dim**2 if self.outer else 3, product_dim, bias=False)
+        self.linear = dense(2 * input_dim, product_dim, rectified=True)
+        self.products = dense(input_dim**2 if self.outer else 3, product_dim, bias=False)
         self.behind = nn.Sequential(ACTIVATIONS[activation](), Dropout(dropout))
         self.deep = MLP(product_dim, mlp_dims, dropout, activation)
-        self.score = nn.Linear(self.deep.output_dim, 1)
+        self.score = score(self.deep.output_dim)
 
     def forward(self, user_BD: Tensor, candidates_BKD: Tensor) -> Tensor:
         """(B, K)"""

@@ -23,6 +23,7 @@ from legorec.registry import (
     unreadable,
     why_not,
 )
+from legorec.settings.resolved import as_meant
 from legorec.settings.schema import BrickSettings
 from legorec.settings.values import Flag, Strict, Text, empty_block
 
@@ -90,6 +91,8 @@ def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSetti
     except RegistryError as error:
         note(f"{place}.name", str(error))
         return placeholder
+    if composition.saved is not None and composition.is_saved(f"{place}.name"):
+        block = as_meant(brick, block)
     given = {key: value for key, value in block.items() if key != "name"}
     offered, allowed = KINDS[kind].offered, _fields(schema)
     for key in [key for key in given if key not in allowed]:

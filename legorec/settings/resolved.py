@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from hashlib import blake2b
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from legorec.compose import MASK, is_secret, to_yaml
+from legorec.registry import Brick
 from legorec.settings.families import DEFAULT_FAMILY
 from legorec.settings.schema import BASELINES, DataSettings, EmbedSettings, ExpSettings, ModelSettings
 
 LAYERS = ("data", "embed", "model", "exp")
-# Settings that came after the first runs. At their default they stay out of the digest, so that a command of
-# before still finds its run.
+# Settings that came after the first runs, and what a run does that was saved without them. With these values
+# they stay out of the digest, so that a command of before still finds its run. Most are the defaults; where a
+# default is another value, a saved run keeps its meaning by ``as_meant``.
 LATER: dict[str, Any] = {
     "model.family": DEFAULT_FAMILY,
+    "model.item_encoder.rectified": True,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,
@@ -91,6 +95,17 @@ class Settings:
                 set_at(tree, place, before)
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def as_meant(brick: Brick, block: Mapping[str, Any]) -> dict[str, Any]:
+    """A brick's settings in a saved run, with arguments that came later as the run was meant without them."""
+    found, own = dict(block), {each.name for each in brick.own}
+    for place, meant in LATER.items():
+        layer, _, rest = place.partition(".")
+        kind, _, key = rest.partition(".")
+        if (layer, kind) == ("model", brick.kind) and key in own and brick.is_of_the_package:
+            found.setdefault(key, meant)
+    return found
 
 
 def leave_out(tree: Any, path: list[str], default: Any) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from legorec.batch import ItemCodes, TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.scales import short_vectors
 from legorec.nn.sending import sent
 
 
@@ -16,7 +17,7 @@ class CodesSource(nn.Module):
 
     The codes come from the content, so that similar items share vectors, and a rare item has vectors that
     other items have trained (semantic ids; Rajput et al., 2023). Every level has codes of its own; one table,
-    drawn from N(0, 0.1), holds them level after level.
+    drawn as ``nn.scales`` says, holds them level after level.
 
     Args:
         codes: of every item; they are not part of the state.
@@ -38,7 +39,7 @@ class CodesSource(nn.Module):
         shifts = torch.tensor([0, *codes.sizes[:-1]], device=codes.values.device).cumsum(0)
         self.rows: Tensor  # (num_items, levels) of the table
         self.register_buffer("rows", codes.values + shifts, persistent=False)
-        self.learned = nn.Parameter(torch.empty(sum(codes.sizes), embed_dim).normal_(std=0.1))
+        self.learned = short_vectors(sum(codes.sizes), embed_dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, items: Tensor) -> TokenStates:

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.scales import short_vectors
 from legorec.nn.sending import sent
 
 
 class IdsSource(nn.Module):
     """Item -> one learned vector of its own, without content.
 
-    Vectors are drawn from N(0, 0.1). An item that training never saw keeps its random vector. Use it with the
-    item encoder ``single``.
+    Vectors start as ``nn.scales`` says. An item that training never saw keeps its random vector. Use it with
+    the item encoder ``single``.
 
     Args:
         embed_dim: width of the learned vectors.
@@ -30,7 +31,7 @@ class IdsSource(nn.Module):
         super().__init__()
         self.dim = embed_dim
         self.field_kinds = ("id",)
-        self.learned = nn.Parameter(torch.empty(num_items, embed_dim).normal_(std=0.1))
+        self.learned = short_vectors(num_items, embed_dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, items: Tensor) -> TokenStates:

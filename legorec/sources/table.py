@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from legorec.batch import TokenStates, TokenVectors
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, gather_rows
+from legorec.nn.scales import short_vectors
 from legorec.nn.sending import sent
 from legorec.nn.table import GivenTable
 
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 class TableSource(nn.Module):
     """Item -> the table vectors of its tokens, field by field.
 
-    Vocabularies without given vectors share one learned table, drawn from N(0, 0.1). Legommenders draws from
-    N(0, 1), which makes scores so large that training starts in the flat part of the softmax. A number is its
-    field's one learned vector times the standardised number (the embedding layer of AutoInt; Song et al.,
-    2019, which does not standardise).
+    Vocabularies without given vectors share one learned table of vectors that start short, see ``nn.scales``;
+    Legommenders draws them from N(0, 1). A number is its field's one learned vector times the standardised
+    number (the embedding layer of AutoInt; Song et al., 2019, which does not standardise).
 
     Args:
         catalog: the items; it is referenced, not copied, and is not part of the state.
@@ -64,7 +64,7 @@ class TableSource(nn.Module):
             else:
                 self._shift[name] = learned - catalog.base[name]
                 learned += size
-        self.learned = nn.Parameter(torch.empty(learned, embed_dim).normal_(std=0.1)) if learned else None
+        self.learned = short_vectors(learned, embed_dim) if learned else None
         self.dropout = Dropout(dropout)
         self.field_kinds = tuple(part.kind for part in catalog.fields)
 

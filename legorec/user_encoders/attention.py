@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
+from legorec.nn.scales import dense
 from legorec.nn.sizes import check_heads
 
 
@@ -33,7 +34,7 @@ class AttentionUserEncoder(nn.Module):
         self.output_dim = input_dim
         self.clicks = MultiHeadSelfAttention(input_dim, input_dim, heads)
         self.dropout = Dropout(dropout)
-        self.project = nn.Linear(input_dim, input_dim)
+        self.project = dense(input_dim, input_dim)
         self.pool = AdditiveAttention(input_dim, attention_dim)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:

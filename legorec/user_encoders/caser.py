@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.scales import dense
 from legorec.nn.sizes import check_positive
 from legorec.nn.user_table import known_users
 
@@ -55,12 +56,12 @@ class CaserUserEncoder(nn.Module):
         self.mask_rate = mask_rate
         self.users = nn.Parameter(torch.zeros(num_users, input_dim))
         self.horizontal = nn.ModuleList(
-            nn.Linear(height * input_dim, num_horizontal) for height in range(1, length + 1)
+            dense(height * input_dim, num_horizontal, rectified=True) for height in range(1, length + 1)
         )
         self.vertical = nn.Linear(length, num_vertical, bias=False)
         self.dropout = Dropout(dropout)
-        self.dense = nn.Linear(num_horizontal * length + num_vertical * input_dim, input_dim)
-        self.join = nn.Linear(2 * input_dim, input_dim, bias=False)
+        self.dense = dense(num_horizontal * length + num_vertical * input_dim, input_dim, rectified=True)
+        self.join = dense(2 * input_dim, input_dim, bias=False)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
         """(B, D). An empty history gives what is known of the user otherwise: zero for an unknown user.

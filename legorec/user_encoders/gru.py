@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.scales import dense
 
 
 class GRUUserEncoder(nn.Module):
@@ -32,9 +33,7 @@ class GRUUserEncoder(nn.Module):
         self.output_dim = input_dim
         self.dropout = Dropout(dropout)
         self.clicks = RaggedGRU(input_dim, hidden_dim, num_layers, dropout)
-        self.project = (
-            nn.Identity() if hidden_dim == input_dim else nn.Linear(hidden_dim, input_dim, bias=False)
-        )
+        self.project = nn.Identity() if hidden_dim == input_dim else dense(hidden_dim, input_dim, bias=False)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.scales import dense
 from legorec.nn.user_table import known_users
 
 
@@ -45,7 +46,7 @@ class LSTURUserEncoder(nn.Module):
         self.mask_rate = mask_rate
         self.users = nn.Parameter(torch.zeros(num_users, input_dim))
         self.clicks = RaggedGRU(input_dim, input_dim)
-        self.join = nn.Linear(2 * input_dim, input_dim, bias=False) if mode == "con" else None
+        self.join = dense(2 * input_dim, input_dim, bias=False) if mode == "con" else None
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
         """(B, D). An empty history gives what is known of the user otherwise: zero for an unknown user.

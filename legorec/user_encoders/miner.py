@@ -33,7 +33,9 @@ class MINERUserEncoder(nn.Module):
         super().__init__()
         check_positive(num_interests=num_interests, code_dim=code_dim)
         self.output_dim = input_dim
+        # Of about 1 and not of its inverse root, so that interests differ and the predictor's gate learns.
         self.hidden = nn.Linear(input_dim, code_dim, bias=False)
+        nn.init.normal_(self.hidden.weight)
         self.codes = nn.Parameter(torch.empty(num_interests, code_dim))
         nn.init.xavier_uniform_(self.codes)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.scales import dense
 
 
 class NARMUserEncoder(nn.Module):
@@ -34,7 +35,7 @@ class NARMUserEncoder(nn.Module):
         self.from_each = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.weigh = nn.Linear(hidden_dim, 1, bias=False)
         self.dropout = Dropout(dropout)
-        self.decode = nn.Linear(2 * hidden_dim, input_dim, bias=False)
+        self.decode = dense(2 * hidden_dim, input_dim, bias=False)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from legorec.nn.attention import MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.rows import Rows, last, recency, rows_of
+from legorec.nn.scales import LENGTH
 from legorec.nn.sequence import Positions
 from legorec.nn.sizes import check_heads, check_positive
 from legorec.nn.transformer import attend
@@ -41,6 +42,9 @@ class SASRecUserEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(input_dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(input_dim)
+        nn.init.constant_(
+            self.norm.weight, LENGTH * input_dim**-0.5
+        )  # a norm's own start is a length of sqrt(D)
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, D) of item vectors, oldest first, and True where a click exists; an empty history is zero."""

@@ -12,6 +12,7 @@ from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.recurrent import RaggedGRU
+from legorec.nn.scales import short_vectors
 from legorec.nn.sizes import check_heads
 
 
@@ -33,8 +34,8 @@ class SemanticUserEncoder(nn.Module):
     Raises:
         ValueError: another ``encoder``, or ``heads`` does not divide ``input_dim``.
     Only the codes of the clicks are read: item vectors get no gradient from here and learn only as
-    candidates. The code vectors, drawn from N(0, 0.1), are the encoder's own and are not shared with the
-    source ``codes``. With one level there are no weights.
+    candidates. The code vectors are the encoder's own and are not shared with the source ``codes``. With one
+    level there are no weights.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class SemanticUserEncoder(nn.Module):
         shifts = torch.tensor([0, *codes.sizes[:-1]], device=codes.values.device).cumsum(0)
         self.rows: Tensor  # (num_items, levels) of the table
         self.register_buffer("rows", codes.values + shifts, persistent=False)
-        self.learned = nn.Parameter(torch.empty(sum(codes.sizes), input_dim).normal_(std=0.1))
+        self.learned = short_vectors(sum(codes.sizes), input_dim)
         self.dropout = Dropout(dropout)
         self.encoders = nn.ModuleList(_Level(input_dim, encoder, heads, attention_dim) for _ in range(levels))
         self.pool = AdditiveAttention(input_dim, attention_dim) if levels > 1 else None

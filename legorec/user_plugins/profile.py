@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
+from legorec.nn.scales import dense, short_vectors
 
 if TYPE_CHECKING:
     from legorec.data.catalog import Catalog
@@ -45,12 +46,12 @@ class ProfileUserPlugin(nn.Module):
         self._hold(profiles)
         num_fields = len(profiles.fields)
         size = sum(profiles.vocabularies.values())
-        self.attributes = nn.Parameter(torch.empty(size, embed_dim).normal_(std=0.1))
-        self.missing = nn.Parameter(torch.empty(num_fields, embed_dim).normal_(std=0.1))
+        self.attributes = short_vectors(size, embed_dim)
+        self.missing = short_vectors(num_fields, embed_dim)
         self.dropout = Dropout(dropout)
         self.from_user = nn.Linear(input_dim, input_dim, bias=False)
         nn.init.eye_(self.from_user.weight)
-        self.from_profile = nn.Linear(num_fields * embed_dim, input_dim)
+        self.from_profile = dense(num_fields * embed_dim, input_dim)
 
     def _hold(self, profiles: Catalog) -> None:
         """Keep the packed profiles on the model's device, so that a batch is gathered without waiting."""

@@ -49,8 +49,11 @@ def self_attention(attention: MultiHeadSelfAttention, row_LE: Tensor) -> Tensor:
     return torch.cat(heads, 1)
 
 
-def test_naml_item_encoder(states):
-    encoder = NAMLItemEncoder(E, KINDS, hidden_dim=D, kernel_size=3, attention_dim=5).double().eval()
+@pytest.mark.parametrize("rectified", [False, True])
+def test_naml_item_encoder(states, rectified):
+    encoder = NAMLItemEncoder(E, KINDS, D, kernel_size=3, attention_dim=5, rectified=rectified)
+    encoder.double().eval()
+    activation = torch.relu if rectified else torch.clone
     for item, vector in enumerate(encoder(states)):
         views = []
         for view, kind, tokens in zip(encoder.views, KINDS, fields_of(states, item), strict=True):
@@ -60,9 +63,9 @@ def test_naml_item_encoder(states):
                 conv = nn.Conv1d(E, D, 3, padding=1).double()
                 conv.weight.data = view.conv.weight.permute(2, 1, 0)
                 conv.bias.data = view.conv.bias
-                views.append(weighted_mean(view.pool, torch.relu(conv(tokens.T[None]))[0].T))
+                views.append(weighted_mean(view.pool, activation(conv(tokens.T[None]))[0].T))
             else:
-                views.append(torch.relu(view.dense(tokens)).mean(0))
+                views.append(activation(view.dense(tokens)).mean(0))
         expected = weighted_mean(encoder.pool, torch.stack(views)) if views else torch.zeros(D).double()
         torch.testing.assert_close(vector, expected)
 

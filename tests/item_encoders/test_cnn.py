@@ -27,13 +27,14 @@ def fields_of(states: TokenStates, item: int) -> list[Tensor]:
     return list(rows[item].split(states.lengths[item].tolist()))
 
 
-def convolved(packed: PackedConv1d, tokens: Tensor) -> Tensor:
+def convolved(packed: PackedConv1d, tokens: Tensor, rectified: bool = True) -> Tensor:
     if len(tokens) == 0:
         return tokens.new_zeros(0, D)
     conv = nn.Conv1d(E, D, 3, padding=1).double()
     conv.weight.data = packed.weight.permute(2, 1, 0)
     conv.bias.data = packed.bias
-    return torch.relu(conv(tokens.T[None])[0].T)
+    seen = conv(tokens.T[None])[0].T
+    return torch.relu(seen) if rectified else seen
 
 
 def weighted_mean(attention: AdditiveAttention, row: Tensor) -> Tensor:
@@ -41,12 +42,13 @@ def weighted_mean(attention: AdditiveAttention, row: Tensor) -> Tensor:
     return (weights / weights.sum()) @ row if len(row) else row.new_zeros(row.shape[1])
 
 
-def test_cnn_weighs_the_tokens_of_all_fields_together(states):
+@pytest.mark.parametrize("rectified", [False, True])
+def test_cnn_weighs_the_tokens_of_all_fields_together(states, rectified):
     torch.manual_seed(0)
-    encoder = CNNItemEncoder(E, KINDS, hidden_dim=D, attention_dim=5).double().eval()
+    encoder = CNNItemEncoder(E, KINDS, D, attention_dim=5, rectified=rectified).double().eval()
     for item, vector in enumerate(encoder(states)):
         tokens = [
-            convolved(view, field) if kind == "text" else view(field)
+            convolved(view, field, rectified) if kind == "text" else view(field)
             for kind, view, field in zip(KINDS, encoder.views, fields_of(states, item), strict=True)
         ]
         torch.testing.assert_close(vector, weighted_mean(encoder.pool, torch.cat(tokens)))
@@ -55,7 +57,7 @@ def test_cnn_weighs_the_tokens_of_all_fields_together(states):
 
 def test_cnn_of_one_field(states):
     torch.manual_seed(0)
-    encoder = CNNItemEncoder(E, ["text"], hidden_dim=D, attention_dim=5).double().eval()
+    encoder = CNNItemEncoder(E, ["text"], D, attention_dim=5, rectified=True).double().eval()
     whole = TokenStates(states.values, states.lengths.sum(1, keepdim=True))
     expected = [
         weighted_mean(encoder.pool, convolved(encoder.views[0], fields_of(whole, item)[0]))

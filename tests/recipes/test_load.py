@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import legorec
+import worker
 from legorec.data.catalog import Catalog, Tokens
 from legorec.data.evaluation import Impressions
 from legorec.data.item_text import ItemText
@@ -286,3 +287,22 @@ def test_items_are_scored_in_pages(trained, monkeypatch):
     monkeypatch.setattr("legorec.recipes.load.CELLS", 7)
     np.testing.assert_allclose(trained.score(["i1", "i2"], ids), whole, atol=1e-6)
     assert trained.score(["i1"], []).shape == (0,)
+
+
+def test_a_run_of_before_is_loaded_as_it_was_meant(tmp_path, capsys):
+    """NAML rectified its views before this could be chosen; the weights would fit the other form too."""
+    store = write_store(tmp_path / "store")
+    common = (store, tmp_path / "runs", "lego_naml")
+    run = finish(arguments(*common, epoch=1, model__item_encoder__rectified=True))
+    expected = legorec.load(run, device="cpu").score(["i3", "i7"], ["i1", "i2"])
+    file = run / "settings.yaml"
+    text = file.read_text().partition("\n")[2]
+    assert "rectified: true" in text
+    file.write_text("".join(line for line in text.splitlines(True) if "rectified" not in line))
+    found = legorec.load(run, device="cpu")
+    np.testing.assert_array_equal(found.score(["i3", "i7"], ["i1", "i2"]), expected)
+    argv = arguments(store, tmp_path / "runs", "lego_naml", "test", load=run)
+    assert worker.main(argv) == 2
+    said = "was trained with model.item_encoder.rectified True, asked for is False"
+    assert said in capsys.readouterr().err
+    assert worker.main([*argv, "--model.item_encoder.rectified", "true"]) == 0

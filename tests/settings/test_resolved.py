@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from legorec.compose import to_yaml
 from legorec.settings import Settings, read_command_line
 from legorec.settings.resolved import LATER, leave_out
 from legorec.settings.schema import CacheSettings
@@ -34,6 +35,8 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     np.save(tmp_path / "t.npy", np.zeros((2, 2)))
     flags = {
         "lr": 1e-3,  # a model's own suggestion is no default
+        "model": "lego_naml",
+        "model__item_encoder__rectified": True,
         "data__user_fields": "{gender: {}}",
         "model__user_plugin": "{name: profile}",
         "embed__tables": f"[{{vocabulary: words, path: {tmp_path}/t.npy}}]",
@@ -62,3 +65,23 @@ def blocks(tree: Any, path: list[str]) -> list[dict[str, Any]]:
     key, *rest = path
     inner = [tree[key]] if key != "*" else list(tree.values()) if isinstance(tree, dict) else tree
     return [block for each in inner for block in blocks(each, rest)]
+
+
+def test_a_run_saved_before_an_argument_came_keeps_its_meaning(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    now = read_command_line(arguments(tmp_path, tmp_path, "lego_naml"))
+    assert now.model.item_encoder.arguments["rectified"] is False
+    tree = now.dump()
+
+    def read(*more: str) -> Settings:
+        file.write_text(to_yaml(tree))
+        return read_command_line(["--settings", str(file), *more])
+
+    assert read() == read("--model.item_encoder.rectified", "false")
+    assert read().model.item_encoder.arguments["rectified"] is False
+    del tree["model"]["item_encoder"]["rectified"]
+    before = read()
+    assert before.model.item_encoder.arguments["rectified"] is True
+    assert before.digest() == Earlier(tree).digest() != now.digest()
+    assert read("--model.item_encoder.rectified", "false").model.item_encoder.arguments["rectified"] is False
+    assert read("--model.item_encoder", "{name: naml}").model.item_encoder.arguments["rectified"] is False

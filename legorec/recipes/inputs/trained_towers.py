@@ -16,6 +16,7 @@ from legorec.engine.weights import LANGUAGE_MODEL, load_best
 from legorec.recipes.inputs.digests import BRICKS, ITEM_IDS, USER_IDS, input_digests, offered_to_bricks
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.session import settings_file
+from legorec.settings.resolved import as_meant
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -91,7 +92,11 @@ def _compared(kind: str, block: Mapping[str, Any], name: str | None) -> dict[str
         name: of the brick that is asked for.
     """
     found = deepcopy(dict(block))
-    for place in registry.find(kind, name).joints.get("places", ()) if name is not None else ():
+    if name is None:
+        return found
+    brick = registry.find(kind, name)
+    found = as_meant(brick, found) if found.get("name") == name else found
+    for place in brick.joints.get("places", ()):
         *blocks, key = place.split(".")
         inner: Any = found
         for each in blocks:
