@@ -18,6 +18,8 @@ LAYERS = ("data", "embed", "model", "exp")
 # before still finds its run.
 LATER: dict[str, Any] = {
     "model.family": DEFAULT_FAMILY,
+    "model.parts": {},
+    "model.join": None,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,

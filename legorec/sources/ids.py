@@ -16,8 +16,8 @@ from legorec.nn.sending import sent
 class IdsSource(nn.Module):
     """Item -> one learned vector of its own, without content.
 
-    Vectors are drawn from N(0, 0.1). An item that training never saw keeps its random vector. Use it with the
-    item encoder ``single``.
+    Vectors are drawn from N(0, 0.1). An item that training never saw keeps its random vector, and as one part
+    of several it has none (``legorec.item_parts``). Use it with the item encoder ``single``.
 
     Args:
         embed_dim: width of the learned vectors.
@@ -25,6 +25,7 @@ class IdsSource(nn.Module):
     """
 
     gives: ClassVar[str] = "vector"
+    learns_items: ClassVar[bool] = True
 
     def __init__(self, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:
         super().__init__()
