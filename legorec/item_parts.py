@@ -140,7 +140,11 @@ class PartsItemEncoder(nn.Module):
             torch.zeros(len(like), dtype=torch.bool) if part is None else part.lengths.sum(1) > 0
             for part in (states.parts[name] for name in self.names)
         ]
-        (mask_NP,) = sent(like.device, torch.stack(filled, 1))
+        everywhere = all(bool(each.all()) for each in filled)
+        if everywhere:
+            mask_NP = torch.ones(len(like), len(filled), dtype=torch.bool, device=like.device)
+        else:
+            (mask_NP,) = sent(like.device, torch.stack(filled, 1))
         if states.seen is None or not self.learning:
             return mask_NP
         columns = [
