@@ -4,7 +4,8 @@
         --seed 1 --seed 2 --seed 3 -- --batch_size 256 --lr 2e-3
 
 ``--model`` is a name in config/model. ``--run "LABEL=FLAGS"`` is another row, whose flags for worker.py name
-its layers. Flags after ``--`` go to every run. Finished runs in ``--runs`` are read, not trained again.
+its layers. Flags after ``--`` go to every run. Finished runs in ``--runs`` are read, not trained again. With
+``--slices '{}'`` among them, a table of the first metric follows for each slicing.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ def measured(arguments: list[str], again: bool = False) -> dict[str, Any]:
 
 def row(name: str, results: list[dict[str, Any]], names: list[str]) -> str:
     """Mean and standard deviation over the seeds."""
-    cells = []
-    for metric in names:
-        values = [result["metrics"][metric] for result in results]
-        spread = f" ± {stdev(values):.4f}" if len(values) > 1 and len(set(values)) > 1 else ""
-        cells.append(f"{mean(values):.4f}{spread}")
+    cells = [cell([result["metrics"][metric] for result in results]) for metric in names]
     return f"| {name} | {' | '.join(cells)} |"
+
+
+def cell(values: list[float | None]) -> str:
+    """The mean and its spread; seeds share a split, so a metric is defined for all of them or for none."""
+    found = [value for value in values if value is not None]
+    spread = f" ± {stdev(found):.4f}" if len(found) > 1 and len(set(found)) > 1 else ""
+    return f"{mean(found):.4f}{spread}" if found else "-"
 
 
 def table(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> str:
@@ -52,6 +56,26 @@ def table(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> str:
     for baseline in first[0]["baselines"]:
         lines.append(row(baseline, [result["baselines"][baseline] for result in first], names))
     return "\n".join(lines)
+
+
+def slice_tables(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> str:
+    """A table for each slicing of the runs: one row per model and baseline, one column per part, with the
+    groups that its figures are means of."""
+    first = next(iter(runs.values()))
+    metric = next(iter(first[0][split]["metrics"]))
+    every = {model: [result[split] for result in results] for model, results in runs.items()}
+    every |= {name: [result["baselines"][name] for result in first] for name in first[0]["baselines"]}
+    tables = []
+    for slicing, parts in first[0][split].get("slices", {}).items():
+        heads = [
+            f"{part} ({report['groups'] - report['skipped'][metric]:,})" for part, report in parts.items()
+        ]
+        lines = [f"| {metric} by {slicing} | {' | '.join(heads)} |", f"|---|{'---:|' * len(parts)}"]
+        for name, reports in every.items():
+            own = [[each["slices"][slicing][part]["metrics"][metric] for each in reports] for part in parts]
+            lines.append(f"| {name} | {' | '.join(map(cell, own))} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
 
 
 def main(argv: list[str]) -> int:
@@ -86,7 +110,7 @@ def main(argv: list[str]) -> int:
     except (SettingsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    text = table(runs)
+    text = "\n\n".join(part for part in (table(runs), slice_tables(runs)) if part)
     print(text)
     if args.out:
         args.out.write_text(text + "\n")

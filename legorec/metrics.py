@@ -16,7 +16,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -45,6 +45,13 @@ class Metric:
     @property
     def higher_is_better(self) -> bool:
         return self.kind != "logloss"
+
+    @property
+    def needs(self) -> Literal["rows", "clicks", "clicks and others"]:
+        """What must be there for it to be defined: in some group, or among all rows if it is pooled."""
+        if self.kind in ("auc", "gauc"):
+            return "clicks and others"
+        return "rows" if self.kind == "logloss" else "clicks"
 
 
 @dataclass(frozen=True)
@@ -150,10 +157,10 @@ def per_group(ranking: Ranking, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _ranked(blocks: TieBlocks, metric: Metric, group_by: str) -> tuple[np.ndarray, np.ndarray]:
     defined = blocks.clicks > 0
-    if metric.kind == "gauc":
+    if metric.needs == "clicks and others":
         defined &= blocks.clicks < blocks.rows
     if not defined.any():
-        needed = "a click and a non-click" if metric.kind == "gauc" else "a click"
+        needed = "a click" if metric.needs == "clicks" else "a click and a non-click"
         raise ValueError(
             f"`{metric.name}` needs {needed} in at least one {group_by}, and none of {len(defined)} has that"
         )

@@ -68,6 +68,13 @@ class KnownClicks:
         low, high = np.searchsorted(self.keys, [user * self.num_items, (user + 1) * self.num_items])
         return self.keys[low:high] - user * self.num_items
 
+    def users(self) -> np.ndarray:
+        """The users who have clicked anything, ascending."""
+        owners = self.keys // max(1, self.num_items)
+        new = np.ones(len(owners), dtype=bool)
+        np.not_equal(owners[1:], owners[:-1], out=new[1:])
+        return owners[new]
+
     def counts(self) -> np.ndarray:
         """(num_items,) how many users clicked each item."""
         found = np.zeros(self.num_items, dtype=np.int64)

@@ -11,6 +11,7 @@ from torch import nn
 
 from legorec.engine.fit import Objective, Stream
 from legorec.engine.rank import Scorer
+from legorec.slices import Slicing
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Task:
         learning: made once, by runs that train; may refuse settings that cannot be trained.
         scorer: split (``dev`` or ``test``) -> its rows, to be ranked by the model.
         baselines: split -> untrained scorers by name, each for a row of its own in the table.
+        slices: split -> ways to cut its rows, in each of which all that is ranked is measured once more.
         place: where the data is, for messages.
         load: run folder -> the checkpoint of its best epoch, whose weights are then in the model.
         said: lines about the data that the log begins with.
@@ -60,6 +62,7 @@ class Task:
     learning: Callable[[], Learning]
     scorer: Callable[[str], Scorer]
     baselines: Callable[[str], Mapping[str, Scorer]] = lambda split: {}
+    slices: Callable[[str], Sequence[Slicing]] = lambda split: ()
     place: str = "the data"
     load: Callable[[Path], Path] = not_loaded
     said: Sequence[str] = ()

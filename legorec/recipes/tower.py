@@ -11,6 +11,7 @@ from legorec.abilities import NotesSeenItems
 from legorec.build import build
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
+from legorec.data.slicing import by_cold_items, by_cold_users, by_history, by_popularity
 from legorec.engine.fit import Objective
 from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
@@ -23,6 +24,7 @@ from legorec.recommender import Recommender
 from legorec.scorers.clicks import ClickScorer
 from legorec.scorers.untrained import PopularityBaseline, RandomBaseline
 from legorec.settings.modes import MODES
+from legorec.slices import Slicing
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -52,6 +54,7 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
         learning=lambda: click_learning(settings, data, model, processes),
         scorer=lambda split: labelled_scorer(model, data, split, settings),
         baselines=lambda split: untrained_scorers(data, split, settings),
+        slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
         said=data.filtered,
         load=lambda run: load_trained(run, model, settings, data),
@@ -59,9 +62,9 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
 
 
 def needed_splits(settings: Settings) -> list[str]:
-    """The splits that a run reads: what its mode measures, and training clicks for it or for a baseline."""
-    mode = MODES[settings.exp.mode]
-    learns = mode.learns or "popularity" in settings.exp.baselines
+    """The splits that a run reads: what its mode measures, and training clicks where they are counted."""
+    mode, exp = MODES[settings.exp.mode], settings.exp
+    learns = mode.learns or "popularity" in exp.baselines or exp.evaluation.slices is not None
     return [*(["train"] if learns else []), *mode.measures]
 
 
@@ -147,3 +150,15 @@ def untrained_scorers(data: Data, split: str, settings: Settings) -> dict[str, S
     }
     impressions, place = data.impressions(split), data.place(split)
     return {name: ClickScorer(made[name](), impressions, place) for name in settings.exp.baselines}
+
+
+def slicings(data: Data, split: str, settings: Settings) -> list[Slicing]:
+    """The ways to cut a split that ``exp.evaluation.slices`` names."""
+    asked, impressions = settings.exp.evaluation.slices, data.impressions(split)
+    if asked is None:
+        return []
+    found = [by_popularity(impressions, data.training, asked.popularity)] if asked.popularity else []
+    found += [by_history(impressions, asked.history)] if asked.history else []
+    found += [by_cold_items(impressions, data.training)] if asked.cold_items else []
+    found += [by_cold_users(impressions, data.training)] if asked.cold_users else []
+    return found

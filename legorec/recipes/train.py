@@ -22,8 +22,8 @@ from legorec.engine.training import Training
 from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.outputs.measure import check_measurable, measure, measure_baselines, report_json
-from legorec.recipes.outputs.metric_table import print_table
+from legorec.recipes.outputs.measure import check_measurable, measure, measure_baselines, measured_json
+from legorec.recipes.outputs.metric_table import print_slices, print_table
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.smaller_batches import batches_fitting
 from legorec.recipes.run import function_at
@@ -204,7 +204,8 @@ def measure_epoch(training: Training, settings: Settings, session: Session) -> N
     if exp.policy.simple_dev:
         row["dev_loss"] = dev_loss(training, session)
     else:
-        row |= measure("dev", training.task.scorer("dev"), settings, session, dev_metrics(settings))
+        scorer = training.task.scorer("dev")
+        row |= measure("dev", scorer, settings, session, dev_metrics(settings)).report
     row = training.processes.from_first(row)  # processors may differ in the last digit; decisions may not
     if exp.policy.simple_dev:
         value = -row["dev_loss"]
@@ -229,6 +230,12 @@ def columns(epochs: list[dict[str, Any]], settings: Settings) -> list[str]:
 def dev_metrics(settings: Settings) -> list[str]:
     """Metrics measured after every epoch: ``exp.metrics``, and the one that chooses the best epoch."""
     return list(dict.fromkeys([*settings.exp.metrics, settings.exp.evaluation.metric]))
+
+
+def shown_metric(settings: Settings) -> str:
+    """The metric of the tables of slices: the one that chooses epochs if it is reported, else the first."""
+    names, own = settings.exp.metrics, settings.exp.evaluation.metric
+    return own if own in names else names[0]
 
 
 def dev_loss(training: Training, session: Session) -> float:
@@ -274,13 +281,16 @@ def measure_result(task: Task, split: str, settings: Settings, session: Session)
     """The metrics of one split beside those of untrained baselines, as ``metrics.json`` holds them."""
     saves = settings.exp.evaluation.save_ranking and session.folder.writes
     saved_to = session.folder.path / f"{split}_per_group.parquet" if saves else None
-    report = measure(split, task.scorer(split), settings, session, settings.exp.metrics, saved_to)
-    baselines = measure_baselines(task.baselines(split), settings, session)
+    scorer, slicings = task.scorer(split), task.slices(split)
+    own = measure(split, scorer, settings, session, settings.exp.metrics, saved_to, slicings)
+    baselines = measure_baselines(task.baselines(split), settings, session, slicings)
     if session.processes.is_first:
-        print_table(f"{settings.data.name}: {split}", {settings.model.name: report} | baselines)
+        title, rows = f"{settings.data.name}: {split}", {settings.model.name: own} | baselines
+        print_table(title, {name: each.report for name, each in rows.items()})
+        print_slices({name: each.slices for name, each in rows.items()}, shown_metric(settings))
     return {
-        split: report_json(report),
-        "baselines": {name: report_json(each) for name, each in baselines.items()},
+        split: measured_json(own),
+        "baselines": {name: measured_json(each) for name, each in baselines.items()},
         "trainable_parameters": num_trainable(task.model),
     }
 

@@ -25,6 +25,7 @@ LATER: dict[str, Any] = {
     "exp.policy.deterministic": False,
     "exp.policy.keep_epochs": 1,
     "exp.load_epoch": None,
+    "exp.evaluation.slices": None,
     "exp.cache.memory_gb": None,
     "data.filters": [],
     "data.fields.*.column": None,

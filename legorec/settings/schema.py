@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from legorec.registry import KINDS
 from legorec.settings.brick_places import ONLY, place_of
@@ -222,6 +222,28 @@ class PolicySettings(Strict):
     keep_epochs: Positive = 1  # how many of the best epochs' checkpoints are kept
 
 
+def _rising(edges: list[int]) -> list[int]:
+    """Check where parts begin."""
+    if any(later <= earlier for earlier, later in zip(edges, edges[1:], strict=False)):
+        raise ValueError("must rise, as in [1, 5, 20], which are the parts 0, 1 to 4, 5 to 19, 20 and more")
+    return edges
+
+
+Edges = Annotated[list[Positive], Field(max_length=100), AfterValidator(_rising)]
+
+
+class SliceSettings(Strict):
+    """Parts of a split that are measured once more, each on its own; see ``legorec.data.slicing``.
+
+    ``popularity`` and ``history`` say where the parts after the first begin; [] leaves them out.
+    """
+
+    popularity: Edges = [1, 5, 20]  # users who clicked the clicked item in training
+    history: Edges = [5, 20]  # clicks stored before the impression
+    cold_items: Flag = True
+    cold_users: Flag = True
+
+
 class EvaluationSettings(Strict):
     """How candidates are ranked; ``metric`` chooses the best epoch."""
 
@@ -230,6 +252,7 @@ class EvaluationSettings(Strict):
     item_page_size: Positive = 512
     metric: MetricName = "gauc"
     save_ranking: Flag = False
+    slices: SliceSettings | None = None
 
 
 class CacheSettings(Strict):

@@ -18,7 +18,7 @@ ORDER: list[set[str]] = [
     {"batch", "registry", "template", "processes", "halving", "signals", "sequences", "threads"},
     {"abilities", "tie_blocks"},
     {"metrics"},
-    {"significance"},
+    {"significance", "slices"},
     {"data"},
     {"lm"},
     {"texts"},

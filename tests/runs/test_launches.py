@@ -39,7 +39,7 @@ def trained(tmp_path_factory, store):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [{}, {"fast_eval": False}])
+@pytest.mark.parametrize("flags", [{"slices": "{}"}, {"fast_eval": False}])
 @pytest.mark.parametrize("number", [2, 3])
 def test_r16_mode_test_writes_the_same_bytes(store, trained, tmp_path, number, flags):
     given = {"exp": "test", "load": trained, "eval_batch_size": 5, "page_size": 7, **flags}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,18 @@ from legorec.engine.rank import Scorer, rank
 from legorec.files.whole import written_whole
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 from legorec.recipes.outputs.session import Session
+from legorec.slices import SliceReports, Slicing, evaluate_slices, per_group_of_slices
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of a split, and of each of its parts where it was cut."""
+
+    report: MetricReport
+    slices: SliceReports = field(default_factory=dict)
 
 
 @contextmanager
@@ -59,11 +69,13 @@ def measure(
     session: Session,
     names: Sequence[str],
     save_to: Path | None = None,
-) -> MetricReport:
+    slicings: Sequence[Slicing] = (),
+) -> Measured:
     """The metrics of one split.
 
     Args:
         names: of the metrics.
+        slicings: of this split, whose parts are measured too.
         save_to: where the value of each metric for each group is written (Parquet), if anywhere.
 
     Raises:
@@ -72,20 +84,21 @@ def measure(
     ranking = ranked(title, scorer, settings, session)
     with session.stop.anywhere():
         if save_to is not None:
-            save_per_group(ranking, names, save_to)
-        return evaluate(ranking, names)
+            save_per_group(ranking, names, save_to, slicings)
+        return Measured(evaluate(ranking, names), evaluate_slices(ranking, slicings, names))
 
 
 def measure_baselines(
-    scorers: Mapping[str, Scorer], settings: Settings, session: Session
-) -> dict[str, MetricReport]:
+    scorers: Mapping[str, Scorer], settings: Settings, session: Session, slicings: Sequence[Slicing] = ()
+) -> dict[str, Measured]:
     """The metrics of untrained scorers, in fp32."""
-    found: dict[str, MetricReport] = {}
+    found: dict[str, Measured] = {}
+    names = settings.exp.metrics
     for name, scorer in scorers.items():
         with watched(name, len(scorer), session) as advance:
             ranking = rank(scorer, progress=advance, processes=session.processes)
         with session.stop.anywhere():
-            found[name] = evaluate(ranking, settings.exp.metrics)
+            found[name] = Measured(evaluate(ranking, names), evaluate_slices(ranking, slicings, names))
     return found
 
 
@@ -103,19 +116,43 @@ def check_measurable(scorer: Scorer, names: Sequence[str]) -> None:
         raise ValueError(f"{scorer.place}: {error}; see `exp.metrics` and `data.group_by`") from error
 
 
+def measured_json(measured: Measured) -> dict[str, Any]:
+    """What was measured as ``metrics.json`` holds it: a report, and one for each part by slicing and name."""
+    found = report_json(measured.report)
+    if measured.slices:
+        found["slices"] = {
+            slicing: {
+                part: report_json(report) | {"clicks": report.num_clicks} for part, report in parts.items()
+            }
+            for slicing, parts in measured.slices.items()
+        }
+    return found
+
+
 def report_json(report: MetricReport) -> dict[str, Any]:
-    """A report as ``metrics.json`` holds it."""
+    """A report; null stands for a metric that is not defined in a part."""
     counted = {"group_by": report.group_by, "rows": report.num_rows, "groups": report.num_groups}
-    return {"metrics": dict(report), **counted, "skipped": report.skipped}
+    metrics = {name: report.get(name) for name in report.skipped}
+    return {"metrics": metrics, **counted, "skipped": report.skipped}
 
 
-def save_per_group(ranking: Ranking, names: Sequence[str], file: Path) -> None:
-    """One row per group, a column per metric that is measured by group, empty where one was skipped."""
+def save_per_group(
+    ranking: Ranking, names: Sequence[str], file: Path, slicings: Sequence[Slicing] = ()
+) -> None:
+    """One row per group, a column per metric that is measured by group, empty where one was skipped.
+
+    The same metric in a part of a slicing is one more column, as ``gauc (popularity 1 to 4)``, empty where
+    the group has no click there.
+    """
+    columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    ranked = [name for name in names if not parse_metric(name).is_pooled]
+    for name in ranked:
+        columns[name] = per_group(ranking, name)
+    for name in ranked:
+        found = per_group_of_slices(ranking, slicings, name)
+        columns |= {f"{name} ({slicing} {part})": values for (slicing, part), values in found.items()}
     table: pl.DataFrame | None = None
-    for name in names:
-        if parse_metric(name).is_pooled:
-            continue
-        groups, values = per_group(ranking, name)
+    for name, (groups, values) in columns.items():
         column = pl.DataFrame({ranking.group_by: groups, name: values})
         table = (
             column if table is None else table.join(column, on=ranking.group_by, how="full", coalesce=True)

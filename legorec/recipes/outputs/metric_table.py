@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from legorec.metrics import MetricReport
+from legorec.slices import SliceReports
 
 
 def print_table(title: str, reports: dict[str, MetricReport]) -> None:
@@ -18,9 +19,7 @@ def print_table(title: str, reports: dict[str, MetricReport]) -> None:
     caption = "; ".join(
         f"{', '.join(names)}: {basis}" if several else basis for basis, names in by_basis.items()
     )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)  # a file or a pipe is as wide as need be
+    console = _console()
     pages = _pages(list(first), console.width - max(map(len, reports)) - 4)
     for page, names in enumerate(pages):
         last = page == len(pages) - 1
@@ -31,6 +30,33 @@ def print_table(title: str, reports: dict[str, MetricReport]) -> None:
         for model, report in reports.items():
             table.add_row(model, *(f"{report[name]:.4f}" for name in names))
         console.print(table)
+
+
+def print_slices(rows: dict[str, SliceReports], metric: str) -> None:
+    """One table a slicing for one metric: one row a model, one column a part, and its groups at the end."""
+    console = _console()
+    for slicing, parts in next(iter(rows.values())).items():
+        table = Table()
+        table.add_column(f"{metric} by {slicing}")
+        for part in parts:
+            table.add_column(part, justify="right")
+        for model, slices in rows.items():
+            values = (report.get(metric) for report in slices[slicing].values())
+            table.add_row(model, *("-" if value is None else f"{value:.4f}" for value in values))
+        table.add_section()
+        skipped = [report.skipped[metric] for report in parts.values()]
+        groups = [report.num_groups for report in parts.values()]
+        measured = (f"{all_ - out:,}" if all_ else "none" for all_, out in zip(groups, skipped, strict=True))
+        table.add_row(f"groups by {next(iter(parts.values())).group_by}", *measured)
+        if any(skipped):
+            table.add_row("skipped", *(f"{count:,}" for count in skipped))
+        console.print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    # A file or a pipe is as wide as need be.
+    return console if console.is_terminal else Console(width=1000)
 
 
 def _pages(names: list[str], width: int) -> list[list[str]]:
