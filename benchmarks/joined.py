@@ -4,8 +4,9 @@
     python -m benchmarks.joined --data config/data/movielens-joined.yaml --exp config/exp/tt-llm.yaml $LM \\
         --model config/model/joined-bert-naml.yaml
 
-Every flag but ``--steps`` is one of worker.py. A part alone is its source and item encoder with the user encoder
-and the predictor of the joined model, over the same batches; so the sum of the parts has these once for each.
+Every flag but ``--steps`` is one of worker.py. A part alone is its source and item encoder with the user
+encoder and the predictor of the joined model, over the same batches; so the sum of the parts has these once
+for each.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Trained:
 
 
 def measured(settings: Settings, steps: int) -> dict[str, float]:
-    """Median CPU seconds of a step of each model, in turns over the same batches; the first does not count."""
+    """Median CPU seconds of a step of each model, in turns over the same batches; the first is left out."""
     found, stream = models(settings)
     trained = {name: Trained(model, settings) for name, model in found.items()}
     for number in range(steps + 1):
