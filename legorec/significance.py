@@ -52,27 +52,48 @@ def compare(
     Both treat groups as independent, which impressions of one user are not quite. Raises ValueError for a
     pooled metric, for rankings of different groups, and for fewer than two groups.
     """
-    if not isinstance(confidence, Real) or not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie between 0 and 1, got {confidence!r}")
-    for name_of, count, least in (("num_resamples", num_resamples, 1), ("seed", seed, 0)):
-        if not is_whole(count) or count < least:
-            raise ValueError(f"`{name_of}` must be a whole number, {least} or more, got {count!r}")
     (groups, before), (other_groups, after) = per_group(first, name), per_group(second, name)
     if first.group_by != second.group_by or not np.array_equal(groups, other_groups):
         raise ValueError(
             f"only rankings of the same groups can be paired, got {len(groups)} by {first.group_by} and "
             f"{len(other_groups)} by {second.group_by}; rank the same split with both"
         )
-    if len(groups) < 2:
-        raise ValueError(f"a paired comparison needs at least 2 groups, got {len(groups)}")
+    more = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    return compare_values(before, after, name, first.group_by, **more)
+
+
+def compare_values(
+    before: np.ndarray,
+    after: np.ndarray,
+    name: str,
+    group_by: str = "impression",
+    *,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 2023,
+) -> Comparison:
+    """The same of a metric's values (G,) for the same groups in the same order, such as means over seeds.
+
+    Raises:
+        ValueError: there are not as many of both, or fewer than two.
+    """
+    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must lie between 0 and 1, got {confidence!r}")
+    for name_of, count, least in (("num_resamples", num_resamples, 1), ("seed", seed, 0)):
+        if not is_whole(count) or count < least:
+            raise ValueError(f"`{name_of}` must be a whole number, {least} or more, got {count!r}")
+    if before.shape != after.shape:
+        raise ValueError(f"values of the same groups are paired, got {len(before)} and {len(after)}")
+    if len(before) < 2:
+        raise ValueError(f"a paired comparison needs at least 2 groups, got {len(before)}")
     gains = after - before
     tail = (1 - confidence) / 2
     low, high = np.quantile(_resampled_means(gains, num_resamples, seed), [tail, 1 - tail])
     t, p_value = _paired_t(gains)
     return Comparison(
         metric=parse_metric(name).name,
-        group_by=first.group_by,
-        num_groups=len(groups),
+        group_by=group_by,
+        num_groups=len(gains),
         difference=float(gains.mean()),
         low=float(low),
         high=float(high),
