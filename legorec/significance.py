@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def compare(
             f"only rankings of the same groups can be paired, got {len(groups)} by {first.group_by} and "
             f"{len(other_groups)} by {second.group_by}; rank the same split with both"
         )
-    more = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    more: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     return compare_values(before, after, name, first.group_by, **more)
 
 
