@@ -3,7 +3,8 @@
     python -m benchmarks.paired "words=runs/ML-100K/NAML/*seed*" "joined=runs/ML-100K/Joined-NAML/*seed*"
 
 The runs were trained with ``--save_ranking true``. The values of a model's runs, one a seed, are averaged for
-each impression; the test is paired over impressions (``legorec.significance``).
+each impression; the test is paired over impressions (``legorec.significance``). The column of a slice is a
+metric too, as in ``--metric "gauc (popularity 1 to 4)"``.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def page(named: dict[str, str], metric: str, split: str) -> str:
     for label, (others, before, count) in found.items():
         if not np.array_equal(others, groups):
             raise ValueError(f"{label} and {last} rank different groups")
-        row = f"| {label} | {count} | {before.mean():.4f} |"
+        row = f"| {label} | {count} | {np.nanmean(before):.4f} |"
         if label != last:
-            gain = compare_values(before, after, metric)
+            both = ~np.isnan(before) & ~np.isnan(after)  # of a slice, those groups that are in it
+            gain = compare_values(before[both], after[both], metric)
             row += f" {gain.difference:+.4f} | {gain.low:+.4f} to {gain.high:+.4f} |"
             row += f" {gain.p_value:.2g} |"
         else:
