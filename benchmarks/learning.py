@@ -137,7 +137,9 @@ def cell(contender: str, data: str, model: str, flags: list[str], options: argpa
 def compared(first: Cell, second: Cell, metric: str) -> Comparison:
     """The second minus the first, paired by group."""
     by = first.results[0]["test"]["group_by"]
-    return compare_values(first.means(metric), second.means(metric), metric, by)
+    (groups, before), (others, after) = first.means(metric), second.means(metric)
+    assert (groups == others).all(), "both ranked the same split"
+    return compare_values(before, after, metric, by)
 
 
 def spread(values: list[float]) -> str:

@@ -41,7 +41,8 @@ class Row:
 
 def family(name: str) -> str:
     """The kind of language model in a file of config/model, or ``words``."""
-    first = name.split("-")[0]
+    parts = name.split("-")
+    first = parts[1] if parts[0] == "joined" else parts[0]
     return first if first in LANGUAGE_MODELS else "words"
 
 
@@ -56,8 +57,9 @@ def names(part: str, pattern: str) -> list[str]:
 def language_model(name: str, llama: Path) -> list[str]:
     """The flags that name a language model, its text and its cache."""
     folder = llama if family(name) == "llama" else MINILM
+    data = "joined" if name.startswith("joined") else "llama" if family(name) == "llama" else "bert"
     flags = {
-        "data": f"config/data/movielens-{'llama' if family(name) == 'llama' else 'bert'}.yaml",
+        "data": f"config/data/movielens-{data}.yaml",
         "model": MODELS / f"{name}.yaml",
         "llm_ver": folder.name,
         "lm_path": folder,
@@ -81,6 +83,8 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
     }
     if name.startswith("semantic"):
         layers["embed"] = "config/embed/semantic-codes.yaml"
+    if "vectors" in name:
+        layers["embed"] = "data/embed/minilm-items.yaml"
     named = [part for key, value in layers.items() for part in (f"--{key}", str(value))]
     sizes = ["--epoch", str(options.epoch), "--batch_size", "256", "--lr", str(options.lr)]
     # Attention over all tokens of 50 clicks would take most of the time of all models together.

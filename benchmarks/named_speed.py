@@ -59,7 +59,7 @@ def read(name: str, store: Store) -> Settings:
 
 def group_of(settings: Settings) -> str:
     """Which line of the table a model belongs to."""
-    if settings.model.source.name == "ids":
+    if settings.model.bricks()["source"][1].name == "ids":
         return "ids"
     if "states" in extras(find("user_encoder", settings.model.user_encoder.name)):
         return "flattened history"

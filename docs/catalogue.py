@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from legorec.compose.documents import read_document
 from legorec.registry import KINDS, find, names
 from legorec.registry.listing import details, glance, offers, table, title
+from legorec.settings.brick_places import block_at, brick_places
 
 PAGE = Path(__file__).with_suffix(".md")
 MODELS = Path(__file__).parents[1] / "config" / "model"
+DEFAULT = re.compile(r"\$\{\w+:(\w+)\}\$?")  # of a reference
 HEAD = """\
 # Catalogue
 
@@ -30,11 +34,21 @@ def page() -> str:
 
 
 def models(folder: Path = MODELS) -> dict[str, dict[str, str]]:
-    """Each model file's bricks by kind, imports resolved; names of bricks hold no references."""
+    """Each model file's bricks by kind, those of several parts joined; imports are resolved.
+
+    Names of bricks hold no references, but for ``join``, whose default is shown.
+    """
     trees = {path.stem: read_document(str(path), []).tree for path in sorted(folder.glob("*.yaml"))}
-    return {
-        stem: {kind: tree[kind]["name"] for kind in KINDS if tree.get(kind)} for stem, tree in trees.items()
-    }
+    return {stem: _bricks(tree) for stem, tree in trees.items()}
+
+
+def _bricks(tree: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for place, kind in brick_places(tree):
+        name = block_at(tree, f"{place}.name")
+        if name is not None:
+            found.setdefault(kind, []).append(DEFAULT.sub(r"\1", name))
+    return {kind: " + ".join(each) for kind, each in found.items()}
 
 
 def _models() -> str:

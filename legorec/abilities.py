@@ -41,6 +41,24 @@ class Prefetches(Protocol):
 
 
 @runtime_checkable
+class LearnsItems(Protocol):
+    """A source whose vectors are learned item by item: it knows nothing of an item that training never saw.
+
+    As one part of several it does not count for such an item, see ``legorec.item_parts``.
+    """
+
+    learns_items: ClassVar[bool]
+
+
+@runtime_checkable
+class NotesSeenItems(Protocol):
+    """A module that has to know which items there were in training."""
+
+    def note_seen(self, seen_N: Tensor) -> None:
+        """Called before training; (N,) True for each item of the store that training will see."""
+
+
+@runtime_checkable
 class SavesAdapter(Protocol):
     """A module with adapters that are of use outside of legorec."""
 

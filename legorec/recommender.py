@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from legorec.abilities import Prefetches
 from legorec.batch import ClickBatch, Clicks, TokenStates
+from legorec.item_parts import ItemPart, PartsSource, item_parts, new_states
 from legorec.nn.device import module_device
 from legorec.nn.drawing import Entry, belonging, entry, examples
 from legorec.nn.fused import gather_rows
 from legorec.nn.recomputed import nothing, recomputed
 from legorec.nn.sending import sent
-from legorec.registry import asked, asks_too_much, reads_whole_batch
+from legorec.registry import asked, asks_too_much, reads_one_source, reads_whole_batch
+
+if TYPE_CHECKING:
+    from legorec.data.catalog import Tokens
 
 
 def extras_of(brick: nn.Module, kind: str) -> tuple[str, ...]:
@@ -55,8 +61,8 @@ class Recommender(nn.Module):
             so that memory grows with the page and not with the batch; 0: all at once. The result is the same.
 
     Raises:
-        ValueError: a brick asks for more than its kind is offered, or ``item_page_size`` is set where the
-            user encoder reads token states, which are kept whole.
+        ValueError: a brick asks for more than its kind is offered, or the user encoder reads token states
+            where items have several parts, or ``item_page_size`` is set, since they are kept whole.
     """
 
     def __init__(
@@ -80,6 +86,14 @@ class Recommender(nn.Module):
         self._predictor_extras = extras_of(predictor, "predictor")
         if wrong := reads_whole_batch(type(user_encoder).__name__, self._user_extras, item_page_size):
             raise ValueError(f"`item_page_size` {wrong}")
+        wrong = reads_one_source(type(user_encoder).__name__, self._user_extras)
+        if wrong and isinstance(source, PartsSource):
+            raise ValueError(wrong)
+
+    @property
+    def item_parts(self) -> tuple[ItemPart, ...]:
+        """Each source of the items with its item encoder; one where there is no join."""
+        return item_parts(self.source, self.item_encoder)
 
     @property
     def reads_states(self) -> bool:
@@ -122,6 +136,14 @@ class Recommender(nn.Module):
     def _encode_page(self, items: Tensor, at: Entry | None) -> Tensor:
         with belonging(at, items):
             return self.item_encoder(self.source(items))
+
+    def encode_new_items(self, tokens: Mapping[str, Tokens]) -> Tensor:
+        """Vectors (N, D) of items that are in no store.
+
+        Args:
+            tokens: of each of ``item_parts`` whose source embeds new items, by name.
+        """
+        return self.item_encoder(new_states(self.source, tokens))
 
     def prefetch(self, items: Tensor) -> None:
         """Let the source begin to fetch what it needs of ``items``, which will be asked for next."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,56 +52,40 @@ def compare(
     Both treat groups as independent, which impressions of one user are not quite. Raises ValueError for a
     pooled metric, for rankings of different groups, and for fewer than two groups.
     """
-    return compare_values(
-        per_group(first, name),
-        per_group(second, name),
-        name,
-        _of_both(first, second),
-        num_resamples=num_resamples,
-        confidence=confidence,
-        seed=seed,
-    )
-
-
-def _of_both(first: Ranking, second: Ranking) -> str:
-    """What both are grouped by."""
-    if first.group_by != second.group_by:
+    (groups, before), (other_groups, after) = per_group(first, name), per_group(second, name)
+    if first.group_by != second.group_by or not np.array_equal(groups, other_groups):
         raise ValueError(
-            f"only rankings of the same groups can be paired, got one by {first.group_by} and one by "
-            f"{second.group_by}; rank the same split with both"
+            f"only rankings of the same groups can be paired, got {len(groups)} by {first.group_by} and "
+            f"{len(other_groups)} by {second.group_by}; rank the same split with both"
         )
-    return first.group_by
+    more: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
+    return compare_values(before, after, name, first.group_by, **more)
 
 
 def compare_values(
-    first: tuple[np.ndarray, np.ndarray],
-    second: tuple[np.ndarray, np.ndarray],
+    before: np.ndarray,
+    after: np.ndarray,
     name: str,
-    group_by: str,
+    group_by: str = "impression",
     *,
     num_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 2023,
 ) -> Comparison:
-    """``compare`` of values that are at hand, such as means over several runs.
+    """The same of a metric's values (G,) for the same groups in the same order, such as means over seeds.
 
-    Args:
-        first, second: the groups in order, and the value of each, as ``metrics.per_group`` gives them.
-        name: of the metric; ``group_by``: what the groups are.
+    Raises:
+        ValueError: there are not as many of both, or fewer than two.
     """
     if not isinstance(confidence, Real) or not 0 < confidence < 1:
         raise ValueError(f"`confidence` must lie between 0 and 1, got {confidence!r}")
     for name_of, count, least in (("num_resamples", num_resamples, 1), ("seed", seed, 0)):
         if not is_whole(count) or count < least:
             raise ValueError(f"`{name_of}` must be a whole number, {least} or more, got {count!r}")
-    (groups, before), (other_groups, after) = first, second
-    if not np.array_equal(groups, other_groups):
-        raise ValueError(
-            f"only rankings of the same groups can be paired, got {len(groups)} by {group_by} and "
-            f"{len(other_groups)} by {group_by}; rank the same split with both"
-        )
-    if len(groups) < 2:
-        raise ValueError(f"a paired comparison needs at least 2 groups, got {len(groups)}")
+    if before.shape != after.shape:
+        raise ValueError(f"values of the same groups are paired, got {len(before)} and {len(after)}")
+    if len(before) < 2:
+        raise ValueError(f"a paired comparison needs at least 2 groups, got {len(before)}")
     gains = after - before
     tail = (1 - confidence) / 2
     low, high = np.quantile(_resampled_means(gains, num_resamples, seed), [tail, 1 - tail])
@@ -109,7 +93,7 @@ def compare_values(
     return Comparison(
         metric=parse_metric(name).name,
         group_by=group_by,
-        num_groups=len(groups),
+        num_groups=len(gains),
         difference=float(gains.mean()),
         low=float(low),
         high=float(high),

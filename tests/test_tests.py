@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # Folders of what belongs to no single module; CONTRIBUTING says what each is for.
 CROSSING = ("support", "contracts", "runs", "faults", "docs", "code", "benchmarks")
 # Every public brick goes through the contracts; a file of its own holds its formula.
-BRICKS = {"sources", "item_encoders", "user_encoders", "user_plugins", "predictors", "objectives"}
+BRICKS = {"sources", "item_encoders", "joins", "user_encoders", "user_plugins", "predictors", "objectives"}
 # Modules that have no file of tests, and where they are held.
 ELSEWHERE = {
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
@@ -56,6 +56,7 @@ ELSEWHERE = {
     "nn/sizes": "contracts",
     "nn/text_view": "contracts",
     "process/fetch_ml100k": "process/test_fetch_model",
+    "recipes/inputs/build_items": "test_item_parts and runs/test_joined",
     "recipes/inputs/build_model": "contracts/test_grid",
     "recipes/inputs/digests": "recipes/test_load",
     "recipes/inputs/new_items": "recipes/test_load",

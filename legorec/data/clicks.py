@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,13 +42,22 @@ class TrainingClicks:
         whole = histories.whole()
         self.known = KnownClicks(interactions, whole, num_items)
         self.never_drawn = self.known if before is None else KnownClicks(before, whole, num_items)
-        used = np.zeros(len(whole), dtype=bool)
-        for block in blocks(len(interactions)):
-            used[interactions.span[block]] = True
-        seen = whole.used_items(np.flatnonzero(used), num_items)
-        for block in blocks(len(interactions.labels)):
-            seen[interactions.candidates.values[block]] = True
+        seen = self._shown(whole)
         self.eligible = np.flatnonzero(seen if allowed is None else seen & allowed)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """(N,) True for items among the candidates, or in a history as it is cut: what an epoch learns of."""
+        return self._shown(self.histories)
+
+    def _shown(self, histories: Histories) -> np.ndarray:
+        used = np.zeros(len(histories), dtype=bool)
+        for block in blocks(len(self.interactions)):
+            used[self.interactions.span[block]] = True
+        seen = histories.used_items(np.flatnonzero(used), self.num_items)
+        for block in blocks(len(self.interactions.labels)):
+            seen[self.interactions.candidates.values[block]] = True
+        return seen
 
 
 class ClickStream:

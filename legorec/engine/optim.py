@@ -40,10 +40,22 @@ def tuned(model: nn.Module) -> list[nn.Parameter]:
     return [value for value in trainable(model).values() if id(value) in given]
 
 
+def own_rates(model: nn.Module) -> dict[int, float]:
+    """Learning rates by the identities of parameters, inside modules that have a ``learning_rate``."""
+    return {
+        id(parameter): rate
+        for module in model.modules()
+        if isinstance(rate := getattr(module, "learning_rate", None), float)
+        for parameter in module.parameters()
+    }
+
+
 def make_optimizer(
     model: nn.Module, *, lr: float, item_lr: float | None = None, weight_decay: float = 0.0
 ) -> torch.optim.AdamW:
     """AdamW (Adam when ``weight_decay`` is 0); ``item_lr`` is for pretrained weights, ``lr`` for the rest.
+
+    A module with a ``learning_rate`` that is not None has that one in the place of ``lr``.
 
     Raises:
         ValueError: ``item_lr`` is given and nothing pretrained is trained, or nothing is trained at all.
@@ -61,14 +73,16 @@ def make_optimizer(
             f"`item_lr` ({item_lr:g}) has nothing to act on: no pretrained item weights (given token vectors "
             "that are not frozen, a language model) are trained; remove it or use `lr`"
         )
-    tuned_lr = lr if item_lr is None else item_lr
-    groups = [
-        {"params": fresh, "lr": lr, "base_lr": lr},
-        {"params": given, "lr": tuned_lr, "base_lr": tuned_lr},
-    ]
+    own = own_rates(model)
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for is_given, some in ((False, fresh), (True, given)):
+        for value in some:
+            # ``item_lr`` is for pretrained weights wherever they lie.
+            rate = item_lr if is_given and item_lr is not None else own.get(id(value), lr)
+            groups.setdefault((is_given, rate), []).append(value)
+    made = [{"params": some, "lr": rate, "base_lr": rate} for (_, rate), some in groups.items()]
     fused = all(value.device.type in ("cpu", "cuda") for value in parameters.values())
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=fused)
+    return torch.optim.AdamW(made, weight_decay=weight_decay, fused=fused)
 
 
 def set_learning_rate(

@@ -59,3 +59,8 @@ def dropped(values: Tensor, rate: float, rows: Segments | Tensor | None = None) 
     # Ranks are integers from -32768: the difference is at least 1 where a value is kept, else at most 0.
     scale = ranks.neg_().add_(kept - 32768).clamp_(0.0, 1.0).mul_(65536 / kept)
     return values * scale.to(values.dtype)
+
+
+def kept(num_rows: int, rate: float, device: torch.device) -> Tensor:
+    """(num_rows, 1) False for a share ``rate`` of some items or examples, drawn as dropout is."""
+    return dropped(torch.ones(num_rows, 1, device=device), rate) > 0

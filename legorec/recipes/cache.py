@@ -6,7 +6,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from legorec.abilities import LanguageSourceClass
 from legorec.build import build_arguments
 from legorec.engine.log import RunLog
 from legorec.engine.progress import bar
@@ -26,7 +25,7 @@ from legorec.lm.stream_plan import (
 )
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.store_data import Data, language_source, open_data
+from legorec.recipes.inputs.store_data import Data, LanguagePart, language_part, open_data, sources_said
 from legorec.recipes.inputs.token_table import check_token_table
 from legorec.recipes.outputs.session import tell
 
@@ -38,20 +37,21 @@ if TYPE_CHECKING:
 SHARD_UNIT = 1 << 20
 
 
-def make_plan(settings: Settings, source: LanguageSourceClass, data: Data) -> CachePlan:
-    """Plan the caches that the model's source will read.
+def make_plan(settings: Settings, part: LanguagePart, data: Data) -> CachePlan:
+    """Plan the caches that a source of the model will read.
 
     Raises:
         ValueError: it reads no cache, or the model layer is not set for a run from the whole model.
     """
     assert settings.exp.cache is not None and data.language_model is not None
-    check_token_table(settings.embed, data.language_model)
-    arguments = build_arguments("source", settings.model.source)
-    layers = settings.exp.cache.layers
+    if len(settings.model.item_parts) == 1:  # else they are of other parts
+        check_token_table(settings.embed, data.language_model)
+    arguments = build_arguments("source", part.settings)
+    layers, catalog = settings.exp.cache.layers, data.catalogs[-1]
     try:
-        return source.cache_plan(data.catalog, data.language_model, layers, arguments)
+        return part.source.cache_plan(catalog, data.language_model, layers, arguments)
     except ValueError as error:
-        raise ValueError(f"mode cache, model.source '{settings.model.source.name}': {error}") from error
+        raise ValueError(f"mode cache, {part.place} '{part.settings.name}': {error}") from error
 
 
 def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
@@ -68,14 +68,14 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     assert settings.exp.cache is not None
     with processes.agreeing():
         device = choose_device(settings.device, processes)
-        source = language_source(settings)
-        if source is None:
+        part = language_part(settings)
+        if part is None:
             raise ValueError(
                 "mode cache needs a source of a language model's states, such as `states` or `layers`; "
-                f"model.source is '{settings.model.source.name}'"
+                f"{sources_said(settings)}"
             )
         data = open_data(settings)
-        plan = make_plan(settings, source, data)
+        plan = make_plan(settings, part, data)
         writers = plan.writers(settings.exp.cache.shard_mb * SHARD_UNIT)
         missing = sum(writer.bytes_needed() for writer in writers)
         altered = [str(path) for writer in writers for path in writer.altered()]
@@ -85,7 +85,7 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
             needed, streaming = _how(settings, plan, writers, device, processes)
     log = RunLog(silent=not processes.is_first)
     folders = [str(writer.folder) for writer in writers]
-    num_tokens = int(data.catalog.lengths.sum())
+    num_tokens = int(plan.catalog.lengths.sum())
     if altered:
         shown = ", ".join(altered[:3]) + (", ..." if len(altered) > 3 else "")
         log(f"not as they were written, and computed anew: {len(altered):,} files ({shown})")
@@ -97,7 +97,7 @@ def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
         )
         if streaming is not None:
             log(_why_streamed(settings, needed, streaming))
-        data.catalog.to(device)
+        plan.catalog.to(device)
         _build(settings, plan, writers, streaming, device, processes, log)
     else:
         for writer in writers:

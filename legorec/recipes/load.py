@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.abilities import EmbedsNewItems
+from legorec.abilities import EmbedsNewItems, LanguageSource
+from legorec.data.catalog import Catalog
 from legorec.halving import Halving
+from legorec.item_parts import learns_items
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import usable_device
-from legorec.recipes.inputs.new_items import catalog_of
+from legorec.recipes.inputs.new_items import catalogs_of
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.session import settings_file
@@ -231,13 +233,19 @@ class TrainedRecommender:
         return rows
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
-        source = self.model.source
-        if not isinstance(source, EmbedsNewItems):
-            raise ValueError(f"{type(source).__name__} reads item ids alone; it cannot encode a new item")
-        fresh = catalog_of(self.data, items)
+        fresh = dict(zip(map(id, self.data.catalogs), catalogs_of(self.data, items), strict=True))
+        read: dict[str, Catalog] = {}
+        for part in self.model.item_parts:
+            source: Any = part.source
+            if isinstance(source, EmbedsNewItems):
+                read[part.name] = fresh[id(self.data.reading(isinstance(source, LanguageSource)))]
+            elif not part.name or not learns_items(source):
+                raise ValueError(f"{type(source).__name__} reads item ids alone; it cannot encode a new item")
+        if not read:
+            raise ValueError("no part of the items reads their fields; a new item cannot be encoded")
 
         def encode(rows: Tensor) -> Tensor:
-            return self.model.item_encoder(source.embed(fresh.tokens(rows)))
+            return self.model.encode_new_items({name: each.tokens(rows) for name, each in read.items()})
 
         return torch.cat(list(self._items.pages(torch.arange(len(items)), encode, "new item {}".format)))
 

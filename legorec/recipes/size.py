@@ -14,7 +14,7 @@ from legorec.lm.cache_plan import cached_depths
 from legorec.lm.cut import LowerLayers
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.build_model import build_model
-from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.inputs.store_data import Data, open_data, sources_said
 from legorec.recipes.outputs.figures import in_bytes, print_figures
 from legorec.recipes.outputs.step_memory import (
     BATCHES,
@@ -27,7 +27,8 @@ from legorec.recipes.outputs.step_memory import (
 )
 from legorec.recipes.tower import click_stream
 from legorec.recommender import Recommender
-from legorec.registry import find
+from legorec.registry import KINDS, find
+from legorec.settings.brick_places import place_of
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -55,8 +56,8 @@ def figures(settings: Settings) -> dict[str, Any]:
 
     Returns:
         ``parameters``: of each brick and in ``total``, ``all`` that are loaded and those ``trainable``.
-        ``language_model``: parameters of the ``whole`` checkpoint without a head, and how many of them are
-        ``loaded`` and ``not_loaded``; None without one.
+        ``language_model``: parameters of the ``whole`` checkpoint without a head, how many of them are
+        ``loaded`` and ``not_loaded``, and the ``place`` of its source; None without one.
         ``memory``: bytes of ``weights``, ``gradients``, ``optimizer`` and ``states`` (cached ones that an
         accelerator keeps) as they are, and of ``activations`` as ``activation_bytes`` estimates them.
         ``step``: the batch that these are of. ``pooled``: whether an item is one row for each of several
@@ -66,26 +67,43 @@ def figures(settings: Settings) -> dict[str, Any]:
     data = open_data(settings, ["train"])
     with torch.device("meta"):
         model = build_model(settings, data, torch.device("meta"))
-        lm = language_model(model.source) if isinstance(model.source, LanguageSource) else None
+        speaking = language_source(model)
+        lm = language_model(speaking) if speaking is not None else None
+    if lm is not None:
+        lm["place"] = next(name for name, brick in bricks_of(model).items() if brick is speaking)
     step = training_step(settings, data, model)
     bf16 = settings.exp.policy.precision == "bf16"
     memory = {
         "weights": weight_bytes(model),
         "gradients": gradient_bytes(model),
         "optimizer": optimizer_bytes(model),
-        "activations": activation_bytes(model, step, bf16=bf16) + further_rows(model.source, step, bf16),
-        "states": resident_bytes(data, model.source),
+        "activations": activation_bytes(model, step, bf16=bf16) + further_rows(model, step, bf16),
+        "states": resident_bytes(data, speaking),
     }
-    bricks = dict(model.named_children())
+    bricks = bricks_of(model)
     return {
         "parameters": {name: count(brick) for name, brick in (bricks | {"total": model}).items()},
         "language_model": lm,
         "memory": memory | {"total": sum(memory.values())},
         "step": vars(step),
-        "pooled": pooled(model.source),
-        "cache": cache_sizes(settings, data, model.source),
+        "pooled": pooled(speaking),
+        "cache": cache_sizes(settings, data, speaking),
         "filters": data.filtered,
     }
+
+
+def language_source(model: Recommender) -> Any:
+    """The source of a language model's states, or None."""
+    return next((each.source for each in model.item_parts if isinstance(each.source, LanguageSource)), None)
+
+
+def bricks_of(model: Recommender) -> dict[str, nn.Module]:
+    """The bricks of a model by their place in its layer."""
+    parts = model.item_parts
+    kinds = [name for name, row in KINDS.items() if row.of_part]
+    found = {place_of(part.name, kind): getattr(part, kind) for kind in kinds for part in parts}
+    rest = {name: brick for name, brick in model.named_children() if name not in kinds}
+    return found | ({"join": model.item_encoder.join} if len(parts) > 1 else {}) | rest
 
 
 def count(module: nn.Module) -> dict[str, int]:
@@ -118,19 +136,26 @@ def training_step(settings: Settings, data: Data, model: Recommender) -> StepSiz
     """The largest of the first batches of this training."""
     objective: Any = build("objective", settings.model.objective, {})
     stream = click_stream(settings, data.training, objective=objective)
-    lengths = data.catalog.lengths.sum(1)
-    if pooled(model.source) or "catalog" not in find("source", settings.model.source.name).offered:
-        lengths = torch.ones_like(lengths)  # see ``further_rows``
-    return largest_step(stream, lengths, settings.exp.policy.item_page_size)
+    lengths = []
+    for part in model.item_parts:
+        name = settings.model.item_parts[part.name].source.name
+        tokens = data.reading(isinstance(part.source, LanguageSource)).lengths.sum(1)
+        one = pooled(part.source) or "catalog" not in find("source", name).offered  # see ``further_rows``
+        lengths.append(torch.ones_like(tokens) if one else tokens)
+    return largest_step(stream, torch.stack(lengths, 1), settings.exp.policy.item_page_size)
 
 
-def further_rows(source: Any, step: StepSize, bf16: bool) -> int:
+def further_rows(model: Recommender, step: StepSize, bf16: bool) -> int:
     """Bytes of the rows of an item after its first one, where it has one a layer.
 
     ``activation_bytes`` takes each row through every matrix of the item encoder. Of an item's layers, each
     goes through its own, so they count as one row there, and here for what they are.
     """
-    return int(step.tokens * (source.depth - 1) * source.dim * (2 if bf16 else 4)) if pooled(source) else 0
+    wide, total = 2 if bf16 else 4, 0
+    for part, tokens in zip(model.item_parts, step.tokens_of, strict=True):
+        source: Any = part.source
+        total += tokens * (source.depth - 1) * source.dim * wide if pooled(source) else 0
+    return total
 
 
 def pooled(source: Any) -> bool:
@@ -146,9 +171,7 @@ def cache_sizes(settings: Settings, data: Data, source: Any) -> list[dict[str, i
     depths = [source.deepest] if reads_cache(source) else []
     if settings.exp.cache is not None:
         if not isinstance(source, LanguageSource):
-            raise ValueError(
-                f"`exp.cache` needs a language model, and model.source is '{settings.model.source.name}'"
-            )
+            raise ValueError(f"`exp.cache` needs a language model, and {sources_said(settings)}")
         asked = settings.exp.cache.layers
         depths = [source.deepest] if source.pooled else cached_depths(asked, source.pretrained)
     return [
@@ -159,7 +182,7 @@ def cache_sizes(settings: Settings, data: Data, source: Any) -> list[dict[str, i
 
 def cached_rows(data: Data, source: LanguageSource) -> int:
     """Rows of a cache: the tokens, or one a layer of each item that has a token."""
-    return int(source.cached_rows(data.catalog.lengths.sum(1)).sum())
+    return int(source.cached_rows(data.reading(True).lengths.sum(1)).sum())
 
 
 def cache_bytes(data: Data, source: LanguageSource) -> int:
@@ -186,7 +209,7 @@ def show(settings: Settings, found: dict[str, Any]) -> None:
     parameters, lm, memory, step = (
         found[name] for name in ("parameters", "language_model", "memory", "step")
     )
-    not_loaded = {name: lm["not_loaded"] for name in ("source", "total")} if lm else {}
+    not_loaded = {name: lm["not_loaded"] for name in (lm["place"], "total")} if lm else {}
     rows = [
         (name, *(f"{number:,}" for number in (*each.values(), not_loaded.get(name, 0))))
         for name, each in parameters.items()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from legorec.abilities import NotesSeenItems
 from legorec.build import build
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
@@ -73,6 +74,7 @@ def click_learning(
     """The objective that the settings name, over the clicks of the training split."""
     objective: ClickObjective = build("objective", settings.model.objective, {})
     stream = partial(click_stream, settings, objective=objective, processes=processes)
+    note_seen(model, data.training)
 
     def dev_stream() -> ClickStream:
         return stream(data.clicks("dev"))
@@ -84,6 +86,15 @@ def click_learning(
         dev_stream=dev_stream,
         ahead=lambda batch: model.prefetch(batch.items),
     )
+
+
+def note_seen(model: Recommender, clicks: TrainingClicks) -> None:
+    """Tell those modules that have to know which items there are in training."""
+    seen = None
+    for module in model.modules():
+        if isinstance(module, NotesSeenItems):
+            seen = torch.from_numpy(clicks.seen) if seen is None else seen
+            module.note_seen(seen)
 
 
 def click_stream(

@@ -11,10 +11,16 @@ from legorec.registry.bricks import (
     names,
     nearest,
 )
-from legorec.registry.fits import accepts, extras, gives, misfits, unknown_extras
+from legorec.registry.fits import accepts, extras, gives, has_language_model, misfits, unknown_extras
 from legorec.registry.kinds import EXTRAS, KINDS, NUM_TENSORS, Kind
 from legorec.registry.outside import why_not
-from legorec.registry.rules import asked, asks_too_much, needs_interests, reads_whole_batch
+from legorec.registry.rules import (
+    asked,
+    asks_too_much,
+    needs_interests,
+    reads_one_source,
+    reads_whole_batch,
+)
 from legorec.registry.signatures import UNREAD
 
 __all__ = [
@@ -35,11 +41,13 @@ __all__ = [
     "extras",
     "find",
     "gives",
+    "has_language_model",
     "load",
     "misfits",
     "names",
     "nearest",
     "needs_interests",
+    "reads_one_source",
     "reads_whole_batch",
     "unknown_extras",
     "unreadable",

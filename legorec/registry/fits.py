@@ -26,6 +26,11 @@ def accepts(brick: Brick) -> tuple[str, ...]:
     return tuple(_joint(brick))
 
 
+def has_language_model(brick: Brick) -> bool:
+    """Whether a source reads the items as one text, for a language model (``LanguageSourceClass``)."""
+    return {"language_model", "cache_plan"} <= set(brick.methods)
+
+
 def _joint(brick: Brick) -> Any:
     kind = KINDS[brick.kind]
     return brick.joints.get(kind.joint, kind.unsaid)

@@ -21,6 +21,7 @@ class Kind:
         unsaid: what the attribute is taken for where a class does not have it.
         giver: the kind whose bricks give what these can be given.
         optional: whether a model may do without.
+        of_part: whether each part of an item has its own, where items have several sources.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Kind:
     unsaid: str | tuple[str, ...] = ()
     giver: str = ""
     optional: bool = False
+    of_part: bool = False
 
     @property
     def said(self) -> str:
@@ -69,7 +71,16 @@ _CLICK_ITEMS = {"click_items": "(B, H) catalogue rows of the clicks"}
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("source", "sources", "Source", _DATA, num_tensors=1, joint="gives", unsaid="tokens"),
+        Kind(
+            "source",
+            "sources",
+            "Source",
+            _DATA,
+            num_tensors=1,
+            joint="gives",
+            unsaid="tokens",
+            of_part=True,
+        ),
         Kind(
             "item_encoder",
             "item_encoders",
@@ -79,6 +90,15 @@ KINDS: dict[str, Kind] = {
             joint="reads",
             unsaid=("tokens", "states"),
             giver="source",
+            of_part=True,
+        ),
+        Kind(
+            "join",
+            "joins",
+            "Join",
+            {"input_dim": "the width of the item vectors", "num_parts": "how many parts an item has"},
+            num_tensors=2,
+            optional=True,
         ),
         Kind(
             "user_encoder",

@@ -50,3 +50,10 @@ def needs_interests(user_encoder: str, given: str, weight: float) -> str:
     if not weight or given == "interests":
         return ""
     return f"must be 0 with {user_encoder}, which gives {given} and not interests, got {weight}"
+
+
+def reads_one_source(user_encoder: str, extras: Iterable[str]) -> str:
+    """Items that are joined from several parts have no tokens of their own."""
+    if "states" not in extras:
+        return ""
+    return f"{user_encoder} reads the tokens of items, and items of several parts have none in common"

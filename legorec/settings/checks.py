@@ -62,9 +62,8 @@ def checked(schema: type[Model], tree: Any, place: str, composition: Composition
         return None
 
 
-def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSettings:
+def checked_brick(kind: str, block: Any, place: str, composition: Composition) -> BrickSettings:
     """A brick's block against its constructor; a placeholder after its problems were noted."""
-    place = f"model.{kind}"
     placeholder = BrickSettings(name="?")
 
     def note(where: str, message: str) -> None:
@@ -101,7 +100,7 @@ def checked_brick(kind: str, block: Any, composition: Composition) -> BrickSetti
         elif key in offered:
             note(f"{place}.{key}", f"is told by the program ({offered[key]}) and may not be set")
         else:
-            note(f"{place}.{key}", _no_such_setting(key, schema) + _whole_block(kind, name, composition))
+            note(f"{place}.{key}", _no_such_setting(key, schema) + _whole_block(place, name, composition))
         del given[key]
     options = checked(schema, given, place, composition)
     # With a setting of its that is wrong, a brick may still be one that does not fit.
@@ -119,11 +118,11 @@ def _fields(schema: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in schema.model_fields.items()}
 
 
-def _whole_block(kind: str, name: str, composition: Composition) -> str:
+def _whole_block(place: str, name: str, composition: Composition) -> str:
     """The way out for who names another brick and leaves the settings of the first one."""
-    if not composition.where(f"model.{kind}.name").startswith(COMMAND_LINE):
+    if not composition.where(f"{place}.name").startswith(COMMAND_LINE):
         return ""
-    return f"; to replace the whole block give --model.{kind} '{{name: {name}}}'"
+    return f"; to replace the whole block give --{place} '{{name: {name}}}'"
 
 
 class _Block(Strict):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from legorec.compose import UNRESOLVED, Composition, Problem
-from legorec.registry import KINDS, RegistryError, find
+from legorec.registry import RegistryError, find
+from legorec.settings.brick_places import block_at, brick_places
 from legorec.settings.resolved import set_at
 
 # Where nothing may be: a cache run writes it, a language model may be one of the hub, and of a store whoever
@@ -49,13 +50,13 @@ def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str,
 def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Dotted place, path, and whether something must be there."""
     named = ["data.store", "embed.codes.path", "exp.load", "exp.predict.pairs"]
-    tables = _at(layers, "embed.tables")
+    tables = block_at(layers, "embed.tables")
     named += [f"embed.tables.{row}.path" for row in range(len(tables) if isinstance(tables, list) else 0)]
-    for kind in KINDS:
-        for name in _places(kind, _at(layers, f"model.{kind}.name")):
-            named.append(f"model.{kind}.{name}")
+    for brick, kind in brick_places(layers.get("model")):
+        for name in _places(kind, block_at(layers, f"model.{brick}.name")):
+            named.append(f"model.{brick}.{name}")
     for place in named:
-        path = _at(layers, place)
+        path = block_at(layers, place)
         if isinstance(path, str):
             yield place, path, place.rpartition(".")[2] not in MAY_BE_MISSING
 
@@ -65,13 +66,3 @@ def _places(kind: str, name: Any) -> tuple[str, ...]:
         return find(kind, name).joints.get("places", ()) if isinstance(name, str) else ()
     except RegistryError:
         return ()  # told where the name is read
-
-
-def _at(tree: Any, place: str) -> Any:
-    """What stands at a dotted place; None where there is nothing."""
-    for key in place.split("."):
-        if isinstance(tree, list):
-            tree = tree[int(key)] if key.isdigit() and int(key) < len(tree) else None
-        else:
-            tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree

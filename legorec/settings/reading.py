@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +20,22 @@ from legorec.compose import (
 )
 from legorec.compose.documents import missing_file
 from legorec.registry import KINDS, did_you_mean
+from legorec.settings.brick_places import block_at, brick_places
 from legorec.settings.checks import checked, checked_brick
-from legorec.settings.combinations import judge_export, judge_fit, judge_offers, judge_paging
+from legorec.settings.combinations import (
+    judge_export,
+    judge_fit,
+    judge_item_side,
+    judge_offers,
+    judge_paging,
+    judge_readings,
+)
 from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
 from legorec.settings.modes import MODES
 from legorec.settings.paths import find_paths
 from legorec.settings.resolved import Settings, leaves
 from legorec.settings.schema import (
+    BrickSettings,
     DataSettings,
     EmbedSettings,
     ExpSettings,
@@ -85,6 +95,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_repeats(exp.baselines, "exp.baselines", composition)
     if data and embed and model and FAMILIES[model.family].bricks:
         judge_offers(data, embed, model, composition)
+        judge_readings(data, model, composition)
     if model and exp:
         _judge_family(model, exp, composition)
     if exp and model and FAMILIES[model.family].bricks:
@@ -122,11 +133,18 @@ def _checked_model(tree: Any, composition: Composition) -> Any:
             composition.problems.append(Problem(composition.where(where), where, message))
     if not family.bricks:
         return checked(family.settings, tree, "model", composition)
-    left_out = [kind for kind, row in KINDS.items() if row.optional and tree.get(kind) is None]
-    present = [kind for kind in KINDS if kind in tree and kind not in left_out]
-    bricks = {kind: checked_brick(kind, tree[kind], composition) for kind in present}
-    judge_fit(bricks, composition)
-    return checked(family.settings, {**tree, **bricks}, "model", composition)
+    judge_item_side(tree, composition)
+    bricks: dict[str, dict[str, BrickSettings]] = {}  # by kind, of the model and of each part of the items
+    tree = deepcopy(tree)
+    for place, kind in list(brick_places(tree)):
+        block, key = (block_at(tree, place.rpartition(".")[0]) if "." in place else tree), kind
+        if not isinstance(block, dict) or key not in block or (KINDS[kind].optional and block[key] is None):
+            continue
+        block[key] = checked_brick(kind, block[key], f"model.{place}", composition)
+        bricks.setdefault(place.rpartition(".")[0], {})[kind] = block[key]
+    for owner, chosen in bricks.items():
+        judge_fit(chosen, composition, owner)
+    return checked(family.settings, tree, "model", composition)
 
 
 def _family_of(tree: dict[str, Any], composition: Composition) -> Family | None:

@@ -22,6 +22,8 @@ LAYERS = ("data", "embed", "model", "exp")
 LATER: dict[str, Any] = {
     "model.family": DEFAULT_FAMILY,
     "model.item_encoder.rectified": True,
+    "model.parts": {},
+    "model.join": None,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from legorec.registry import KINDS
+from legorec.settings.brick_places import ONLY, place_of
 from legorec.settings.filters import FilterSettings
 from legorec.settings.modes import MODES
 from legorec.settings.values import (
@@ -15,6 +17,7 @@ from legorec.settings.values import (
     FieldName,
     Flag,
     MetricName,
+    PartName,
     Positive,
     SafeName,
     Strict,
@@ -62,7 +65,10 @@ class TextSettings(Strict):
 
 
 class DataSettings(Strict):
-    """The ``data`` layer; items are read as ``fields``, or as one ``text``; users by ``user_fields``."""
+    """The ``data`` layer; items are read as ``fields``, or as one ``text``; users by ``user_fields``.
+
+    Both may be there where items have several parts: sources of a language model read the text.
+    """
 
     name: SafeName
     store: Text
@@ -77,7 +83,7 @@ class DataSettings(Strict):
 
     @model_validator(mode="after")
     def _one_reading(self) -> DataSettings:
-        if bool(self.fields) == (self.text is not None):
+        if not self.fields and self.text is None:
             raise ValueError(
                 "items are read as `fields` (one at least) or as one `text`: give one of the two"
             )
@@ -143,22 +149,66 @@ class SuggestedSettings(Strict):
     epoch: Epochs = 50
 
 
+def _flat(brick: BrickSettings | None) -> dict[str, Any] | None:
+    return None if brick is None else {"name": brick.name, **brick.arguments}
+
+
+# As YAML has it: the name beside the keywords.
+Brick = Annotated[BrickSettings, PlainSerializer(_flat)]
+MaybeBrick = Annotated[BrickSettings | None, PlainSerializer(_flat)]
+
+
+class PartSettings(Strict):
+    """One part of the items: a source with its own item encoder.
+
+    ``lr`` is the rate of its new weights, null that of the run; ``dropout`` is the share of items that it is
+    left out of in training.
+    """
+
+    source: Brick
+    item_encoder: Brick
+    lr: Annotated[float, Field(gt=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class TowerSettings(Strict):
-    """The ``model`` layer of a recommender of two towers."""
+    """The ``model`` layer of a recommender of two towers.
+
+    Items have a ``source`` and an ``item_encoder``, or several ``parts`` with one of each, and a ``join``.
+    """
 
     family: Literal["tower"] = "tower"
     name: SafeName
     suggested: SuggestedSettings | None = None
-    source: BrickSettings
-    item_encoder: BrickSettings
-    user_encoder: BrickSettings
-    user_plugin: BrickSettings | None = None
-    predictor: BrickSettings
-    objective: BrickSettings
+    source: MaybeBrick = None
+    item_encoder: MaybeBrick = None
+    parts: dict[PartName, PartSettings] = {}
+    join: MaybeBrick = None
+    user_encoder: Brick
+    user_plugin: MaybeBrick = None
+    predictor: Brick
+    objective: Brick
 
-    @field_serializer("source", "item_encoder", "user_encoder", "user_plugin", "predictor", "objective")
-    def _flat(self, brick: BrickSettings | None) -> dict[str, Any] | None:
-        return None if brick is None else {"name": brick.name, **brick.arguments}
+    @property
+    def item_parts(self) -> dict[str, PartSettings]:
+        """The parts of the items by name, in its order; ``ONLY`` is the one of items with a single source.
+
+        Equal settings have them in one order, however they were written.
+        """
+        if self.source is not None and self.item_encoder is not None:
+            return {ONLY: PartSettings(source=self.source, item_encoder=self.item_encoder)}
+        return dict(sorted(self.parts.items()))
+
+    def bricks(self) -> dict[str, tuple[str, BrickSettings]]:
+        """Kind and settings of each brick, by its place in the layer."""
+        found: dict[str, tuple[str, BrickSettings]] = {}
+        for kind, row in KINDS.items():
+            if row.of_part:
+                parts = self.item_parts.items()
+                found |= {place_of(name, kind): (kind, getattr(part, kind)) for name, part in parts}
+            elif (brick := getattr(self, kind)) is not None:
+                found[kind] = (kind, brick)
+        return found
 
 
 ModelSettings = TowerSettings  # of any family

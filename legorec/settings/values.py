@@ -38,6 +38,12 @@ def _field_name(value: str) -> str:
     return value
 
 
+def _part_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise ValueError("a part is named in lower-case letters, digits and _, as in `words`")
+    return value
+
+
 def _metric(value: str) -> str:
     from legorec.metrics import parse_metric  # numpy is not needed to refuse a misspelt flag
 
@@ -71,6 +77,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
+PartName = Annotated[str, AfterValidator(_part_name)]
 Device = Annotated[str, AfterValidator(_device)]
 Template = Annotated[str, AfterValidator(_template)]
 Plain = None | bool | int | float | str

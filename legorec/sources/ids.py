@@ -17,8 +17,8 @@ from legorec.nn.sending import sent
 class IdsSource(nn.Module):
     """Item -> one learned vector of its own, without content.
 
-    Vectors start as ``nn.scales`` says. An item that training never saw keeps its random vector. Use it with
-    the item encoder ``single``.
+    Vectors start as ``nn.scales`` says. An item that training never saw keeps its random vector, and as one
+    part of several it has none (``legorec.item_parts``). Use it with the item encoder ``single``.
 
     Args:
         embed_dim: width of the learned vectors.
@@ -26,6 +26,7 @@ class IdsSource(nn.Module):
     """
 
     gives: ClassVar[str] = "vector"
+    learns_items: ClassVar[bool] = True
 
     def __init__(self, num_items: int, embed_dim: int = 64, dropout: float = 0.0) -> None:
         super().__init__()

@@ -44,6 +44,9 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
     first = {layer: CONFIG / layer / f"{name}.yaml" for layer, name in zip(LAYERS, names, strict=True)}
     if "model" in chosen and chosen["model"].stem.startswith("semantic"):
         first["embed"] = CONFIG / "embed" / "semantic-codes.yaml"
+    if any(is_joined(path) for path in chosen.values()) and with_lm:
+        first["data"] = CONFIG / "data" / "mind-joined.yaml"
+        first["model"] = CONFIG / "model" / "joined-bert-naml.yaml"
     if "embed" in chosen and chosen["embed"].stem == "semantic-codes":
         first["model"] = CONFIG / "model" / "semantic_naml.yaml"
     argv = [part for layer, path in (first | chosen).items() for part in (f"--{layer}", str(path))]
@@ -53,8 +56,14 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
 
 def is_for_language_models(path: Path) -> bool:
     """Items as one text, a language model that encodes them, its token table, or an experiment on it."""
-    named = path.stem.startswith(("bert-", "llama-", "plmnr-")) or path.stem.endswith("-llm")
-    return named or "template:" in path.read_text()
+    named = path.stem.removeprefix("joined-").startswith(("bert-", "llama-", "plmnr-"))
+    named |= path.stem.endswith("-llm")
+    return named or "template:" in path.read_text() or is_joined(path) and path.parent.name == "data"
+
+
+def is_joined(path: Path) -> bool:
+    """Items as fields and as a text, or a model with parts for both."""
+    return "joined" in path.stem
 
 
 EVERY = [(layer, path) for layer in LAYERS for path in files(layer)]
@@ -73,7 +82,8 @@ def test_every_file_is_read(tmp_path: Path, layer: str, path: Path) -> None:
 @pytest.mark.parametrize("model", files("model"), ids=[each.stem for each in files("model")])
 def test_every_data_set_goes_with_every_model(tmp_path: Path, model: Path) -> None:
     for data in files("data"):
-        if is_for_language_models(data) is is_for_language_models(model):
+        both = is_for_language_models(model) and is_joined(model)
+        if is_for_language_models(data) is is_for_language_models(model) and is_joined(data) is both:
             assert read_command_line(command(tmp_path, model=model, data=data)).data.name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from legorec.data.catalog import Catalog, Tokens
 from legorec.data.evaluation import Impressions
 from legorec.data.item_text import ItemText
 from legorec.data.text import TokenizerChoice
-from legorec.recipes.load import TrainedRecommender
+from legorec.recipes.inputs.new_items import catalogs_of
 from tests.support.profiles import profile_arguments, write_profile_store
 from tests.support.ranking import rank
 from tests.support.runs import arguments, finish, write_store
@@ -261,24 +262,24 @@ def test_a_number_in_a_template_is_written_as_that_of_a_known_item(priced):
     store = priced.data.store
     letters = TokenizerChoice("chars").build(iter(["0123456789.e+-, t"]))
     catalog = Catalog.from_text(store, text := ItemText("{price} {tags}", letters, "chars"))
-    seen: list[Tokens] = []
-    model = SimpleNamespace(
-        source=SimpleNamespace(embed=lambda tokens: seen.append(tokens) or tokens.lengths),
-        item_encoder=lambda each: each,
-    )
-    reader = TrainedRecommender(model, SimpleNamespace(store=store, catalog=catalog))  # type: ignore[arg-type]
+    data: Any = SimpleNamespace(store=store, catalogs=[catalog])
+
+    def tokens(items: list[dict[str, Any]]) -> Tokens:
+        (fresh,) = catalogs_of(data, items)
+        return fresh.tokens(torch.arange(len(items)))
+
     every = [priced_fields(priced, row) for row in range(len(store.items))]
     new = [{name: value for name, value in item.items() if name in ("price", "tags")} for item in every]
     known = catalog.tokens(torch.arange(len(new)))
-    assert torch.equal(reader._encode_new(new), known.lengths) and torch.equal(seen[-1].ids, known.ids)
-    reader._encode_new([{"price": 0}])
-    assert seen[-1].ids.tolist() == text.of([{"price": "0"}]).values.tolist()
+    found = tokens(new)
+    assert torch.equal(found.lengths, known.lengths) and torch.equal(found.ids, known.ids)
+    assert tokens([{"price": 0}]).ids.tolist() == text.of([{"price": "0"}]).values.tolist()
     for wrong, message in [
         ({"price": "dear"}, "'price' of a new item must be a finite number, got 'dear'"),
         ({"tags": 7}, "'tags' of a new item must be a text or a list of texts, got 7"),
     ]:
         with pytest.raises(ValueError, match=message):
-            reader._encode_new([wrong])
+            tokens([wrong])
 
 
 def test_items_are_scored_in_pages(trained, monkeypatch):

@@ -12,7 +12,6 @@ import pytest
 
 from legorec import registry
 from legorec.build import build
-from legorec.registry import KINDS
 from legorec.settings import schema
 from process.embed import main as embed
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store
@@ -21,6 +20,7 @@ from tests.support.recorders import needed, seen, write_recorders
 from tests.support.runs import ROOT, finish
 from tests.test_build import Block
 
+KINDS = {name: row for name, row in registry.KINDS.items() if name != "join"}  # of items with one source
 OFFERED = {name for kind in KINDS.values() for name in kind.offered}
 OF_LANGUAGE_MODELS = {"pretrained", "depth"}
 
@@ -29,7 +29,7 @@ def words_of_the_program() -> set[str]:
     """Names of arguments of all bricks, of settings, of what is offered, and such as a model cannot have."""
     found = {
         each.name
-        for kind in KINDS
+        for kind in registry.KINDS
         for name in registry.names(kind)
         for each in registry.find(kind, name).parameters
     }
@@ -38,7 +38,9 @@ def words_of_the_program() -> set[str]:
     ]
     found |= {name for model in models for name in model.model_fields}
     found |= {
-        name for kind in KINDS.values() for name in (kind.name, kind.joint, *kind.extras, *kind.offered)
+        name
+        for kind in registry.KINDS.values()
+        for name in (kind.name, kind.joint, *kind.extras, *kind.offered)
     }
     found |= {
         "token",
@@ -166,7 +168,7 @@ def reached(free: dict[str, list[str]], kinds: set[str]) -> None:
 
 def test_the_docs_list_what_is_offered() -> None:
     page = (ROOT / "docs" / "add-a-brick.md").read_text(encoding="utf-8")
-    for kind in KINDS.values():
+    for kind in registry.KINDS.values():
         offered = ", ".join(f"`{name}`" for name in kind.offered) or "nothing"
         assert f"\n| {kind.said} | {offered} |\n" in page
 
@@ -182,7 +184,7 @@ def kinds_compared(text: str) -> list[int]:
                     each for each in node.comparators if isinstance(each, ast.Tuple | ast.List | ast.Set)
                 ]
                 sides = [part for each in listed for part in each.elts]
-            if any(isinstance(each, ast.Constant) and each.value in KINDS for each in sides):
+            if any(isinstance(each, ast.Constant) and each.value in registry.KINDS for each in sides):
                 found.append(node.lineno)
     return found
 

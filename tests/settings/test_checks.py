@@ -195,7 +195,7 @@ def test_a_bare_flag_is_told_where_the_argument_is(tmp_path: Path) -> None:
             read_command_line(arguments(tmp_path, f"--{argument}", "b"))
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in registry.KINDS if kind != "join"])  # which needs parts
 def test_a_word_of_the_settings_is_a_name_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -27,6 +27,7 @@ SMALL = {
     "lora": LoRA(enabled=False),  # an untrained adapter has no gradient in its first half
 }
 LANGUAGE_MODELS = {"states": "llama", "layers": "llama", "llama": "llama", "bert": "bert"}
+NUM_PARTS = 3  # of an item that is joined from several sources
 NUM_LAYERS = 3  # of an item where pooled layers stand for its tokens
 LENGTHS = [0, 1, 4, 6, 2]  # clicks of the five histories
 FOLDERS = tempfile.TemporaryDirectory()
@@ -98,6 +99,7 @@ def construct(kind: str, name: str, seed: int = 0, **changes: Any) -> nn.Module:
         "input_dim": DIM,
         "token_dim": DIM,
         "num_items": NUM_ITEMS,
+        "num_parts": NUM_PARTS,
         "num_users": NUM_USERS,
         "max_history": 7,
         "codes": codes(),
@@ -141,6 +143,15 @@ def clicks(seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.where(mask.unsqueeze(2), vectors, 1e4), mask
 
 
+def item_vectors() -> tuple[Tensor, Tensor]:
+    """Vectors of the parts of every item, zero where it lacks one; item 3 has none."""
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.rand(NUM_ITEMS, NUM_PARTS, generator=generator) < 0.7
+    mask[3] = False
+    vectors = torch.randn(NUM_ITEMS, NUM_PARTS, DIM, generator=generator)
+    return torch.where(mask.unsqueeze(2), vectors, 0.0).requires_grad_(), mask
+
+
 def user_extras(rows: slice = slice(None), width: int = 7) -> dict[str, Any]:
     """What is offered of the five users beside their clicks, in histories of another width where asked."""
     generator = torch.Generator().manual_seed(4)
@@ -173,6 +184,8 @@ def inputs(kind: str, name: str) -> tuple[Any, ...]:
         return (torch.arange(NUM_ITEMS),)
     if kind == "item_encoder":
         return (states(name),)
+    if kind == "join":
+        return item_vectors()
     if kind == "user_encoder":
         vectors_BHD, mask_BH = clicks()
         return vectors_BHD.requires_grad_(), mask_BH
@@ -231,7 +244,7 @@ def run(kind: str, name: str, brick: nn.Module, *given: Any, wide: bool = False)
     return prepared(kind, name, brick, *given, wide=wide)()
 
 
-KINDS = ("source", "item_encoder", "user_encoder", "user_plugin", "predictor")
+KINDS = ("source", "item_encoder", "join", "user_encoder", "user_plugin", "predictor")
 BRICKS = [(kind, name) for kind in KINDS for name in registry.names(kind)]
 
 

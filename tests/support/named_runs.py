@@ -40,11 +40,14 @@ class NamedModels:
         given = {key: value for key, value in SMALL.items() if key != "heads"}  # few models read it
         if family(name) == "words":
             layers |= {"embed": str(self._codes())} if name.startswith("semantic") else {}
+            layers |= {"embed": str(self._vectors())} if "vectors" in name else {}
         else:
             language_model = "llama" if family(name) == "llama" else "bert"
-            layers |= {"data": f"data/mind-{language_model}", "exp": "exp/tt-llm"}
+            data = "joined" if name.startswith("joined") else language_model
+            layers |= {"data": f"data/mind-{data}", "exp": "exp/tt-llm"}
             given |= {"llm_ver": "tiny", "lm_path": self._language_model(language_model)}
-            del given["embed_hidden_size"]
+            if data != "joined":  # which has words too
+                del given["embed_hidden_size"]
             given |= {"cache": self._cache(name, language_model)} if family(name) != "plmnr" else {}
             given |= {"layer": -2} if "iisan" not in name else {}
         store = self._store() if family(name) == "words" else self._store_of_texts()
@@ -76,6 +79,17 @@ class NamedModels:
             embed(["codes", "--unique", *as_flags(given | CODES | {"config": self.folder})])
             self._made["codes"] = self.folder / "codes"  # .yaml
         return self._made["codes"]
+
+    def _vectors(self) -> Path:
+        """The layer ``embed`` of a table with a row per item."""
+        layer = self.folder / "items"
+        if "items" not in self._made:
+            vectors = np.random.default_rng(1).normal(size=(60, 8))
+            np.save(self.folder / "items.npy", vectors.astype(np.float32))
+            table = f"{{vocabulary: items, path: {self.folder / 'items.npy'}}}"
+            layer.with_suffix(".yaml").write_text(f"name: items\ntables:\n- {table}\n")
+            self._made["items"] = layer
+        return layer
 
     def _cache(self, name: str, language_model: str) -> Path:
         """The root of a language model's caches, with that which the named model reads."""

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from legorec.abilities import LanguageSource
 from legorec.build import build
 from legorec.halving import NoMemoryError, first_line, lacks_memory
-from legorec.recipes.inputs.given_vectors import read_tables
+from legorec.recipes.inputs.build_items import build_items
 from legorec.recipes.inputs.item_codes import read_codes
 from legorec.recipes.inputs.store_data import Data
-from legorec.recipes.inputs.token_table import check_token_table
 from legorec.recommender import Recommender
-from legorec.registry import find
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -41,9 +38,10 @@ def build_model(settings: Settings, data: Data, device: torch.device) -> Recomme
 def _built(settings: Settings, data: Data, device: torch.device) -> Recommender:
     torch.manual_seed(settings.seed)
     model = settings.model
-    catalog = data.catalog.to(device)
+    for catalog in data.catalogs:
+        catalog.to(device)
     offered: dict[str, Any] = {
-        "catalog": catalog,
+        "catalog": data.catalog,
         "num_items": data.num_items,
         "num_users": len(data.store.users),
         "max_history": data.settings.history.max_length or max(1, int(data.histories.lengths.max(initial=0))),
@@ -52,19 +50,10 @@ def _built(settings: Settings, data: Data, device: torch.device) -> Recommender:
         offered["profiles"] = data.profiles.to(device)
     if settings.embed.codes is not None:
         offered["codes"] = read_codes(Path(settings.embed.codes.path), data)
-    if data.language_model is None:
-        offered["vectors"] = read_tables(settings.embed, data)
-    source = build("source", model.source, offered)
-    states = {"input_dim": source.dim, "field_kinds": source.field_kinds}
-    if "catalog" in find("source", model.source.name).offered:
-        offered["max_tokens"] = int(catalog.lengths.sum(1).max()) if catalog.num_items else 0
-    if isinstance(source, LanguageSource):
-        check_token_table(settings.embed, source.pretrained)
-        states |= {"pretrained": source.pretrained, "depth": source.depth}
-    item_encoder = build("item_encoder", model.item_encoder, offered | states)
-    width = {"input_dim": item_encoder.output_dim, "token_dim": source.dim}
-    user_encoder = build("user_encoder", model.user_encoder, offered | width)
-    plugin = build("user_plugin", model.user_plugin, offered | width) if model.user_plugin else None
-    predictor = build("predictor", model.predictor, offered | width)
+    source, item_encoder, of_items = build_items(settings, data, offered)
+    offered |= of_items
+    user_encoder = build("user_encoder", model.user_encoder, offered)
+    plugin = build("user_plugin", model.user_plugin, offered) if model.user_plugin else None
+    predictor = build("predictor", model.predictor, offered)
     page_size = settings.exp.policy.item_page_size
     return Recommender(source, item_encoder, user_encoder, predictor, plugin, page_size).to(device)

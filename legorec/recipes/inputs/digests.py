@@ -43,8 +43,9 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     digests = digest_files(tables.values())
     found = {name: facts[name]["blake2b"] for name in names}
     found |= {f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()}
-    for table, catalog in (("items", data.catalog), ("users", data.profiles)):
-        for part in catalog.fields if catalog is not None else ():
+    profiled = [] if data.profiles is None else [("users", data.profiles)]
+    for table, catalog in (*(("items", each) for each in data.catalogs), *profiled):
+        for part in catalog.fields:
             if part.kind == "number":
                 found[f"numbers/{table}/{part.name}"] = f"mean {part.mean!r}, deviation {part.deviation!r}"
     found |= _filters(settings, data)
@@ -73,8 +74,9 @@ def _filters(settings: Settings, data: Data) -> dict[str, str]:
 
 
 def _bricks(settings: Settings) -> list[registry.Brick]:
-    chosen = {kind: getattr(settings.model, kind) for kind in BRICKS}
-    return [registry.find(kind, brick.name) for kind, brick in chosen.items() if brick is not None]
+    return [
+        registry.find(kind, brick.name) for kind, brick in settings.model.bricks().values() if kind in BRICKS
+    ]
 
 
 def offered_to_bricks(settings: Settings) -> set[str]:
@@ -89,7 +91,11 @@ def _reads_users(settings: Settings) -> bool:
 
 def _fields(data: Data) -> list[Field]:
     """What is read of the items."""
-    text = data.catalog.text
-    if text is None:
-        return [data.store.items.field(name) for name in columns(data.settings.fields)]
-    return [stored_field(data.store, name, text.tokenizer_name) for name in text.field_names]
+    found = []
+    for catalog in data.catalogs:
+        text = catalog.text
+        if text is None:
+            found += [data.store.items.field(name) for name in columns(data.settings.fields)]
+        else:
+            found += [stored_field(data.store, name, text.tokenizer_name) for name in text.field_names]
+    return found

@@ -15,21 +15,29 @@ from legorec.data.text import encode
 from legorec.recipes.inputs.store_data import Data
 
 
-def catalog_of(data: Data, items: Sequence[Mapping[str, Any]]) -> Catalog:
-    """A catalogue of these items alone, with the fields and vocabularies of the store's.
+def catalogs_of(data: Data, items: Sequence[Mapping[str, Any]]) -> list[Catalog]:
+    """A catalogue of these items alone for each of the store's, with its fields and vocabularies.
 
     Raises:
         ValueError: an item has a field that the model does not read, or a value of another kind.
     """
-    catalog = data.catalog
-    text = catalog.text
-    names = [part.stored.partition("@")[0] for part in catalog.fields]
-    names = list(text.field_names) if text is not None else names
+    read = list(dict.fromkeys(name for catalog in data.catalogs for name in _names(catalog)))
     for item in items:
         for name in item:
-            if name not in names:
-                read = ", ".join(dict.fromkeys(names))
-                raise ValueError(f"a new item has the field '{name}'; the model reads {read}")
+            if name not in read:
+                raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(read)}")
+    return [_fresh(data, catalog, items) for catalog in data.catalogs]
+
+
+def _names(catalog: Catalog) -> list[str]:
+    """The fields of a store that a catalogue reads."""
+    if catalog.text is not None:
+        return list(catalog.text.field_names)
+    return [part.stored.partition("@")[0] for part in catalog.fields]
+
+
+def _fresh(data: Data, catalog: Catalog, items: Sequence[Mapping[str, Any]]) -> Catalog:
+    text, names = catalog.text, _names(catalog)
     if text is not None:
         stored = [stored_field(data.store, name, text.tokenizer_name) for name in names]
         kinds = dict(zip(names, (field.kind for field in stored), strict=True))

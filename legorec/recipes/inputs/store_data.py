@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,14 @@ from legorec.data.item_text import ItemText, tokenization_of
 from legorec.data.latest import latest_spans
 from legorec.data.store import Store
 from legorec.recipes.inputs.rules import rule_of
+from legorec.settings.brick_places import place_of
 
 if TYPE_CHECKING:
     from legorec.settings import DataSettings, Settings
+    from legorec.settings.schema import BrickSettings, TextSettings
+
+
+KEPT = ("store", "catalog", "settings", "language_model", "text")  # in a pickle
 
 
 @dataclass
@@ -33,17 +38,18 @@ class Data:
     """One store as the settings cut it."""
 
     store: Store
-    catalog: Catalog
+    catalog: Catalog  # of the fields; of the text where there are none
     histories: Histories
     settings: DataSettings
     language_model: LanguageModel | None = None  # that reads the items
+    text: Catalog | None = None  # what it reads, where the other sources read fields
     filtered: list[str] = field(default_factory=list)  # a line for each split that filters were applied to
     _rules: dict[int, Rule] = field(default_factory=dict)
     _kept: dict[str, Interactions] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is mapped from the store, which is mapped again where a pickle is read."""
-        return {name: getattr(self, name) for name in ("store", "catalog", "settings", "language_model")}
+        return {name: getattr(self, name) for name in KEPT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         histories = histories_of(state["store"], state["settings"])
@@ -52,6 +58,15 @@ class Data:
     @property
     def num_items(self) -> int:
         return len(self.store.items)
+
+    @property
+    def catalogs(self) -> list[Catalog]:
+        """Every reading of the items."""
+        return [self.catalog] if self.text is None else [self.catalog, self.text]
+
+    def reading(self, by_language_model: bool) -> Catalog:
+        """What a source reads of the items."""
+        return self.text if self.text is not None and by_language_model else self.catalog
 
     @cached_property
     def profiles(self) -> Catalog | None:
@@ -135,7 +150,11 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
     store.require(columns(data.fields), data.made_with, wanted, columns(data.user_fields))
     histories = histories_of(store, data)
     language_model = language_model_of(settings)
-    found = Data(store, _catalog(settings, store, language_model), histories, data, language_model)
+    fields = _fields_catalog(settings, store) if data.fields else None
+    text = _text_catalog(data.text, store, language_model) if data.text is not None else None
+    main, other = (text, None) if fields is None else (fields, text)
+    assert main is not None, "items are read in one way at least"
+    found = Data(store, main, histories, data, language_model, other)
     for split in splits:  # what is refused is refused now
         found.interactions(split)
     return found
@@ -146,33 +165,45 @@ def histories_of(store: Store, settings: DataSettings) -> Histories:
     return Histories(store.histories, store.spans, settings.history.max_length)
 
 
-def language_source(settings: Settings) -> LanguageSourceClass | None:
-    """The class of the model's source, if its states come from a language model."""
-    found = registry.load(registry.find("source", settings.model.source.name))
-    return found if isinstance(found, LanguageSourceClass) else None
+class LanguagePart(NamedTuple):
+    """The source of the items whose states come from a language model."""
+
+    source: LanguageSourceClass
+    settings: BrickSettings
+    place: str  # in the model layer
+
+
+def language_part(settings: Settings) -> LanguagePart | None:
+    """The source of a language model, if there is one; the settings have allowed one at most."""
+    for name, part in settings.model.item_parts.items():
+        found = registry.load(registry.find("source", part.source.name))
+        if isinstance(found, LanguageSourceClass):
+            return LanguagePart(found, part.source, f"model.{place_of(name, 'source')}")
+    return None
 
 
 def language_model_of(settings: Settings) -> LanguageModel | None:
-    """The language model that the source reads, if it reads one.
+    """The language model that a source reads, if one does.
 
     Raises:
         ValueError: there is no such model.
     """
-    found = language_source(settings)
+    found = language_part(settings)
     if found is None:
         return None
-    return found.language_model(build_arguments("source", settings.model.source))
+    return found.source.language_model(build_arguments("source", found.settings))
 
 
-def _catalog(settings: Settings, store: Store, own: LanguageModel | None) -> Catalog:
-    text = settings.data.text
-    if text is None:
-        given = {table.field for table in settings.embed.tables}
-        cuts = {
-            name: cut.model_copy(update={"own_table": True}) if name in given else cut
-            for name, cut in settings.data.fields.items()
-        }
-        return Catalog.from_store(store, cuts)
+def _fields_catalog(settings: Settings, store: Store) -> Catalog:
+    given = {table.field for table in settings.embed.tables}
+    cuts = {
+        name: cut.model_copy(update={"own_table": True}) if name in given else cut
+        for name, cut in settings.data.fields.items()
+    }
+    return Catalog.from_store(store, cuts)
+
+
+def _text_catalog(text: TextSettings, store: Store, own: LanguageModel | None) -> Catalog:
     name = text.tokenizer
     if own is not None:
         name = tokenization_of(store, own.tokenizer(), own.name, name)
@@ -182,3 +213,12 @@ def _catalog(settings: Settings, store: Store, own: LanguageModel | None) -> Cat
             f"model with a tokenizer of its own; there are {', '.join(store.manifest['tokenizers'])}"
         )
     return Catalog.from_text(store, ItemText(text.template, store.tokenizer(name), name))
+
+
+def sources_said(settings: Settings) -> str:
+    """The sources of the items, for messages."""
+    named = [
+        f"model.{place_of(name, 'source')} is '{part.source.name}'"
+        for name, part in settings.model.item_parts.items()
+    ]
+    return ", ".join(named)

@@ -16,6 +16,7 @@ from legorec.engine.weights import LANGUAGE_MODEL, load_best
 from legorec.recipes.inputs.digests import BRICKS, ITEM_IDS, USER_IDS, input_digests, offered_to_bricks
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.session import settings_file
+from legorec.settings.brick_places import block_at, brick_places
 from legorec.settings.resolved import as_meant
 
 if TYPE_CHECKING:
@@ -52,13 +53,15 @@ def check_make(run: Path, settings: Settings) -> None:
     if problems:
         raise SettingsError(problems)
     there, here = tree.get("model", {}), settings.dump()["model"]
-    for kind in BRICKS:
-        name = (here.get(kind) or {}).get("name")
-        trained, asked = (_compared(kind, block.get(kind) or {}, name) for block in (there, here))
+    for place, kind in dict([*brick_places(there), *brick_places(here)]).items():
+        if kind not in BRICKS:
+            continue
+        name = (block_at(here, place) or {}).get("name")
+        trained, asked = (_compared(kind, block_at(model, place) or {}, name) for model in (there, here))
         for key in (*trained, *asked):
             if trained.get(key) != asked.get(key):
                 raise ValueError(
-                    f"{run} was trained with model.{kind}.{key} {trained.get(key)!r}, asked for is "
+                    f"{run} was trained with model.{place}.{key} {trained.get(key)!r}, asked for is "
                     f"{asked.get(key)!r}; give the model layer and flags that it was trained with"
                 )
     there, here = tree.get("data", {}), settings.data

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from legorec.engine.optim import trainable
-from legorec.lm.model_types import PassThrough, part
+from legorec.lm import model_types
+from legorec.lm.model_types import PassThrough
 from legorec.lm.tuning import TunedLayers
 from legorec.recommender import Recommender
 
@@ -25,26 +26,28 @@ class StepSize:
     """A batch by its sizes. ``tokens`` are of the largest page of items that is encoded at once."""
 
     items: int
-    tokens: int
+    tokens: int  # of all parts of the items
     examples: int
     history: int  # padded
     candidates: int
+    tokens_of: tuple[int, ...] = ()  # each part
 
 
-def largest_step(stream: ClickStream, lengths_N: Tensor, page_size: int = 0) -> StepSize:
+def largest_step(stream: ClickStream, lengths_NP: Tensor, page_size: int = 0) -> StepSize:
     """The batch with the most tokens among the first ``BATCHES`` of a run, as training will draw them.
 
     Args:
-        lengths_N: tokens of every item.
+        lengths_NP: tokens of every item in each part.
         page_size: items that are encoded at once; 0: all.
     """
     steps = []
     for number in range(min(BATCHES, stream.num_batches)):
         batch = stream.batch(number)
-        pages = lengths_N[batch.items].split(page_size or len(batch.items))
-        tokens = max(int(page.sum()) for page in pages)
+        pages = lengths_NP[batch.items].split(page_size or len(batch.items))
+        of_parts = max((page.sum(0).tolist() for page in pages), key=sum)
         (examples, history), candidates = batch.history.shape, batch.candidates.shape[1]
-        steps.append(StepSize(len(batch.items), tokens, examples, history, candidates))
+        sizes = (len(batch.items), sum(of_parts), examples, history, candidates)
+        steps.append(StepSize(*sizes, tokens_of=tuple(of_parts)))
     return max(steps, key=lambda step: (step.tokens, step.items))
 
 
@@ -71,23 +74,45 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
 
         items       tokens x (E + sum over the layers of source and item encoder of (in + out))
         vectors     N x D
+        parts       N x (2 P D + sum over the layers of the join of (in + out)), where there are P of them
         users       B x H x (D + sum over the layers of the user encoder of (in + out))
         candidates  B x K x (D + sum over the layers of the predictor of (in + out))
 
     ``tokens`` are those of the largest page where items are encoded in pages, of all ``N`` items of the batch
-    otherwise; ``E`` is the width of the token states, ``B`` examples, ``H`` history, ``K`` candidates, ``D``
-    the item width; a predictor that reads the history has ``H`` rows for each candidate. A value takes the
-    bytes of the layer's weights, under ``bf16`` autocast two at most. With gradient checkpointing a language
-    model keeps what goes into each of its layers, and all of one of them; where nothing is trained in it or
-    before it, nothing. Layers that are tuned in half precision also keep their matrices rounded to it.
+    otherwise, and each part of the items has its own; ``E`` is the width of the token states, ``B`` examples,
+    ``H`` history, ``K`` candidates, ``D`` the item width; a predictor that reads the history has ``H`` rows
+    for each candidate. A value takes the bytes of the layer's weights, under ``bf16`` autocast two at most.
+    With gradient checkpointing a language model keeps what goes into each of its layers, and all of one of
+    them; where nothing is trained in it or before it, nothing. Layers that are tuned in half precision also
+    keep their matrices rounded to it.
 
     Norms and residual sums are not counted: the input that several layers share is, for each of them. Left
     out are padding, the weights of ``eager`` attention, workspace of kernels and the backward pass's own.
     """
-    source: Any = model.source
-    encoder: Any = model.item_encoder
     wide = 2 if bf16 else 4
-    of_token, rounded, apart = source.dim * wide, 0, [getattr(source, "lower", None)]
+    items = rounded = 0
+    for part, tokens in zip(model.item_parts, step.tokens_of, strict=True):
+        of_token, of_weights = _of_part(part.source, part.item_encoder, bf16)
+        items, rounded = items + tokens * of_token, rounded + of_weights
+    encoder: Any = model.item_encoder
+    vector = encoder.output_dim * wide
+    if (count := len(model.item_parts)) > 1:
+        items += step.items * (2 * count * vector + _kept(encoder.join, bf16))
+    of_click = vector + _kept(model.user_encoder, bf16)
+    # A predictor that reads the history sees every click beside every candidate.
+    beside = step.history if model.reads_history else 1
+    of_candidate = vector + beside * _kept(model.predictor, bf16)
+    return (
+        rounded
+        + items
+        + step.items * vector
+        + step.examples * (step.history * of_click + step.candidates * of_candidate)
+    )
+
+
+def _of_part(source: Any, encoder: Any, bf16: bool) -> tuple[int, int]:
+    """Bytes for each token, and of matrices that are rounded once."""
+    of_token, rounded, apart = source.dim * (2 if bf16 else 4), 0, [getattr(source, "lower", None)]
     for layers in (each for each in encoder.modules() if isinstance(each, TunedLayers)):
         apart.append(layers.upper)
         if trainable(layers) or trainable(source):
@@ -95,24 +120,13 @@ def activation_bytes(model: Recommender, step: StepSize, bf16: bool = False) -> 
             of_token += _of_language_model(layers, source.pretrained.family.layers, half)
             rounded += 2 * sum(each.numel() for each in layers.upper.parameters()) if layers.rounds else 0
     left_out = {id(each) for module in apart if module is not None for each in module.modules()}
-    of_token += _kept(source, bf16, left_out) + _kept(encoder, bf16, left_out)
-    vector = encoder.output_dim * wide
-    of_click = vector + _kept(model.user_encoder, bf16)
-    # A predictor that reads the history sees every click beside every candidate.
-    beside = step.history if model.reads_history else 1
-    of_candidate = vector + beside * _kept(model.predictor, bf16)
-    return (
-        rounded
-        + step.tokens * of_token
-        + step.items * vector
-        + step.examples * (step.history * of_click + step.candidates * of_candidate)
-    )
+    return of_token + _kept(source, bf16, left_out) + _kept(encoder, bf16, left_out), rounded
 
 
 def _of_language_model(layers: TunedLayers, path: str, bf16: bool) -> int:
     """Bytes for each token."""
     whole: Any = layers.upper.model
-    all_layers = part(whole, path)
+    all_layers = model_types.part(whole, path)
     assert isinstance(all_layers, nn.ModuleList)
     left = [layer for layer in all_layers if not isinstance(layer, PassThrough)]
     if not left or not any(getattr(left[0], name, False) for name in CHECKPOINTED):
