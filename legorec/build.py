@@ -18,12 +18,13 @@ class BrickSettings(Protocol):
     def arguments(self) -> Mapping[str, Any]: ...
 
 
-def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any:
+def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any], place: str | None = None) -> Any:
     """Construct a brick.
 
     Args:
         kind: one of ``registry.KINDS``.
         offered: what the program knows, some or all of what that kind is offered; a brick gets what it names.
+        place: of the brick in the model layer, for messages, if it is not called as its kind.
 
     Raises:
         ValueError: the brick refuses its settings, or needs what this model cannot offer.
@@ -36,14 +37,14 @@ def build(kind: str, settings: BrickSettings, offered: Mapping[str, Any]) -> Any
     missing = [name for name, part in asked.items() if part.required and name not in offered]
     if missing:
         raise ValueError(
-            f"model.{kind} '{settings.name}' needs `{missing[0]}` ({known[missing[0]]}), "
+            f"model.{place or kind} '{settings.name}' needs `{missing[0]}` ({known[missing[0]]}), "
             "which this model does not have"
         )
     given = {name: offered[name] for name in asked if name in offered}
     try:
         return registry.construct(brick, {**settings.arguments, **given})
     except ValueError as error:
-        raise ValueError(f"model.{kind} '{settings.name}': {error}") from error
+        raise ValueError(f"model.{place or kind} '{settings.name}': {error}") from error
 
 
 def build_arguments(kind: str, settings: BrickSettings) -> dict[str, Any]:

@@ -236,7 +236,9 @@ def test_activations_are_estimated_within_half_and_twice(
     assert 0.5 < ratio < 2
 
 
-@pytest.mark.parametrize("model", ["lego_nrms", "lego_naml", "lego_nrms_id", "lego_din_id", "lego_din"])
+@pytest.mark.parametrize(
+    "model", ["lego_nrms", "lego_naml", "lego_nrms_id", "lego_din_id", "lego_din", "joined-naml"]
+)
 def test_activations_of_small_models_too(tmp_path: Path, model: str) -> None:
     settings = read_command_line(arguments(write_store(tmp_path / "s"), tmp_path, model=model, exp="size"))
     ratio = figures(settings)["memory"]["activations"] / kept_for_backward(settings)

@@ -15,6 +15,7 @@ from legorec.recipes.inputs.given_vectors import read_tables
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.inputs.token_table import check_token_table
 from legorec.registry import Brick, find, has_language_model
+from legorec.settings.brick_places import place_of
 
 if TYPE_CHECKING:
     from legorec.batch import TokenVectors
@@ -43,7 +44,7 @@ def build_items(
         given = offered | {"catalog": data.reading(has_language_model(bricks[name]))}
         if "vectors" in offered:
             given["vectors"] = tables_for(bricks[name], bricks.values(), offered["vectors"])
-        built[name], longest = build_part(part, given, bricks[name])
+        built[name], longest = build_part(name, part, given, bricks[name])
     if settings.model.join is None:
         ((source, item_encoder),) = built.values()
         behind = {"input_dim": item_encoder.output_dim, "token_dim": source.dim}
@@ -57,10 +58,10 @@ def build_items(
 
 
 def build_part(
-    part: PartSettings, offered: Mapping[str, Any], brick: Brick
+    name: str, part: PartSettings, offered: Mapping[str, Any], brick: Brick
 ) -> tuple[tuple[nn.Module, nn.Module], dict[str, int]]:
     """A source with its item encoder, both at the rate of the part, and the length of the longest item."""
-    source = build("source", part.source, offered)
+    source = build("source", part.source, offered, place_of(name, "source"))
     longest: dict[str, int] = {}
     if "catalog" in brick.offered:
         lengths = offered["catalog"].lengths.sum(1)
@@ -68,7 +69,8 @@ def build_part(
     states = {"input_dim": source.dim, "field_kinds": source.field_kinds}
     if isinstance(source, LanguageSource):
         states |= {"pretrained": source.pretrained, "depth": source.depth}
-    item_encoder = build("item_encoder", part.item_encoder, {**offered, **longest, **states})
+    known = {**offered, **longest, **states}
+    item_encoder = build("item_encoder", part.item_encoder, known, place_of(name, "item_encoder"))
     for module in (source, item_encoder):
         module.learning_rate = part.lr  # read by ``engine.optim``
     return (source, item_encoder), longest
