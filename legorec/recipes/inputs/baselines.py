@@ -83,11 +83,13 @@ def cosines(data: Data, settings: Settings, model: Recommender | None = None) ->
     """
     found: dict[str, Make] = {}
     catalog = data.catalog
-    source = model.source if model is not None else None
+    sources = [part.source for part in model.item_parts] if model is not None else []
+    states = next((source for source in sources if isinstance(source, GivesUntrained)), None)
     if any(part.kind == "text" for part in catalog.fields):
         found["cosine_tfidf"] = lambda _: TfIdfBaseline(tf_idf(catalog), sum(catalog.vocabularies.values()))
-    if isinstance(source, GivesUntrained):
-        found["cosine_states"] = lambda shown: CosineBaseline(states_mean(source, shown))
+    if states is not None:
+        found["cosine_states"] = lambda shown: CosineBaseline(states_mean(states, shown))
+    if len(sources) == 1 and states is not None:
         return found  # `embed` only names the table that the language model has anyway
     owners = {table.owner for table in settings.embed.tables}
     if any(part.kind == "text" and part.table in owners for part in catalog.fields):
