@@ -23,8 +23,13 @@ from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.rates import item_rate, rates_said
-from legorec.recipes.outputs.measure import check_measurable, measure, measure_baselines, measured_json
-from legorec.recipes.outputs.metric_table import print_slices, print_table
+from legorec.recipes.outputs.measure import (
+    check_measurable,
+    measure,
+    measure_baselines,
+    measured_json,
+    print_measured,
+)
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.smaller_batches import batches_fitting
 from legorec.recipes.run import function_at
@@ -233,12 +238,6 @@ def dev_metrics(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*settings.exp.metrics, settings.exp.evaluation.metric]))
 
 
-def shown_metric(settings: Settings) -> str:
-    """The metric of the tables of slices: the one that chooses epochs if it is reported, else the first."""
-    names, own = settings.exp.metrics, settings.exp.evaluation.metric
-    return own if own in names else names[0]
-
-
 def dev_loss(training: Training, session: Session) -> float:
     """Mean training loss on the dev split, with the same negatives in every epoch.
 
@@ -286,9 +285,7 @@ def measure_result(task: Task, split: str, settings: Settings, session: Session)
     own = measure(split, scorer, settings, session, settings.exp.metrics, saved_to, slicings)
     baselines = measure_baselines(task.baselines(split), settings, session, slicings)
     if session.processes.is_first:
-        title, rows = f"{settings.data.name}: {split}", {settings.model.name: own} | baselines
-        print_table(title, {name: each.report for name, each in rows.items()})
-        print_slices({name: each.slices for name, each in rows.items()}, shown_metric(settings))
+        print_measured(split, {settings.model.name: own} | baselines, settings)
     return {
         split: measured_json(own),
         "baselines": {name: measured_json(each) for name, each in baselines.items()},

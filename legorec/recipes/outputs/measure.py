@@ -16,6 +16,7 @@ from legorec.engine.progress import bar
 from legorec.engine.rank import Scorer, rank
 from legorec.files.whole import written_whole
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
+from legorec.recipes.outputs.metric_table import print_slices, print_table
 from legorec.recipes.outputs.session import Session
 from legorec.slices import SliceReports, Slicing, evaluate_slices, per_group_of_slices
 
@@ -100,6 +101,14 @@ def measure_baselines(
         with session.stop.anywhere():
             found[name] = Measured(evaluate(ranking, names), evaluate_slices(ranking, slicings, names))
     return found
+
+
+def print_measured(split: str, rows: Mapping[str, Measured], settings: Settings) -> None:
+    """A table of all metrics, and one a slicing: of the metric that chooses epochs if it is reported, else of
+    the first one."""
+    names, own = settings.exp.metrics, settings.exp.evaluation.metric
+    print_table(f"{settings.data.name}: {split}", {name: each.report for name, each in rows.items()})
+    print_slices({name: each.slices for name, each in rows.items()}, own if own in names else names[0])
 
 
 def check_measurable(scorer: Scorer, names: Sequence[str]) -> None:
