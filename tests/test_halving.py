@@ -14,6 +14,14 @@ from torch import Tensor
 from legorec.halving import Halving, NoMemoryError, lacks_memory
 from tests.support.short_memory import ERRORS
 
+COLLECT = gc.collect
+
+
+@pytest.fixture(autouse=True)
+def uncollected(monkeypatch):
+    """Collecting takes long after all that pytest has imported; the test that needs it asks for it."""
+    monkeypatch.setattr("gc.collect", lambda: 0)
+
 
 class Memory:
     """Takes so many rows at once; remembers the pages, and how each attempt ended."""
@@ -38,8 +46,7 @@ def halved(memory: Memory, count: int, size: int) -> tuple[list[int], list[str]]
 @pytest.mark.parametrize("count", [1, 7, 20])
 @pytest.mark.parametrize("size", [1, 2, 8, 100])
 @pytest.mark.parametrize("limit, error", [(1, "cuda"), (3, "cpu"), (3, "python"), (100, "cuda")])
-def test_r21_rows_keep_their_order_whatever_fits(monkeypatch, count, size, limit, error):
-    monkeypatch.setattr("gc.collect", lambda: 0)  # which takes long after all that pytest has imported
+def test_r21_rows_keep_their_order_whatever_fits(count, size, limit, error):
     memory = Memory(limit, ERRORS[error])
     found, said = halved(memory, count, size)
     assert found == list(range(count))
@@ -144,7 +151,8 @@ def test_r21_which_errors_are_of_memory():
 
 
 @pytest.mark.parametrize("caught", [False, True], ids=["plain", "held by its own frame"])
-def test_r21_what_a_failed_attempt_held_is_free_before_the_next(caught):
+def test_r21_what_a_failed_attempt_held_is_free_before_the_next(monkeypatch, caught):
+    monkeypatch.setattr("gc.collect", COLLECT)
     held: list[weakref.ref[Tensor]] = []
     gc.disable()  # so that only what is let go on purpose is free
 

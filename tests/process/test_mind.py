@@ -322,6 +322,7 @@ def test_the_fragment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert len(store.items) == 2000 and sum(len(store.interactions(s)) for s in store.splits) > 1000
 
 
+@pytest.mark.slow
 def test_xmind_by_characters(tmp_path: Path) -> None:
     source = shared("xmind-cmn")
     arguments = ("--train", source / "train", "--dev", source / "dev", "--tokenizer", "chars")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from legorec.data.store import Store
 from process.tables import main
@@ -56,6 +57,7 @@ def trained(tmp_path: Path, model: str, *flags: str) -> dict[str, float]:
     return result["test"]["metrics"]
 
 
+@pytest.mark.slow
 def test_goodreads(tmp_path: Path) -> None:
     source = shared("goodreads")
     store = made(
@@ -68,6 +70,7 @@ def test_goodreads(tmp_path: Path) -> None:
     assert 0 < metrics["gauc"] < 1
 
 
+@pytest.mark.slow
 def test_amazon_scientific(tmp_path: Path) -> None:
     source = shared("amazon-scientific")
     store = made(

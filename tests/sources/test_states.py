@@ -120,8 +120,17 @@ def test_r18_every_depth_scores_alike(models, tmp_path, name):
         torch.testing.assert_close(other, scores[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("tuned", ["lora", "full"])
-@pytest.mark.parametrize("page", [1, 3, 5, 11, 100])
+PAGED = {"lora": (1, 5), "full": (3, 100)}  # quick ones
+
+
+@pytest.mark.parametrize(
+    "tuned, page",
+    [
+        pytest.param(tuned, page, marks=[] if page in quick else pytest.mark.slow)
+        for tuned, quick in PAGED.items()
+        for page in (1, 3, 5, 11, 100)
+    ],
+)
 def test_page_size_changes_nothing(models, tmp_path, page, tuned):
     pretrained = models["bert"]
     write_cache(tmp_path, text_catalog(), pretrained, [2])
