@@ -53,8 +53,9 @@ def find_lr(
         training = begin_sweep(settings, task, processes)
     sweep = Sweep(asked.lowest, asked.highest, asked.steps)
     with open_session(settings, processes) as session:
+        together = f", {processes.world} processes" if processes.world > 1 else ""
         size = num_trainable(task.model)
-        session.log(f"{session.folder.path}  on {device}, {size:,} trainable parameters")
+        session.log(f"{session.folder.path}  on {device}{together}, {size:,} trainable parameters")
         for line in task.said:
             session.log(line)
         run_sweep(training, sweep, policy, session)
@@ -64,7 +65,7 @@ def find_lr(
         if processes.is_first:
             show(sweep, found, session)
         result = {"find_lr": figures(sweep, found, ratios)}
-        for line in said(found, ratios):
+        for line in said(found, ratios, policy):
             session.log(line)
         session.folder.write_metrics(result)
         session.log(f"wrote {session.folder.path / TABLE} and {session.folder.metrics_file.name}")
@@ -173,12 +174,18 @@ def suggested(found: Found, ratios: dict[str, float]) -> dict[str, float] | None
     return {name: float(f"{ratio * found.rate:.2g}") for name, ratio in ratios.items()}
 
 
-def said(found: Found, ratios: dict[str, float]) -> list[str]:
-    """The suggestion in words, and as flags."""
-    rates = suggested(found, ratios)
+def said(found: Found, ratios: dict[str, float], policy: PolicySettings) -> list[str]:
+    """The suggestion in words, and as flags.
+
+    They name the schedule too: beside a rate that is named, what the model suggests of it is not read.
+    """
+    rates: dict[str, Any] | None = suggested(found, ratios)
     if rates is None:
         return [f"no rate is suggested: {found.why}"]
-    lines = [f"suggested: {' '.join(f'--{name} {rate:g}' for name, rate in rates.items())}  ({found.why})"]
+    given = {name: getattr(policy, name) for name in ("warmup", "schedule", "epoch")}
+    others = {name: each for name, each in given.items() if each != PolicySettings.model_fields[name].default}
+    shown = {name: f"{rate:g}" for name, rate in rates.items()} | others
+    lines = [f"suggested: {' '.join(f'--{name} {value}' for name, value in shown.items())}", found.why]
     if "item_lr" in ratios:
         lines.append(f"item_lr was {ratios['item_lr']:g} times lr at each step, the ratio of exp.policy")
     return lines

@@ -49,7 +49,8 @@ def test_it_suggests_a_rate_with_a_plot_and_two_files(tmp_path, capsys):
     best = min(rows, key=lambda row: row["smoothed"])
     assert result["suggested"]["lr"] == pytest.approx(best["lr"] / CUT, rel=0.05)
     out = capsys.readouterr().out
-    assert f"suggested: --lr {result['suggested']['lr']:g}" in out.replace("\n", "")
+    # Three epochs are those of the settings; a rate that is named would fall back to 50.
+    assert f"suggested: --lr {result['suggested']['lr']:g} --epoch 3" in out.replace("\n", "")
     plotted = [line for line in out.splitlines() if "|" in line[8:9]]
     assert len(plotted) == 16 and all(len(line) <= 80 for line in plotted)
     assert all(line in (run / "run.log").read_text() for line in plotted)
