@@ -2,7 +2,14 @@
 
 from legorec.compose.command_line import COMMAND_LINE, LAYERS, WORKER_FLAGS, wants_help
 from legorec.compose.composition import DEFAULT, Composition, compose
-from legorec.compose.problems import MASK, UNRESOLVED, Problem, SettingsError, is_secret
+from legorec.compose.problems import (
+    MASK,
+    UNRESOLVED,
+    Problem,
+    SettingsError,
+    is_secret,
+    without_credentials,
+)
 from legorec.compose.references import Read
 from legorec.compose.saved import Saved, place_of
 from legorec.compose.scalars import to_yaml
@@ -21,6 +28,7 @@ __all__ = [
     "SettingsError",
     "compose",
     "is_secret",
+    "without_credentials",
     "place_of",
     "to_yaml",
     "wants_help",

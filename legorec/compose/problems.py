@@ -9,11 +9,17 @@ from dataclasses import dataclass
 MASK = "<masked>"
 UNRESOLVED = "\0unresolved"  # marks a place whose problem has been reported, so that it is reported once
 _SECRET = re.compile(r"(^|_)(key|token|secret|password)$")
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*(?=@)|(?<=[?&])[^\s'\"]*")  # of a URL, and its query
 
 
 def is_secret(place: str) -> bool:
     """Whether the value must never be shown: ``*_key``, ``token``, ``*_secret``, ``password``."""
     return _SECRET.search(place.rpartition(".")[2].lower()) is not None
+
+
+def without_credentials(text: str) -> str:
+    """The text without the user, the password and the query of a URL in it."""
+    return _CREDENTIALS.sub(MASK, text) if "//" in text else text
 
 
 @dataclass(frozen=True)

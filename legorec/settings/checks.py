@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from legorec.compose import COMMAND_LINE, MASK, Composition, Problem, is_secret
+from legorec.compose import COMMAND_LINE, MASK, Composition, Problem, is_secret, without_credentials
 from legorec.registry import (
     KINDS,
     UNREAD,
@@ -212,14 +212,15 @@ def _say(detail: ErrorDetails, schema: type[BaseModel], loc: tuple[int | str, ..
         return told or _no_such_setting(key, block)
     if kind == "missing":
         return f"is required{_as_what(_block_at(schema, loc[:-1]), str(loc[-1]))}"
-    got = f", got {value!r}"
+    got = without_credentials(f", got {value!r}")
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(**context) + got
     if kind == "literal_error":
         return f"must be {context['expected']}{got}{_near_literal(schema, loc, value)}"
     if kind == "value_error":
         text = str(context["error"])
-        return text if repr(value) in text else text + got
+        whole_block = isinstance(value, dict)  # which says less than the rule
+        return text if whole_block or repr(value) in text else text + got
     return _TYPES.get(kind, detail["msg"]) + got
 
 

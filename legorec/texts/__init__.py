@@ -10,6 +10,7 @@ from legorec.texts.generator import (
     TextGenerator,
     TextRequest,
 )
+from legorec.texts.keys import answer_key
 
 __all__ = [
     "AnswerFormat",
@@ -20,4 +21,5 @@ __all__ = [
     "TextFailure",
     "TextGenerator",
     "TextRequest",
+    "answer_key",
 ]

@@ -43,8 +43,9 @@ ONLY = {
         "registry",
         "template",
         "compose",
-        "metrics",
-    },  # metrics: inside a function, to know a metric's name
+        "metrics",  # inside a function, to know a metric's name
+        "texts",  # inside a function, to know an endpoint's rules
+    },
     "process": {"data", "files", "lm", "texts"},
 }
 HEAVY = {"transformers", "peft", "accelerate"}
