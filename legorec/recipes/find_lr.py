@@ -32,8 +32,8 @@ def find_lr(
     """Sweep over ``exp.sweep``, plot the loss and suggest a rate; returns what ``metrics.json`` holds.
 
     The model, its batches and all of ``exp.policy`` but warm-up and schedule are those that a training would
-    have; the weights are thrown away. All weights have ``lr``, and pretrained ones ``item_lr`` where it is
-    given: the two then grow together.
+    have; the weights are thrown away. All weights have ``lr``, pretrained ones ``item_lr`` where it is given,
+    and parts of an item their own rate where they have one: all grow together, by the same factor.
 
     Raises:
         ValueError: something the user can mend.
@@ -58,14 +58,16 @@ def find_lr(
         session.log(f"{session.folder.path}  on {device}{together}, {size:,} trainable parameters")
         for line in task.said:
             session.log(line)
+        ratios = {name: rate / policy.lr for name, rate in named_rates(training, policy).items()}
+        groups = {group["base_lr"] / policy.lr for group in training.optimizer.param_groups}
+        others = sorted(groups - {*ratios.values()})
         run_sweep(training, sweep, policy, session)
-        ratios = {name: rate / policy.lr for name, rate in own_rates(training, policy).items()}
         found = sweep.found()
         session.folder.write_table(TABLE, ["step", *ratios, "loss", "smoothed"], rows(sweep, ratios))
         if processes.is_first:
             show(sweep, found, session)
-        result = {"find_lr": figures(sweep, found, ratios)}
-        for line in said(found, ratios, policy):
+        result = {"find_lr": figures(sweep, found, ratios) | {"ratios_of_parts": others}}
+        for line in [*said(found, ratios, policy), *said_of_parts(found, others)]:
             session.log(line)
         session.folder.write_metrics(result)
         session.log(f"wrote {session.folder.path / TABLE} and {session.folder.metrics_file.name}")
@@ -139,8 +141,8 @@ def run_sweep(training: Training, sweep: Sweep, policy: PolicySettings, session:
                 before.clear()
 
 
-def own_rates(training: Training, policy: PolicySettings) -> dict[str, float]:
-    """The rate of each group of weights by the name of its setting."""
+def named_rates(training: Training, policy: PolicySettings) -> dict[str, float]:
+    """The rates of ``exp.policy`` by name."""
     rates = {"lr": policy.lr}
     if training.item_lr is not None:
         rates["item_lr"] = training.item_lr
@@ -189,6 +191,20 @@ def said(found: Found, ratios: dict[str, float], policy: PolicySettings) -> list
     if "item_lr" in ratios:
         lines.append(f"item_lr was {ratios['item_lr']:g} times lr at each step, the ratio of exp.policy")
     return lines
+
+
+def said_of_parts(found: Found, ratios: list[float]) -> list[str]:
+    """What became of parts of the model that have a learning rate of their own."""
+    if not ratios:
+        return []
+    line = (
+        f"parts with a rate of their own: {', '.join(f'{ratio:g}' for ratio in ratios)} times lr at each step"
+    )
+    if found.rate is not None:
+        line += (
+            f", which is {', '.join(f'{ratio * found.rate:.2g}' for ratio in ratios)} beside the suggestion"
+        )
+    return [line]
 
 
 def show(sweep: Sweep, found: Found, session: Session) -> None:

@@ -116,8 +116,8 @@ def leave_out(tree: Any, path: list[str], default: Any) -> None:
     if key == "*":
         for each in list(tree.values()) if isinstance(tree, dict) else tree:
             leave_out(each, rest, default)
-    elif rest:
-        leave_out(tree[key], rest, default)
+    elif rest:  # a model of another family has none of the tower's blocks
+        leave_out(tree.get(key) or {}, rest, default)
     elif tree and key in tree and tree[key] == default:
         del tree[key]
 

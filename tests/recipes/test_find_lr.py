@@ -110,6 +110,26 @@ def test_pretrained_weights_keep_their_ratio(tmp_path, monkeypatch, capsys):
     )
 
 
+def test_a_part_with_a_rate_of_its_own_keeps_its_ratio(tmp_path, monkeypatch, capsys):
+    def parted(settings, device, processes):
+        task = digits(settings, device, processes)
+        task.model.sum.learning_rate = 3e-3
+        return task
+
+    seen, step = [], torch.optim.AdamW.step
+
+    def noted(self, *given):
+        seen.append(sorted(group["lr"] for group in self.param_groups))
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    result = find_lr(sweep_of(tmp_path, steps=30), ALONE, parted)["find_lr"]
+    assert result["ratios"] == {"lr": 1.0} and result["ratios_of_parts"] == [pytest.approx(3.0)]
+    assert len(seen) >= 16 and all(high / low == pytest.approx(3.0) for low, high in seen)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "parts with a rate of their own: 3 times lr at each step" in out
+
+
 def test_a_sweep_leaves_its_own_folder_and_no_trace_in_other_runs(store, tmp_path):
     argv = arguments(store, tmp_path / "one", epoch=1)
     with one_thread():
