@@ -62,8 +62,25 @@ def _main(argv: list[str], processes: Processes) -> int:
         say(note, to_stderr=True)
     if settings.dry_run:
         say(describe(settings))
-        return 0
+        return _foresee(settings) if processes.is_first else 0
     return _run(settings, processes)
+
+
+def _foresee(settings: Settings) -> int:
+    """Print what a mode can say before it is run; the exit status."""
+    from legorec.settings.modes import MODES
+
+    path = MODES[settings.exp.mode].foresees
+    if path is not None:
+        from legorec.engine.unforeseen import told
+        from legorec.recipes.run import function_at
+
+        try:
+            print(function_at(path)(settings))
+        except (ValueError, OSError) as error:
+            print(told(error), file=sys.stderr)
+            return 2
+    return 0
 
 
 def _run(settings: Settings, processes: Processes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,12 +73,16 @@ class Composition:
         return isinstance(value, str) and value == UNRESOLVED
 
 
-def compose(argv: list[str]) -> Composition:
-    """Read, merge, override and resolve; everything that is wrong is collected in ``problems``."""
+def compose(argv: list[str], spared: Callable[[Any], Collection[str]] = lambda mode: ()) -> Composition:
+    """Read, merge, override and resolve; everything that is wrong is collected in ``problems``.
+
+    Args:
+        spared: the layers that ``exp.mode``, as it is written, does without.
+    """
     composition = Composition()
     problems = composition.problems
     line = parse_command_line(argv, problems)
-    document, failed = _read_layers(line, problems)
+    document, failed = _read_layers(line, problems, spared)
     composition.failed = failed
     if line.settings is not None:
         composition.saved = read_saved(line.settings, document.tree, problems)
@@ -110,20 +115,23 @@ def compose(argv: list[str]) -> Composition:
     return composition
 
 
-def _read_layers(line: CommandLine, problems: list[Problem]) -> tuple[Document, frozenset[str]]:
+def _read_layers(
+    line: CommandLine, problems: list[Problem], spared: Callable[[Any], Collection[str]]
+) -> tuple[Document, frozenset[str]]:
     """The layers side by side, and the names of those of which a part could not be read."""
     if line.settings is not None:
-        return _read_saved(line.settings, problems)
+        return _read_saved(line.settings, problems, spared)
     document = Document()
     failed = set()
+    required = [name for name in REQUIRED if name not in spared(_mode_of(line))]
     for name in LAYERS:
         path = line.layers.get(name)
-        if path is None and name not in REQUIRED:
+        if path is None and name not in required:
             continue
         if path is None or not os.path.isfile(path):
-            required = f"is required: the {LAYERS[name]}, as in `--{name} config/{name}/...`"
+            message = f"is required: the {LAYERS[name]}, as in `--{name} config/{name}/...`"
             problems.append(
-                Problem(COMMAND_LINE, f"--{name}", required if path is None else missing_file(path))
+                Problem(COMMAND_LINE, f"--{name}", message if path is None else missing_file(path))
             )
             failed.add(name)
             continue
@@ -138,14 +146,27 @@ def _read_layers(line: CommandLine, problems: list[Problem]) -> tuple[Document, 
     return document, frozenset(failed)
 
 
-def _read_saved(path: str, problems: list[Problem]) -> tuple[Document, frozenset[str]]:
+def _mode_of(line: CommandLine) -> Any:
+    """``exp.mode`` as it is written; None where it is not."""
+    path = line.layers.get("exp")
+    if "exp.mode" in line.dotted or path is None or not os.path.isfile(path):
+        return line.dotted.get("exp.mode")
+    tree = read_document(path, []).tree
+    return tree.get("mode") if isinstance(tree, dict) else None
+
+
+def _read_saved(
+    path: str, problems: list[Problem], spared: Callable[[Any], Collection[str]]
+) -> tuple[Document, frozenset[str]]:
     if not os.path.isfile(path):
         problems.append(Problem(COMMAND_LINE, f"--{SETTINGS}", missing_file(path)))
         return Document(), frozenset(LAYERS)
     document = read_document(path, problems)
     if document.failed:
         return Document(), frozenset(LAYERS)
-    missing = [name for name in REQUIRED if name not in document.tree]
+    exp = document.tree.get("exp")
+    mode = exp.get("mode") if isinstance(exp, dict) else None
+    missing = [name for name in REQUIRED if name not in document.tree and name not in spared(mode)]
     problems.extend(Problem(path, name, "is required in saved settings") for name in missing)
     return document, frozenset(missing)
 

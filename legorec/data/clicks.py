@@ -26,6 +26,7 @@ class TrainingClicks:
     Args:
         before: the whole split, where filters left some of it out; none of its clicks is a negative either.
         allowed: (N,) True for items that filters keep as candidates; no other is drawn as a negative.
+        num_real: items from this row on are generated ones: they are no clicks, and never negatives.
     """
 
     def __init__(
@@ -35,14 +36,19 @@ class TrainingClicks:
         num_items: int,
         before: Interactions | None = None,
         allowed: np.ndarray | None = None,
+        num_real: int | None = None,
     ) -> None:
         self.interactions = interactions
         self.histories = histories
         self.num_items = num_items
         whole = histories.whole()
-        self.known = KnownClicks(interactions, whole, num_items)
-        self.never_drawn = self.known if before is None else KnownClicks(before, whole, num_items)
+        self.num_real = num_items if num_real is None else num_real
+        self.known = KnownClicks(interactions, whole, num_items, num_real)
+        self.never_drawn = self.known
+        if before is not None:
+            self.never_drawn = KnownClicks(before, whole, num_items, num_real)
         seen = self._shown(whole)
+        seen[self.num_real :] = False
         self.eligible = np.flatnonzero(seen if allowed is None else seen & allowed)
 
     @cached_property

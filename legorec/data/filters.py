@@ -63,12 +63,17 @@ class Kept:
         return f"filters: {kept:,} of {num_before:,} {split} impressions kept ({'; '.join(parts)})"
 
 
-def filtered(interactions: Interactions, histories: Histories, rules: Sequence[Rule]) -> Kept:
+def filtered(
+    interactions: Interactions, histories: Histories, rules: Sequence[Rule], num_real: int | None = None
+) -> Kept:
     """The impressions, with their candidates, that all rules keep, in stored order.
 
     They keep the numbers that they have in the store (``Interactions.numbers``).
+
+    Args:
+        num_real: items from this row on are generated ones, which rules about histories do not count.
     """
-    lengths = histories.whole().lengths
+    lengths = histories.whole().num_real(num_real)
     dropped, without = np.zeros(len(rules), dtype=np.int64), 0
     rows, sizes, values, labels = [], [], [], []
     for start in range(0, len(interactions), ROWS):

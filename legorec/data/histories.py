@@ -36,6 +36,13 @@ class Histories:
         """(S,) number of clicks in each span."""
         return self.stops - self.starts
 
+    def num_real(self, num_real: int | None) -> np.ndarray:
+        """(S,) number of clicks in each span on items before row ``num_real``; None counts all."""
+        if num_real is None or not (self.clicks >= num_real).any():
+            return self.lengths
+        before = np.append(0, np.cumsum(self.clicks < num_real, dtype=np.int64))
+        return before[self.stops] - before[self.starts]
+
     def whole(self) -> Histories:
         """The same spans without the cap on their length."""
         return Histories(self.clicks, self.spans)

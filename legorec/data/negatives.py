@@ -17,9 +17,15 @@ _MAX_ROUNDS = 50  # rejection rounds before the remaining draws are made exactly
 
 
 class KnownClicks:
-    """Every (user, item) click of the training data: its histories and its clicked candidates."""
+    """Every (user, item) click of the training data: its histories and its clicked candidates.
 
-    def __init__(self, interactions: Interactions, histories: Histories, num_items: int) -> None:
+    Args:
+        num_real: items from this row on are generated ones, which nobody clicked; None: none are.
+    """
+
+    def __init__(
+        self, interactions: Interactions, histories: Histories, num_items: int, num_real: int | None = None
+    ) -> None:
         self.num_items = num_items
         parts = [*self._click_keys(interactions), *self._history_keys(interactions, histories)]
         keys = np.concatenate([np.empty(0, np.int64), *parts])
@@ -27,6 +33,8 @@ class KnownClicks:
         keys.sort()  # in place: this is the largest array that training makes from a store
         new = np.ones(len(keys), dtype=bool)
         np.not_equal(keys[1:], keys[:-1], out=new[1:])
+        if num_real is not None and num_real < num_items:
+            new &= keys % num_items < num_real
         self.keys = keys[new]
 
     def _key(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -57,6 +57,19 @@ class Table:
         return self._read(path)["visible"].view(bool) if self._facts["visible"] else np.ones(len(self), bool)
 
     @cached_property
+    def generated(self) -> np.ndarray:
+        """(n,) bool, True for rows that a language model invented (``process/enrich.py``); the last ones."""
+        return np.arange(len(self)) >= self.num_real
+
+    @property
+    def num_real(self) -> int:
+        """How many of the first rows are no generated items.
+
+        Those after them stand in histories alone: they are never candidates, negatives or recommended.
+        """
+        return len(self) - int(self._facts.get("generated", 0))
+
+    @cached_property
     def _enum(self) -> pl.Enum:
         return pl.Enum(self.ids.series())
 

@@ -62,21 +62,33 @@ def bar(
     *,
     shown: bool = True,
     say: Callable[[str], None] | None = None,
+    detail: Callable[[int, float], str] = lambda done, seconds: "",
 ) -> Iterator[Callable[[int, int], None]]:
     """A function (done, total) that moves a bar; where the output is no terminal it says a line now and then.
 
     Args:
         shown: False for a process that is not the first of its run.
         say: called with each line; None: there is none.
+        detail: as of ``Lines``; on a terminal it stands beside the bar.
     """
     console = Console()
     if not (shown and console.is_interactive):
-        yield Lines(title, say, silent=not shown) if say is not None else lambda done, total: None
+        yield (
+            Lines(title, say, silent=not shown, detail=detail)
+            if say is not None
+            else lambda done, total: None
+        )
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    words = TextColumn("{task.description}"), TextColumn("{task.fields[detail]}")
+    columns = (words[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), words[1])
     with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(title, total=total)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        task, began = bars.add_task(title, total=total, detail=""), time.monotonic()
+
+        def moved(done: int, total: int) -> None:
+            beside = detail(done, time.monotonic() - began)
+            bars.update(task, completed=done, total=total, detail=beside)
+
+        yield moved
 
 
 def shows_bars() -> bool:

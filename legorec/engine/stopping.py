@@ -26,15 +26,25 @@ class StopRequest:
 
     Args:
         silent: leave it to another process to say that it was asked.
+        patience: seconds after a signal in which the process may still end by itself; then it is stopped as
+            by a second one. None: there is no limit.
+        parting: the line that is said by a process which is stopped at once.
     """
 
-    def __init__(self, processes: Processes = ALONE, silent: bool = False) -> None:
+    def __init__(
+        self,
+        processes: Processes = ALONE,
+        silent: bool = False,
+        patience: float | None = None,
+        parting: str = "",
+    ) -> None:
         self.signal: int | None = None  # once it was asked and is true
         self._caught = 0
         self._anywhere = False
         self._processes = processes
         self._silent = silent or not processes.is_first
-        self._watch = Watch(self._told, self._catch)
+        self._parting = parting
+        self._watch = Watch(self._told, self._catch, patience)
 
     def __bool__(self) -> bool:
         if self.signal is None:
@@ -83,7 +93,7 @@ class StopRequest:
 
     def _told(self, number: int, again: bool) -> None:
         if again:
-            leave(number)
+            leave(number, self._parting)
         self._note(number)  # the main thread may be in a long call, and others ask too
         if not self._silent:
             say("stopping at the next safe place; once more to stop at once\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -37,7 +38,8 @@ PARTIAL = "export.tmp-"
 def export(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     """Write a vector for every item and every user into the run folder, in float32.
 
-    ``items.safetensors`` (N, D) with the raw ids of its rows in ``item_ids.parquet``, and
+    ``items.safetensors`` (N, D) with the raw ids of its rows in ``item_ids.parquet`` (where some of them are
+    ``generated``, a column says which: they belong in histories, and should not be recommended), and
     ``users.safetensors`` (U, D) or (U, M, D) with ``user_ids.parquet``. A user is encoded from one history,
     the latest (``Data.latest_spans``). The files appear when all are written, ``metrics.json`` last.
     Several processes share items and users; the first one writes.
@@ -132,6 +134,8 @@ def write(folder: Path, vectors: dict[str, Tensor], data: Data, stop: StopReques
     with all_or_none(folder, PARTIAL) as partial, stop.anywhere():
         for name, table in (("item", data.store.items), ("user", data.store.users)):
             matrix, ids = vectors[name].float().contiguous(), table.ids.series().to_frame()
+            if table.num_real < len(table):
+                ids = ids.with_columns(generated=pl.Series(table.generated))
             with writing(file := partial / f"{name}s.safetensors", matrix.nbytes, "about "):
                 save_file({KEY: matrix}, file)
             with writing(file := partial / f"{name}_ids.parquet", int(ids.estimated_size()), "about "):

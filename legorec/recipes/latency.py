@@ -99,9 +99,9 @@ def draw_requests(data: Data, count: int, num_candidates: int, seed: int) -> lis
     impressions = data.impressions("test")
     if not len(impressions):
         raise ValueError(f"{data.store.path}: split '{data.settings.splits.test}' holds no impression")
-    if num_candidates > data.num_items:
+    if num_candidates > data.num_real:
         raise ValueError(
-            f"`exp.latency.candidates` must be at most the {data.num_items} items of {data.store.path}, got "
+            f"`exp.latency.candidates` must be at most the {data.num_real} items of {data.store.path}, got "
             f"{num_candidates}"
         )
     rng = np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def draw_requests(data: Data, count: int, num_candidates: int, seed: int) -> lis
     for row in rows.tolist():
         history, mask = data.histories.padded(interactions.span[[row]])
         own = np.unique(interactions.candidates[row])[:num_candidates]
-        drawn = rng.choice(data.num_items, num_candidates, replace=False)
+        drawn = rng.choice(data.num_real, num_candidates, replace=False)
         others = drawn[~np.isin(drawn, own)][: num_candidates - len(own)]
         candidates = np.concatenate([own, others]).astype(np.int64)
         requests.append((history[mask], candidates, int(interactions.user[row])))

@@ -137,16 +137,23 @@ class TrainedRecommender:
             user: raw id, for a model that knows its users; one that is in no table is a stranger, as None is.
 
         Raises:
-            ValueError: a raw id is not in the store, or a new item has a field that the model does not read.
+            ValueError: a raw id is not in the store, a candidate is a generated item, or a new item has a
+                field that the model does not read.
         """
         after_fork(module_device(self.model))
-        clicked, shown = self._history(history), self._known_or_new(checked(candidates, "candidates"))
+        candidates = checked(candidates, "candidates")
+        clicked, shown = self._history(history), self._known_or_new(candidates)
+        if (generated := shown.rows >= self.data.num_real).any():
+            raw = candidates[int(generated.nonzero()[0])]
+            raise ValueError(f"`candidates` holds the generated item {raw!r}; such stand in histories alone")
         return self._scores(clicked, shown, user).cpu().numpy()
 
     def recommend(
         self, history: Sequence[Item], k: int = 10, *, user: str | None = None, include_history: bool = False
     ) -> list[Recommended]:
         """The ``k`` best items of the store, best first; clicked ones are left out unless asked for.
+
+        Generated items are never recommended.
 
         Raises:
             ValueError: as ``score``, or ``k`` is below 1.
@@ -159,6 +166,7 @@ class TrainedRecommender:
         history = checked(history, "history")
         every = _Items(self.item_vectors, torch.arange(self.data.num_items))
         scores = self._scores(self._history(history), every, user).clone()
+        scores[self.data.num_real :] = -torch.inf
         known = [item for item in history if isinstance(item, str)]
         if known and not include_history:
             (rows,) = sent(scores.device, self._rows(known).astype(np.int64))

@@ -191,6 +191,7 @@ def of_users(
             users,
             latest[users],
             k,
+            num_real=data.num_real,
             batch_size=settings.exp.evaluation.batch_size,
             advanced=advanced,
             processes=processes,

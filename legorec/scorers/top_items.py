@@ -38,6 +38,7 @@ def top_items(
     spans: np.ndarray,
     k: int,
     *,
+    num_real: int | None = None,
     batch_size: int = 256,
     advanced: Callable[[int, int], None] = lambda done, total: None,
     processes: Processes = ALONE,
@@ -52,6 +53,7 @@ def top_items(
         table: (num_items, D) vectors of every item.
         users: (U,) rows of the user table.
         spans: (U,) the history of each; no click in it is returned, however long ago.
+        num_real: items from this row on are generated ones, and never returned.
         batch_size: users at a time, at most.
         advanced: called after each turn with the users done and all users; may raise to stop.
 
@@ -63,7 +65,8 @@ def top_items(
     if len(users) != len(spans):
         raise ValueError(f"`users` and `spans` must be as many, got {len(users)} and {len(spans)}")
     count, num_items = len(users), len(table)
-    k = min(k, num_items)
+    num_real = num_items if num_real is None else num_real
+    k = min(k, num_real)
     items, scores = np.zeros((count, k), dtype=np.int64), np.zeros((count, k), dtype=np.float32)
     size = max(1, min(batch_size, SCORES // num_items))
     halved, clicked = Halving(size, BATCH_SIZE, say), histories.whole()
@@ -73,6 +76,7 @@ def top_items(
         every = _scores(model, histories, table, users[part], spans[part], cells)
         left_out, mask = clicked.padded(spans[part])
         every[sent(every.device, np.nonzero(mask)[0], left_out[mask].astype(np.int64))] = -torch.inf
+        every[:, num_real:] = -torch.inf
         chosen, best = best_of(every, k)
         items[part], scores[part] = chosen.cpu().numpy(), best.cpu().numpy()
 

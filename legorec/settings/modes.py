@@ -25,6 +25,9 @@ class Mode:
         users: what the user encoder must give; anything will do where it is empty.
         keeps_folder: it has a run folder, and ``--resume`` goes on with one that was stopped. Another mode
             goes on by itself, or begins anew.
+        reads: the layers that it reads beside ``exp``. One that it does not read is refused.
+        foresees: ``module:function`` below ``legorec.recipes``, called with the settings, whose text
+            ``--dry_run`` adds to them.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Mode:
     needs: str | None = None
     users: tuple[str, ...] = ()
     keeps_folder: bool = True
+    reads: tuple[str, ...] = ("data", "embed", "model")
+    foresees: str | None = None
 
 
 MODES = {
@@ -97,5 +102,16 @@ MODES = {
             keeps_folder=False,
         ),
         Mode("latency", "time single requests", "latency:latency", loads="may", block="latency"),
+        Mode(
+            "generate",
+            "ask a language model for texts about items and users",
+            "generate:generate",
+            families=(),
+            block="generate",
+            needs="{scheme: {...}, generator: {...}, parameters: {max_tokens: 100}, log: answers.jsonl}",
+            keeps_folder=False,
+            reads=("data",),
+            foresees="generate:foreseen",
+        ),
     )
 }

@@ -11,9 +11,9 @@ from legorec.registry import RegistryError, find
 from legorec.settings.brick_places import block_at, brick_places
 from legorec.settings.resolved import set_at
 
-# Where nothing may be: a cache run writes it, a language model may be one of the hub, and of a store whoever
-# opens it says most.
-MAY_BE_MISSING = ("cache", "checkpoint", "store")
+# Where nothing may be: a run writes the cache or the log, a language model may be one of the hub, and of a
+# store whoever opens it says most.
+MAY_BE_MISSING = ("cache", "checkpoint", "store", "log")
 
 
 def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -49,7 +49,9 @@ def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str,
 
 def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Dotted place, path, and whether something must be there."""
-    named = ["data.store", "embed.codes.path", "exp.load", "exp.predict.pairs"]
+    named = ["data.store", "embed.codes.path", "exp.load", "exp.predict.pairs", "exp.generate.log"]
+    for place in ("exp.generate.generator", "exp.generate.generator.of"):
+        named += [f"{place}.{name}" for name in ("log", "checkpoint", "adapter")]
     tables = block_at(layers, "embed.tables")
     named += [f"embed.tables.{row}.path" for row in range(len(tables) if isinstance(tables, list) else 0)]
     for brick, kind in brick_places(layers.get("model")):

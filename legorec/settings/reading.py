@@ -58,7 +58,7 @@ def read_command_line(argv: list[str], whole_paths: bool = False) -> Settings:
     Raises:
         SettingsError: with everything that is wrong, each with its place, file and line.
     """
-    composition = compose(argv)
+    composition = compose(argv, layers_spared)
     written, lost = find_paths(composition, whole_paths)
     settings = _checked_settings(composition)
     if composition.problems or settings is None:
@@ -88,6 +88,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_tables(embed, composition)
         _judge_repeats([each.owner for each in embed.tables], "embed.tables", composition)
     if exp:
+        _judge_layers(exp, composition)
         _judge_load(exp, composition)
         _judge_mode(exp, composition)
         _judge_predict(exp, composition)
@@ -96,17 +97,20 @@ def _checked_settings(composition: Composition) -> Settings | None:
     if data and embed and model and FAMILIES[model.family].bricks:
         judge_offers(data, embed, model, composition)
         judge_readings(data, model, composition)
-    if model and exp:
+    if model and exp and "model" in MODES[exp.mode].reads:
         _judge_family(model, exp, composition)
     if exp and model and FAMILIES[model.family].bricks:
         judge_paging(model, exp, composition)
         judge_export(model, exp, composition)
-    if worker is None or data is None or embed is None or model is None or exp is None:
+    if worker is None or data is None or embed is None or exp is None:
         return None
+    if model is None and "model" in MODES[exp.mode].reads:
+        return None
+    whole: Any = model  # see ``Settings``
     return Settings(
         data,
         embed,
-        model,
+        whole,
         exp,
         **worker.model_dump(),
         origins=composition.origins,
@@ -183,6 +187,20 @@ def _judge_family(model: ModelSettings, exp: ExpSettings, composition: Compositi
             f"{', '.join(fitting) or 'none'}"
         )
         composition.problems.append(Problem(composition.where(place), place, message))
+
+
+def layers_spared(mode: Any) -> list[str]:
+    """The layers that a mode does without; none of a mode that there is not."""
+    row = MODES.get(mode) if isinstance(mode, str) else None
+    return [] if row is None else [name for name in LAYERS if name not in (*row.reads, "exp")]
+
+
+def _judge_layers(exp: ExpSettings, composition: Composition) -> None:
+    """Layers that the mode does not read."""
+    for name in layers_spared(exp.mode):
+        if name in composition.layers:
+            message = f"is not read where exp.mode is {exp.mode!r}; leave it out"
+            composition.problems.append(Problem(composition.where(name), f"--{name}", message))
 
 
 def _judge_load(exp: ExpSettings, composition: Composition) -> None:
@@ -304,7 +322,7 @@ def help_text(argv: list[str]) -> str:
         "single values",
         f"  --{'exp.policy.lr 1e-4':<18} any setting by its dotted place",
     ]
-    composition = compose([each for each in argv if each not in ("--help", "-h")])
+    composition = compose([each for each in argv if each not in ("--help", "-h")], layers_spared)
     reads: dict[str, Read] = {}
     for read in composition.reads:
         if read.key not in WORKER_FLAGS and read.key not in LAYERS:

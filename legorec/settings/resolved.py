@@ -13,6 +13,7 @@ from typing import Any
 from legorec.compose import MASK, is_secret, to_yaml
 from legorec.registry import Brick
 from legorec.settings.families import DEFAULT_FAMILY
+from legorec.settings.modes import MODES
 from legorec.settings.schema import BASELINES, DataSettings, EmbedSettings, ExpSettings, ModelSettings
 
 LAYERS = ("data", "embed", "model", "exp")
@@ -32,6 +33,7 @@ LATER: dict[str, Any] = {
     "exp.evaluation.slices": None,
     "exp.sweep": None,
     "exp.cache.memory_gb": None,
+    "exp.generate": None,
     "data.filters": [],
     "data.fields.*.column": None,
     "data.fields.*.own_table": False,
@@ -53,7 +55,7 @@ class Settings:
 
     data: DataSettings
     embed: EmbedSettings
-    model: ModelSettings
+    model: ModelSettings  # None in a mode that does not read one
     exp: ExpSettings
     seed: int = 2023
     device: str = "auto"
@@ -72,7 +74,8 @@ class Settings:
 
     def dump(self) -> dict[str, Any]:
         """The layers and the seed as a plain tree, secrets masked: what ``--settings`` runs again."""
-        layers = {name: getattr(self, name).model_dump() for name in LAYERS}
+        reads = (*MODES[self.exp.mode].reads, "exp")
+        layers = {name: getattr(self, name).model_dump() for name in LAYERS if name in reads}
         return masked({**layers, "seed": self.seed})
 
     def to_yaml(self) -> str:
@@ -113,6 +116,8 @@ def as_meant(brick: Brick, block: Mapping[str, Any]) -> dict[str, Any]:
 def leave_out(tree: Any, path: list[str], default: Any) -> None:
     """Remove the value at a path if it is the default; ``*`` is every block of a mapping or a list."""
     key, *rest = path
+    if key != "*" and rest and key not in (tree or ()):  # a layer that the mode does not read
+        return
     if key == "*":
         for each in list(tree.values()) if isinstance(tree, dict) else tree:
             leave_out(each, rest, default)

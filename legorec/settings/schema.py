@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 from legorec.registry import KINDS
 from legorec.settings.brick_places import ONLY, place_of
 from legorec.settings.filters import FilterSettings
+from legorec.settings.generate import GenerateSettings
 from legorec.settings.modes import MODES
 from legorec.settings.values import (
     LARGEST,
@@ -339,6 +340,7 @@ class ExpSettings(Strict):
     latency: LatencySettings | None = None
     predict: PredictSettings | None = None
     sweep: SweepSettings | None = None
+    generate: GenerateSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
     baselines: list[Literal[*BASELINES]] = list(BASELINES)  # type: ignore[valid-type]
 

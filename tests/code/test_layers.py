@@ -46,7 +46,7 @@ ONLY = {
         "metrics",  # inside a function, to know a metric's name
         "texts",  # inside a function, to know an endpoint's rules
     },
-    "process": {"data", "files", "lm", "texts"},
+    "process": {"data", "files", "lm", "texts", "settings"},  # settings: a scheme is read as its run does
 }
 HEAVY = {"transformers", "peft", "accelerate"}
 FILES = [

@@ -49,15 +49,30 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
         first["model"] = CONFIG / "model" / "joined-bert-naml.yaml"
     if "embed" in chosen and chosen["embed"].stem == "semantic-codes":
         first["model"] = CONFIG / "model" / "semantic_naml.yaml"
+    if is_for_generating(chosen.get("exp")):  # which reads no model
+        layers = {"data": first["data"], "exp": chosen["exp"]}
+        return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))] + ["--llm", "m"]
     argv = [part for layer, path in (first | chosen).items() for part in (f"--{layer}", str(path))]
+    if reads_users((first | chosen)["data"]):
+        argv += ["--model.user_plugin", "{name: profile}"]
     load = ["--load", str(tmp_path)] if "load: ${load}$" in (first | chosen)["exp"].read_text() else []
     return [*argv, *load, *(["--llm_ver", "12L"] if with_lm else [])]
+
+
+def is_for_generating(path: Path | None) -> bool:
+    """Prompts of GENRE, whose run asks a language model and trains nothing."""
+    return path is not None and "generating.yaml" in path.read_text()
+
+
+def reads_users(path: Path) -> bool:
+    """A data layer with fields of users, which a user plugin reads."""
+    return "user_fields:" in path.read_text()
 
 
 def is_for_language_models(path: Path) -> bool:
     """Items as one text, a language model that encodes them, its token table, or an experiment on it."""
     named = path.stem.removeprefix("joined-").startswith(("bert-", "llama-", "plmnr-"))
-    named |= path.stem.endswith("-llm")
+    named |= path.stem.endswith(("-llm", "-llama"))
     return named or "template:" in path.read_text() or is_joined(path) and path.parent.name == "data"
 
 
@@ -83,8 +98,20 @@ def test_every_file_is_read(tmp_path: Path, layer: str, path: Path) -> None:
 def test_every_data_set_goes_with_every_model(tmp_path: Path, model: Path) -> None:
     for data in files("data"):
         both = is_for_language_models(model) and is_joined(model)
-        if is_for_language_models(data) is is_for_language_models(model) and is_joined(data) is both:
+        fits = is_for_language_models(data) is is_for_language_models(model) and is_joined(data) is both
+        if fits and not reads_users(data):
             assert read_command_line(command(tmp_path, model=model, data=data)).data.name
+
+
+@pytest.mark.parametrize("name", ["naml", "nrms", "lstur", "fastformer", "miner"])
+def test_profiles_go_with_models_whose_users_are_vectors(tmp_path: Path, name: str) -> None:
+    found = [data for data in files("data") if reads_users(data)]
+    assert found
+    for data in found:
+        kind = "bert" if is_for_language_models(data) else "lego"
+        model = CONFIG / "model" / f"{kind}_{name}.yaml".replace("bert_", "bert-")
+        settings = read_command_line(command(tmp_path, model=model, data=data))
+        assert settings.model.user_plugin is not None and settings.data.user_fields
 
 
 @pytest.mark.parametrize("model", sorted((CONFIG / "model").glob("lego_*.yaml")), ids=lambda path: path.stem)

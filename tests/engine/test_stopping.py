@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from legorec.engine import stopping
 from legorec.engine.stopping import Interrupted, StopRequest
 
 
@@ -24,6 +25,17 @@ def test_a_signal_is_noted_and_handlers_come_back(number, capfd):
     assert caught.value.exit_status == 128 + number
     assert capfd.readouterr().err == "stopping at the next safe place; once more to stop at once\n"
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_patience_ends_with_the_parting_line(monkeypatch):
+    left = []
+    monkeypatch.setattr(stopping, "leave", lambda *given: left.append(given))
+    with StopRequest(patience=0.01, parting="the rest is given up"):
+        signal.raise_signal(signal.SIGINT)
+        end = time.monotonic() + 10
+        while not left and time.monotonic() < end:
+            time.sleep(0.01)
+    assert left[0] == (signal.SIGINT, "the rest is given up")
 
 
 def test_handlers_come_back_after_an_error():
@@ -48,6 +60,7 @@ def test_outside_the_main_thread_nothing_is_caught():
 
 WAITING = """
 import time
+from legorec.engine import stopping
 from legorec.engine.stopping import StopRequest
 with StopRequest() as stop:
     print("ready", flush=True)

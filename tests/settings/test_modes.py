@@ -10,6 +10,7 @@ from legorec.recipes.run import function_at
 from legorec.settings import SettingsError, read_command_line
 from legorec.settings.families import FAMILIES, Family
 from legorec.settings.modes import MODES
+from legorec.settings.resolved import LAYERS
 from legorec.settings.schema import ExpSettings, SplitSettings, Strict
 from tests.support.runs import ROOT, arguments, write_store
 
@@ -72,6 +73,8 @@ def test_every_mode_has_a_recipe_and_a_block_that_is_there(name):
     assert mode.name == name and callable(function_at(mode.recipe)) and mode.about
     assert mode.block is None or mode.block in ExpSettings.model_fields
     assert mode.needs is None or mode.block is not None
+    assert mode.foresees is None or callable(function_at(mode.foresees))
+    assert set(mode.reads) < set(LAYERS) and "data" in mode.reads
     assert set(mode.families) <= set(FAMILIES) and set(mode.measures) <= set(SplitSettings.model_fields)
 
 

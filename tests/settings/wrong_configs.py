@@ -34,7 +34,7 @@ WRONG_FILES = [
     ("parts/policy.yaml", "batch_size: 64", "batch_size: 0", "policy.yaml:5", "exp.policy.batch_size", "at least 1, got 0"),
     ("parts/policy.yaml", "epoch: 50", "epoch: 0", "policy.yaml:2", "exp.policy.epoch", "must be at least 1, got 0"),
     ("parts/policy.yaml", "epoch: 50", "patience: -1", "policy.yaml:2", "exp.policy.patience", "must be at least 0, got -1"),
-    ("exp.yaml", "train_test", "tran", "exp.yaml:3", "exp.mode", "'find_lr' or 'latency', got 'tran'; did you mean 'train'?"),
+    ("exp.yaml", "train_test", "tran", "exp.yaml:3", "exp.mode", "'latency' or 'generate', got 'tran'; did you mean 'train'?"),
     ("exp.yaml", "ndcg@10", "ndgc@10", "exp.yaml:5", "exp.metrics.1", "unknown metric 'ndgc@10'; the nearest is 'ndcg@10'"),
     ("exp.yaml", "ndcg@10", "ndcg", "exp.yaml:5", "exp.metrics.1", "takes a whole number k >= 1"),
     ("exp.yaml", "ndcg@10", "GAUC", "exp.yaml:5", "exp.metrics.1", "'gauc' is named twice"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from legorec.data.histories import Histories
 from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
 from legorec.data.writing.arrays import GrowingArray, GrowingRagged, write_arrays
-from legorec.data.writing.spans import Windows, held
+from legorec.data.writing.spans import HistoryPool, Windows, held
+
+TRAIN = "train"
 
 
 class SplitParts:
@@ -105,3 +109,35 @@ class SplitParts:
         if self.time is not None:
             arrays["time"] = self.time
         write_arrays(path, {name: array.whole() for name, array in arrays.items()})
+
+
+def write_interactions(
+    folder: Path, scratch: Path, pool: HistoryPool, splits: Collection[SplitParts], num_items: int
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Write the histories and the splits of a store, and remove the files that held them in ``scratch``.
+
+    Returns: the items that the train split shows, or None without one; and their parts of the manifest.
+    """
+    clicks = GrowingArray(scratch / "clicks", np.int32)
+    layout = pool.pack([parts.windows for parts in splits], clicks)
+    spans = layout.spans
+    write_arrays(folder / "histories.safetensors", {"clicks": clicks.whole(), "spans": spans})
+    facts: dict[str, Any] = {}
+    visible = None
+    for parts in splits:
+        span, used = GrowingArray(parts.folder / "span", np.int32), np.zeros(len(spans), dtype=bool)
+        for block in layout.spans_of(parts.windows):
+            span.append(block)
+            used[block] = True
+        if parts.name == TRAIN:
+            visible = Histories(clicks.mapped(), spans).used_items(np.flatnonzero(used), num_items)
+            for block in parts.candidates.values.blocks():
+                visible[block] = True
+        parts.write(folder / "interactions" / f"{parts.name}.safetensors", span)
+        facts[parts.name] = parts.facts
+        if parts.name != TRAIN and parts.labelled:
+            known = parts.clicked_before(spans[span.mapped()], clicks.mapped())
+            facts[parts.name]["clicked_before"] = known
+        shutil.rmtree(parts.folder)
+    shutil.rmtree(scratch)
+    return visible, {"histories": {"clicks": len(clicks), "spans": len(spans)}, "interactions": facts}

@@ -54,14 +54,21 @@ class TableWriter:
 
     Args:
         file: where the frame is from, for messages.
+        generated: how many of the last rows a language model invented.
     Raises:
         StoreError: a column is missing; an id is missing or occurs twice.
     """
 
     def __init__(
-        self, name: str, frame: pl.DataFrame, columns: Sequence[Column], id_column: str, file: str = ""
+        self,
+        name: str,
+        frame: pl.DataFrame,
+        columns: Sequence[Column],
+        id_column: str,
+        file: str = "",
+        generated: int = 0,
     ) -> None:
-        self.name = name
+        self.name, self.generated = name, generated
         self.label = f"{file}: {name}" if file else name
         self.frame = frame
         self.columns = list(columns)
@@ -129,6 +136,7 @@ class TableWriter:
             "visible": visible is not None,
             "fields": fields,
             "texts": [column.name for column in texts],
+            **({"generated": self.generated} if self.generated else {}),
         }
 
     def _fit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,23 +11,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from legorec.data.histories import Histories
 from legorec.data.layout import FORMAT, VERSION, StoreError, check_name
 from legorec.data.ragged import Ragged
 from legorec.data.store import rows_of
 from legorec.data.text import TokenizerChoice
-from legorec.data.writing.arrays import GrowingArray, write_arrays
 from legorec.data.writing.columns import Column, column_of, list_parts
 from legorec.data.writing.folder import NewFolder, write_manifest
 from legorec.data.writing.missing import MissingIds
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.spans import HistoryPool
-from legorec.data.writing.split_parts import SplitParts
+from legorec.data.writing.split_parts import SplitParts, write_interactions
 from legorec.data.writing.tables import TableWriter, Vocabularies, with_fields
 from legorec.data.writing.user_table import UserTable
 from legorec.files.digest import remember
 
-TRAIN = "train"
 CHUNK = 200_000  # impressions whose raw ids are looked up at a time
 
 
@@ -47,6 +43,7 @@ class StoreWriter:
         max_missing: the share of ids in one place that may be in no table.
         overwrite: replace an existing store.
         user_table: fields of the users; who the users are is said by the impressions or ``users``.
+        generations: what language models added, for the manifest.
 
     Until then, the data lies in files in ``scratch``; a reader may put files of its own there too.
     """
@@ -60,6 +57,7 @@ class StoreWriter:
         overwrite: bool = False,
         progress: Progress | None = None,
         user_table: UserTable | None = None,
+        generations: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         names = [choice.name for choice in tokenizers]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -73,6 +71,7 @@ class StoreWriter:
         self._items: TableWriter | None = None
         self._users: TableWriter | None = None
         self._users_grow, self._user_table = False, user_table
+        self._generations = list(generations)
         self._splits: dict[str, SplitParts] = {}
         self._first_sequence: int | None = None
         self._counts: dict[str, dict[str, int]] = {"dropped": {}, "kept": {}}
@@ -93,10 +92,19 @@ class StoreWriter:
             self._folder.discard()  # does nothing after a rename
 
     def items(
-        self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id", file: object = ""
+        self,
+        frame: pl.DataFrame,
+        columns: Sequence[Column] = (),
+        id_column: str = "id",
+        file: object = "",
+        generated: int = 0,
     ) -> None:
-        """Set the item table: one row per item, ids distinct; ``file`` is its origin, for messages."""
-        self._items = TableWriter("items", frame, columns, id_column, str(file))
+        """Set the item table: one row per item, ids distinct; ``file`` is its origin, for messages.
+
+        Args:
+            generated: how many of the last rows a language model invented.
+        """
+        self._items = TableWriter("items", frame, columns, id_column, str(file), generated)
 
     def users(
         self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id", file: object = ""
@@ -212,6 +220,25 @@ class StoreWriter:
         if self._first_sequence is None:
             raise StoreError("`windows` needs `sequences` first")
         window = (self._first_sequence + user, start, stop)
+        self.impressions_in(split, user, window, candidates, labels, time, ids)
+
+    def pieces(self, users: np.ndarray, clicks: Ragged) -> int:
+        """Add stretches of clicks, in rows, for ``impressions_in``; returns the number of the first one."""
+        first = len(self._pool)
+        self._pool.append(users, clicks)
+        return first
+
+    def impressions_in(
+        self,
+        split: str,
+        user: np.ndarray,
+        window: Sequence[np.ndarray],
+        candidates: Ragged,
+        labels: np.ndarray | None,
+        time: np.ndarray | None = None,
+        ids: pl.Series | None = None,
+    ) -> None:
+        """Add impressions in rows, as ``windows`` does; ``window`` is piece, start, stop of each history."""
         self._append(split, user, window, candidates, labels, ids, None if time is None else pl.Series(time))
 
     def _append(
@@ -248,9 +275,12 @@ class StoreWriter:
         users = self._users or TableWriter("users", pl.DataFrame({"id": []}), (), "id")
         users = with_fields(users, self._user_table, self.missing.max_missing, self.dropped)
         folder, dropped, kept = self._folder.temporary, self._counts["dropped"], self._counts["kept"]
-        visible = self._write_interactions(folder, len(items))
+        splits = self._splits.values()
+        visible, facts = write_interactions(folder, self.scratch, self._pool, splits, len(items))
+        for parts in splits:
+            self.dropped(f"impressions without known candidates ({parts.name})", parts.without_candidates)
         vocabularies = Vocabularies()
-        facts = {
+        tables = {
             "items": items.write(folder, vocabularies, self.tokenizers, visible, self.progress),
             "users": users.write(folder, vocabularies, self.tokenizers, None, self.progress),
         }
@@ -258,45 +288,18 @@ class StoreWriter:
             "format": FORMAT,
             "version": VERSION,
             "made_with": self.made_with,
-            **facts,
+            **tables,
             **vocabularies.write(folder),
-            "histories": self._history_facts,
-            "interactions": self._split_facts,
+            **facts,
             "dropped": {"ids": self.missing.manifest(), "rows": dict(sorted(dropped.items()))},
             **({"kept": dict(sorted(kept.items()))} if kept else {}),
+            **({"generations": self._generations} if self._generations else {}),
         }
         self.progress.say("writing the manifest")
         since = time.time_ns()
         digests = write_manifest(folder, manifest)
         self._folder.commit()
         remember({self._folder.path / name: digest for name, digest in digests.items()}, since)
-
-    def _write_interactions(self, folder: Path, num_items: int) -> np.ndarray | None:
-        """Write histories and splits; returns the items that the train split shows, or None without one."""
-        clicks = GrowingArray(self.scratch / "clicks", np.int32)
-        layout = self._pool.pack([parts.windows for parts in self._splits.values()], clicks)
-        spans = layout.spans
-        self._history_facts = {"clicks": len(clicks), "spans": len(spans)}
-        write_arrays(folder / "histories.safetensors", {"clicks": clicks.whole(), "spans": spans})
-        self._split_facts, visible = {}, None
-        for name, parts in self._splits.items():
-            span, used = GrowingArray(parts.folder / "span", np.int32), np.zeros(len(spans), dtype=bool)
-            for block in layout.spans_of(parts.windows):
-                span.append(block)
-                used[block] = True
-            if name == TRAIN:
-                visible = Histories(clicks.mapped(), spans).used_items(np.flatnonzero(used), num_items)
-                for block in parts.candidates.values.blocks():
-                    visible[block] = True
-            parts.write(folder / "interactions" / f"{name}.safetensors", span)
-            self._split_facts[name] = parts.facts
-            if name != TRAIN and parts.labelled:
-                known = parts.clicked_before(spans[span.mapped()], clicks.mapped())
-                self._split_facts[name]["clicked_before"] = known
-            shutil.rmtree(parts.folder)
-            self.dropped(f"impressions without known candidates ({name})", parts.without_candidates)
-        shutil.rmtree(self.scratch)
-        return visible
 
     @staticmethod
     def _table(table: TableWriter | None, name: str) -> TableWriter:

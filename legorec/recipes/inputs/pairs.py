@@ -47,6 +47,11 @@ def read_pairs(file: Path, data: Data, max_missing: float) -> Pairs:
     known_users, known_items = (each.ids.series() for each in (data.store.users, data.store.items))
     table, clicked = _columns(file, known_items)
     users, items = data.store.users.index(table["user"]), data.store.items.index(table["item"])
+    if (generated := items >= data.num_real).any():
+        raise ValueError(
+            f"{file}: its items hold {int(generated.sum()):,} generated ones, first "
+            f"'{table['item'][int(generated.argmax())]}'; such stand in histories alone"
+        )
     missing = MissingIds(max_missing)
     missing.add(file.name, "users", users, table["user"], known_users)
     missing.add(file.name, "items", items, table["item"], known_items)

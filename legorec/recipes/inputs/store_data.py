@@ -68,6 +68,11 @@ class Data:
         """What a source reads of the items."""
         return self.text if self.text is not None and by_language_model else self.catalog
 
+    @property
+    def num_real(self) -> int:
+        """Items before the generated ones, which are the last rows; only these are ever candidates."""
+        return self.store.items.num_real
+
     @cached_property
     def profiles(self) -> Catalog | None:
         """The users' fields, where `data.user_fields` names some."""
@@ -84,10 +89,10 @@ class Data:
         whole, items = self.store.interactions(getattr(self.settings.splits, split)), self.num_items
         kept = self.interactions(split)
         if kept is whole:
-            return TrainingClicks(whole, self.histories, items)
+            return TrainingClicks(whole, self.histories, items, num_real=self.num_real)
         allowed = [rule.items for rule in self.rules(split) if rule.items is not None]
         both = np.logical_and.reduce(allowed) if allowed else None
-        return TrainingClicks(kept, self.histories, items, before=whole, allowed=both)
+        return TrainingClicks(kept, self.histories, items, whole, both, self.num_real)
 
     def rules(self, split: str) -> list[Rule]:
         """The filters for a split, as ``data.filters`` has them."""
@@ -107,7 +112,7 @@ class Data:
         if not rules:
             return whole
         if split not in self._kept:
-            found = filtered(whole, self.histories, rules)
+            found = filtered(whole, self.histories, rules, self.num_real)
             said = found.said(rules, split, len(whole))
             for what, before, after in (
                 ("impression", len(whole), len(found.interactions)),
