@@ -44,6 +44,7 @@ def tables(command: list[str], out: Path) -> str:
     return out.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_table_of_both_forms_and_no_second_training(command: list[str], tmp_path: Path) -> None:
     first = tables(command, tmp_path / "out.md")
     assert re.findall(r"^\| (\w+) \| now \| plain \| now − plain \|$", first, re.M) == ["gauc", "mrr"]
