@@ -32,7 +32,7 @@ class CNNItemEncoder(nn.Module):
         kernel_size: how many tokens a filter sees, an odd number.
         dropout: on the tokens after the convolution.
         attention_dim: width of the query that weights the tokens.
-        rectified: have the ReLU; see ``naml``, which says what it costs. A run that does not say has it.
+        rectified: have the ReLU; see ``naml``, which says what it costs. A saved run without it has the ReLU.
     Raises:
         ValueError: an unknown kind, or an even kernel.
     Unlike in ``naml``, which has the paper's two levels, fields are not weighted against each other, so that

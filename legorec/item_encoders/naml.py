@@ -29,8 +29,8 @@ class NAMLItemEncoder(nn.Module):
         dropout: on the tokens after the convolution, as in the authors' code.
         attention_dim: width of the queries that weight tokens and fields (paper: 200).
         rectified: have the paper's ReLU. Then no item vector has a negative coordinate, most of it is common
-            to all items and all users, and training has to undo that first: on Goodreads it ends 300 steps
-            0.04 in gauc behind (docs/learning.md). A run that does not say has it.
+            to all items and all users, and training has to undo that first: after 300 steps on Goodreads it
+            is 0.03 in gauc behind (docs/learning.md). A saved run that does not say has it.
     Raises:
         ValueError: an unknown kind, or an even kernel.
     Unlike the encoder ``CNN`` of Legommenders, which puts the tokens of all fields into one weighted mean,
