@@ -67,6 +67,15 @@ def test_a_third_slower_fails(
     assert run_main(monkeypatch) == 0
     assert "metrics: 240.0, 100% of the recorded 240.0\n" in capsys.readouterr().out
 
+    before = (tmp_path / "recorded.json").read_bytes()
+    for share, kept in ((0.4, True), (0.8, False)):  # a faster machine for us, then a slower one
+        (tmp_path / "recorded.json").write_bytes(before)
+        monkeypatch.setattr(guarded, "evaluate", taken.by(share))
+        assert run_main(monkeypatch, "--record", "--also") == 0
+        ratio = json.loads((tmp_path / "recorded.json").read_text())["ratios"]["metrics"]["ratio"]
+        assert ratio == (240.0 if kept else 150.0)
+    (tmp_path / "recorded.json").write_bytes(before)
+
     monkeypatch.setattr(guarded, "evaluate", taken.by(0.5 * 4 / 3))
     assert run_main(monkeypatch, "metrics") == 1
     out = capsys.readouterr().out
