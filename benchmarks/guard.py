@@ -3,7 +3,7 @@
     python -m benchmarks.guard                  measures all, beside benchmarks/recorded.json
     python -m benchmarks.guard store metrics    measures these, and what takes turns with them
     python -m benchmarks.guard --record         writes benchmarks/recorded.json, as `make bench` does
-    python -m benchmarks.guard --record --also  keeps what was recorded on another machine, where that is lower
+    python -m benchmarks.guard --record --also  keeps what another machine recorded, where that is lower
 
 Ratios are of smaller runs than the benchmark's (`benchmarks.guarded`), recorded at the same sizes. Exit
 status 1: a ratio fell.
