@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import measured
+from legorec.compose.documents import read_document
 from legorec.recipes.run import run
 from legorec.settings import SettingsError, read_command_line
+from legorec.settings.families import DEFAULT_FAMILY
 
 MODELS = Path("config/model")
 METRICS = ("gauc", "mrr", "ndcg@5", "ndcg@10")
@@ -47,8 +49,9 @@ def family(name: str) -> str:
 
 
 def names(part: str, pattern: str) -> list[str]:
-    """The models of one part (``words``, ``lm`` or ``all``) whose name matches."""
-    found = [path.stem for path in sorted(MODELS.glob("*.yaml"))]
+    """The two-tower models of one part (``words``, ``lm`` or ``all``) whose name matches."""
+    files = {path.stem: read_document(str(path), []).tree for path in sorted(MODELS.glob("*.yaml"))}
+    found = [name for name, tree in files.items() if tree.get("family", DEFAULT_FAMILY) == DEFAULT_FAMILY]
     parts = {"all": lambda name: True, "words": lambda name: family(name) == "words"}
     parts["lm"] = lambda name: family(name) != "words"
     return [name for name in found if parts[part](name) and fnmatch.fnmatch(name, pattern)]

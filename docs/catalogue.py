@@ -34,12 +34,12 @@ def page() -> str:
 
 
 def models(folder: Path = MODELS) -> dict[str, dict[str, str]]:
-    """Each model file's bricks by kind, those of several parts joined; imports are resolved.
+    """The bricks by kind of each model file that has some, those of parts joined; imports are resolved.
 
     Names of bricks hold no references, but for ``join``, whose default is shown.
     """
     trees = {path.stem: read_document(str(path), []).tree for path in sorted(folder.glob("*.yaml"))}
-    return {stem: _bricks(tree) for stem, tree in trees.items()}
+    return {stem: found for stem, tree in trees.items() if (found := _bricks(tree))}
 
 
 def _bricks(tree: dict[str, Any]) -> dict[str, str]:

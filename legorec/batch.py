@@ -8,7 +8,7 @@ width, ``M`` interests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol, Self
 
@@ -81,6 +81,30 @@ class ClickBatch:
         return ClickBatch(
             items=self.items, number=self.number, kept=self.history_on_host, placed=placed, **there
         )
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """``B`` rows of tokens, packed end to end without padding. Each is a prompt, perhaps with its answer."""
+
+    tokens: Tensor  # (T,)
+    lengths: Tensor  # (B,) tokens of each row, on the host; none is empty
+    learned: Tensor  # (S,) places in ``tokens`` of those that the model is to say; never the first of a row
+    spans: Mapping[str, Tensor]  # of each segment: (B, 2) start and stop within the row, on the host
+    group: Tensor  # (B,) what metrics group by
+    label: Tensor  # (B,) float32, 1 for a click
+    number: int = -1  # its place in the run, for messages
+
+    @property
+    def ends(self) -> Tensor:
+        """(B,) the place of each row's last token, on the host."""
+        return self.lengths.cumsum(0) - 1
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """The same batch with tokens, places, groups and labels on a device, in one copy."""
+        parts = (self.tokens, self.learned, self.group, self.label)
+        tokens, learned, group, label = sent(device, *parts)
+        return replace(self, tokens=tokens, learned=learned, group=group, label=label)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     NEGATIVES = 2
     DROPOUT = 3
     BASELINE = 4
+    SHOTS = 5
 
 
 def generator(seed: int, purpose: Purpose, place: int) -> np.random.Generator:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from legorec.data.draws import Purpose, generator
 from legorec.data.histories import Histories
 from legorec.data.interactions import Interactions
 from legorec.data.ragged import Ragged, offsets_of
@@ -63,6 +64,48 @@ class Kept:
         return f"filters: {kept:,} of {num_before:,} {split} impressions kept ({'; '.join(parts)})"
 
 
+def some_of(interactions: Interactions, row: np.ndarray) -> Interactions:
+    """These impressions, with all their candidates; they keep the numbers that they have in the store."""
+    labels = Ragged(interactions.labels, interactions.candidates.offsets)
+    return _of_rows(interactions, row, interactions.candidates.take(row), labels.take(row).values)
+
+
+def few_shots(interactions: Interactions, count: int, seed: int) -> Interactions:
+    """So many impressions, drawn by the seed alone, in stored order: fewer are among those of more.
+
+    Raises:
+        ValueError: there are fewer, or none of the drawn ones has a click.
+    """
+    if count > len(interactions):
+        raise ValueError(
+            f"`data.shots` must be at most the {len(interactions):,} impressions of the training split, "
+            f"got {count:,}"
+        )
+    order = generator(seed, Purpose.SHOTS, 0).permutation(len(interactions))
+    found = some_of(interactions, np.sort(order[:count]))
+    if np.any(interactions.labels) and not np.any(found.labels):
+        raise ValueError(
+            f"`data.shots`: none of the {count:,} drawn has a click; take more, or another `seed`"
+        )
+    return found
+
+
+def _of_rows(
+    interactions: Interactions, row: np.ndarray, candidates: Ragged, labels: np.ndarray
+) -> Interactions:
+    ids, time = interactions.ids, interactions.time
+    return Interactions(
+        user=np.asarray(interactions.user)[row],
+        span=np.asarray(interactions.span)[row],
+        candidates=candidates,
+        labels=labels,
+        ids=None if ids is None else Strings(ids.packed.take(row)),
+        time=None if time is None else np.asarray(time)[row],
+        labelled=interactions.labelled,
+        rows=interactions.numbers[row],
+    )
+
+
 def filtered(
     interactions: Interactions, histories: Histories, rules: Sequence[Rule], num_real: int | None = None
 ) -> Kept:
@@ -102,15 +145,5 @@ def filtered(
         np.concatenate([np.empty(0, interactions.candidates.values.dtype), *values]),
         offsets_of(np.concatenate([np.empty(0, np.int64), *sizes])),
     )
-    ids, time = interactions.ids, interactions.time
-    found = Interactions(
-        user=np.asarray(interactions.user)[row],
-        span=np.asarray(interactions.span)[row],
-        candidates=candidates,
-        labels=np.concatenate([np.empty(0, np.uint8), *labels]),
-        ids=None if ids is None else Strings(ids.packed.take(row)),
-        time=None if time is None else np.asarray(time)[row],
-        labelled=interactions.labelled,
-        rows=row,
-    )
+    found = _of_rows(interactions, row, candidates, np.concatenate([np.empty(0, np.uint8), *labels]))
     return Kept(found, dropped.tolist(), without)

@@ -49,13 +49,24 @@ class Histories:
 
     def padded(self, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Item rows (B, H) of some spans, oldest first, and their mask; padding holds item 0."""
+        place, mask = self._places(spans)
+        return _at(self.clicks, place, mask), mask
+
+    def beside(self, values: np.ndarray, spans: np.ndarray) -> np.ndarray:
+        """(B, H) what stands beside the clicks of some spans, in the places of ``padded``; padding holds 0.
+
+        Args:
+            values: one for each of ``clicks``.
+        """
+        return _at(values, *self._places(spans))
+
+    def _places(self, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the clicks of some spans stand in ``clicks`` (B, H), and the mask."""
         starts = self.starts[spans]
         lengths = self.stops[spans] - starts
         columns = np.arange(max(1, int(lengths.max(initial=0))))
         mask = columns < lengths[:, None]
-        if not len(self.clicks):
-            return np.zeros(mask.shape, dtype=np.int64), mask
-        return np.where(mask, self.clicks[np.where(mask, starts[:, None] + columns, 0)], 0), mask
+        return np.where(mask, starts[:, None] + columns, 0), mask
 
     def used_items(self, spans: np.ndarray, num_items: int) -> np.ndarray:
         """(num_items,) True for every item that one of these spans holds."""
@@ -72,3 +83,7 @@ class Histories:
         np.add.at(depth, self.stops[spans], -1)
         np.cumsum(depth, out=depth)
         return depth[:-1] > 0
+
+
+def _at(values: np.ndarray, place: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.where(mask, values[place], 0) if len(values) else np.zeros(mask.shape, dtype=np.int64)

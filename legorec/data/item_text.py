@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,21 @@ class ItemText:
 
     Args:
         tokenizer_name: of the store's tokenization, the name after the ``@`` of its text fields.
+        literals: token ids (int32) of a literal; None: those of the tokenizer.
     """
 
-    def __init__(self, template: str, tokenizer: Tokenizer, tokenizer_name: str) -> None:
+    def __init__(
+        self,
+        template: str,
+        tokenizer: Tokenizer,
+        tokenizer_name: str,
+        literals: Callable[[str], np.ndarray] | None = None,
+    ) -> None:
         self.template = template
         self.tokenizer = tokenizer
         self.tokenizer_name = tokenizer_name
         self._for_text = for_text(tokenizer)
+        self._literals = literals or partial(encode_literal, tokenizer)
         self.segments = parse_template(template)
 
     @property
@@ -66,7 +75,7 @@ class ItemText:
         parts = []
         for segment in self.segments:
             if isinstance(segment, Literal):
-                ids = encode_literal(self.tokenizer, segment.text)
+                ids = self._literals(segment.text)
                 parts.append(Ragged.from_lengths(ids, [len(ids)]).take(np.zeros(count, dtype=np.int64)))
             else:
                 rows = columns[segment.field]

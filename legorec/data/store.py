@@ -113,6 +113,16 @@ class Store:
         """(S, 2) int64, start and stop in ``histories``: the distinct histories of each user."""
         return self._histories["spans"]
 
+    @property
+    def marks(self) -> np.ndarray | None:
+        """uint8, what is known of each click of ``histories``: a place in ``mark_names``; None: nothing."""
+        return self._histories.get("marks")
+
+    @property
+    def mark_names(self) -> tuple[str, ...]:
+        """What the marks of clicks mean, such as ``disliked`` and ``liked``."""
+        return tuple(self.manifest["histories"].get("marks", ()))
+
     def interactions(self, split: str) -> Interactions:
         """The impressions of a split."""
         if split not in self.manifest["interactions"]:

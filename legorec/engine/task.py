@@ -56,6 +56,7 @@ class Task:
         place: where the data is, for messages.
         load: run folder -> the checkpoint of its best epoch, whose weights are then in the model.
         said: lines about the data that the log begins with.
+        zero_shot: whether it may be measured without the weights of a run.
     """
 
     model: nn.Module
@@ -66,3 +67,4 @@ class Task:
     place: str = "the data"
     load: Callable[[Path], Path] = not_loaded
     said: Sequence[str] = ()
+    zero_shot: bool = False

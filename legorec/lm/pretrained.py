@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -206,7 +207,7 @@ class Pretrained:
         with safe_open(file, framework="pt") as opened:
             return opened.get_tensor(key)
 
-    def token_rows(self, rows: list[int]) -> Tensor:
+    def token_rows(self, rows: Sequence[int]) -> Tensor:
         """Some rows of the token embeddings, without reading the others."""
         file, key = self._token_table_place
         with safe_open(file, framework="pt") as opened:

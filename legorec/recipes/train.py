@@ -65,7 +65,8 @@ def train(
         for split in mode.measures:
             check_measurable(task.scorer(split), dev_metrics(settings) if split == "dev" else exp.metrics)
         training = begin_training(settings, task, processes) if mode.learns else None
-        loaded = load_weights(task, settings) if training is None else None
+        untouched = training is not None or (exp.load is None and task.zero_shot)
+        loaded = None if untouched else load_weights(task, settings)
     with open_session(settings, processes) as session:
         together = f", {processes.world} processes" if processes.world > 1 else ""
         size = num_trainable(task.model)
@@ -74,6 +75,8 @@ def train(
             session.log(line)
         if loaded is not None:
             session.log(f"weights of {loaded}")
+        elif training is None:
+            session.log("zero-shot: weights as they were before any training here")
         if training is not None:
             session.log(rates_said(settings, training))
             train_to_end(training, settings, session)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from legorec.batch import ClickBatch
 from legorec.data.clicks import TrainingClicks
 from legorec.data.draws import Purpose, generator
+from legorec.data.histories import Histories
 
 
 class RandomBaseline(nn.Module):
@@ -32,6 +33,28 @@ class PopularityBaseline(nn.Module):
 
     def forward(self, batch: ClickBatch) -> Tensor:
         return self.counts[batch.items][batch.candidates]
+
+
+class LikesRatioBaseline(nn.Module):
+    """The share of liked clicks in the history, the same for every candidate; a half where there is no click.
+
+    It says who likes much, and nothing of what. Pooled metrics reward that; metrics by user see only how the
+    share changes with time.
+
+    Args:
+        histories: as the batches are cut.
+        liked: (num_clicks,) beside ``histories.clicks``.
+    """
+
+    def __init__(self, histories: Histories, liked: np.ndarray) -> None:
+        super().__init__()
+        self.histories, self.liked = histories, liked.astype(np.int64)
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        likes = self.histories.beside(self.liked, batch.span.numpy()).sum(1)
+        clicks = batch.history_mask.numpy().sum(1)
+        share = np.where(clicks > 0, likes / np.maximum(clicks, 1), 0.5).astype(np.float32)
+        return torch.from_numpy(share)[:, None].expand(tuple(batch.labels.shape))
 
 
 class MostRecentBaseline(nn.Module):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from legorec.settings.prompted import PromptedSettings
 from legorec.settings.schema import TowerSettings
 
 
@@ -22,6 +23,7 @@ class Family:
         task: ``module:function`` below ``legorec.recipes``, called with the settings, the device and the
             processes, that returns its ``Task``.
         bricks: whether blocks of the model layer are bricks of the registry.
+        zero_shot: whether its models may be measured without a trained run (``exp.load``).
     """
 
     name: str
@@ -29,6 +31,7 @@ class Family:
     settings: type[BaseModel]
     task: str
     bricks: bool = False
+    zero_shot: bool = False
 
 
 FAMILIES = {
@@ -40,6 +43,13 @@ FAMILIES = {
             TowerSettings,
             "tower:tower",
             bricks=True,
+        ),
+        Family(
+            "prompted",
+            "a causal language model that answers a prompt",
+            PromptedSettings,
+            "prompted:prompted",
+            zero_shot=True,
         ),
     )
 }

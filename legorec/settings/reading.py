@@ -89,7 +89,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_repeats([each.owner for each in embed.tables], "embed.tables", composition)
     if exp:
         _judge_layers(exp, composition)
-        _judge_load(exp, composition)
+        _judge_load(exp, FAMILIES[model.family] if model else None, composition)
         _judge_mode(exp, composition)
         _judge_predict(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
@@ -203,9 +203,12 @@ def _judge_layers(exp: ExpSettings, composition: Composition) -> None:
             composition.problems.append(Problem(composition.where(name), f"--{name}", message))
 
 
-def _judge_load(exp: ExpSettings, composition: Composition) -> None:
+def _judge_load(exp: ExpSettings, family: Family | None, composition: Composition) -> None:
     place, message = "exp.load", ""
-    loads = MODES[exp.mode].loads
+    mode = MODES[exp.mode]
+    loads = mode.loads
+    if loads == "must" and mode.measures and family is not None and family.zero_shot:
+        loads = "may"
     if loads == "no":
         if exp.load is not None:
             modes = _listed([name for name, mode in MODES.items() if mode.loads != "no"])

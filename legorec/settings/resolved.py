@@ -35,6 +35,7 @@ LATER: dict[str, Any] = {
     "exp.cache.memory_gb": None,
     "exp.generate": None,
     "data.filters": [],
+    "data.shots": None,
     "data.fields.*.column": None,
     "data.fields.*.own_table": False,
     "data.user_fields.*.column": None,

@@ -79,6 +79,7 @@ class DataSettings(Strict):
     history: HistorySettings = HistorySettings()
     splits: SplitSettings = SplitSettings()
     filters: list[FilterSettings] = []
+    shots: Positive | None = None  # of the training split, drawn by the seed after the filters; None: all
     group_by: Literal["impression", "user"] = "impression"
     made_with: dict[str, Any] = {}
 
@@ -324,6 +325,7 @@ class PredictSettings(Strict):
 
 # Untrained scorers with rows of their own in every table, see ``legorec.recipes.inputs.baselines``.
 BASELINES = ("random", "popularity", "most_recent", "cosine", "item_knn")
+MORE_BASELINES = ("likes_ratio",)  # that few data sets have what they read; for those who name them
 
 
 class ExpSettings(Strict):
@@ -342,7 +344,7 @@ class ExpSettings(Strict):
     sweep: SweepSettings | None = None
     generate: GenerateSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
-    baselines: list[Literal[*BASELINES]] = list(BASELINES)  # type: ignore[valid-type]
+    baselines: list[Literal[*BASELINES, *MORE_BASELINES]] = list(BASELINES)  # type: ignore[valid-type]
 
 
 def _names(value: Any) -> Any:

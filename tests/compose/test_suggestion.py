@@ -132,6 +132,8 @@ def test_every_named_model_suggests_a_rate_and_tuned_language_models_two() -> No
     assert len(files) > 50
     for file in files:
         tree = read_document(str(file), []).tree
+        if "family" in tree:  # of another one, which suggests nothing
+            continue
         found = SuggestedSettings.model_validate(tree["suggested"])
         sides = [tree, *tree.get("parts", {}).values()]
         tuned = any(side.get("item_encoder", {}).get("name") in ("bert", "llama") for side in sides)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from legorec.data import filters
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
-from legorec.data.filters import Rule, filtered
+from legorec.data.filters import Rule, few_shots, filtered
 from legorec.data.histories import Histories
 from legorec.data.interactions import Interactions
 from legorec.data.strings import Strings
@@ -106,7 +109,7 @@ def test_filters_in_two_turns_are_those_in_one():
     once = filtered(whole, stored, rules).interactions
     first = filtered(whole, stored, rules[:1]).interactions
     twice = filtered(first, stored, rules[1:]).interactions
-    assert np.array_equal(first.numbers[twice.numbers], once.numbers)
+    assert np.array_equal(twice.numbers, once.numbers)
     assert twice.candidates == once.candidates
 
 
@@ -133,3 +136,31 @@ def test_a_click_that_was_filtered_out_is_no_negative_and_neither_is_a_filtered_
         user = np.broadcast_to(batch.user.numpy()[:, None], drawn.shape)
         assert items[drawn].all()
         assert not before.known.contains(user, drawn).any()
+
+
+def test_few_shots_are_whole_impressions_and_fewer_are_among_more():
+    whole, stored, rules = given()
+    some = {count: few_shots(whole, count, seed=3) for count in (1, 7, 40, len(whole))}
+    for few, more in itertools.pairwise(some.values()):
+        assert set(few.numbers) < set(more.numbers)
+    assert np.array_equal(some[len(whole)].numbers, np.arange(len(whole)))
+    assert some[len(whole)].candidates == whole.candidates
+    for place, row in enumerate(some[7].numbers):
+        start, stop = whole.candidates.offsets[row : row + 2]
+        assert some[7].candidates[place].tolist() == whole.candidates[row].tolist()
+        first = some[7].candidates.offsets[place]
+        assert some[7].labels[first : first + stop - start].tolist() == whole.labels[start:stop].tolist()
+    assert not np.array_equal(few_shots(whole, 7, seed=4).numbers, some[7].numbers)
+    kept = filtered(whole, stored, rules[:1]).interactions
+    assert set(few_shots(kept, 7, seed=3).numbers) < set(kept.numbers)
+
+
+def test_more_shots_than_there_are_or_none_with_a_click_are_refused():
+    whole, _, _ = given()
+    with pytest.raises(ValueError, match="`data.shots` must be at most the 90 impressions .* got 91"):
+        few_shots(whole, 91, seed=3)
+    labels = np.zeros_like(whole.labels)
+    labels[whole.candidates.offsets[few_shots(whole, 90, seed=3).numbers[-1]]] = 1
+    rare = replace(whole, labels=labels)
+    with pytest.raises(ValueError, match="`data.shots`: none of the 2 drawn has a click"):
+        few_shots(rare, 2, seed=3)

@@ -49,6 +49,9 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
         first["model"] = CONFIG / "model" / "joined-bert-naml.yaml"
     if "embed" in chosen and chosen["embed"].stem == "semantic-codes":
         first["model"] = CONFIG / "model" / "semantic_naml.yaml"
+    if "exp" in chosen and chosen["exp"].stem.startswith("tallrec"):  # some of which towers do not know
+        first |= {"data": CONFIG / "data" / "tallrec-movie.yaml"}
+        first |= {"model": CONFIG / "model" / "tallrec-lora.yaml"}
     if is_for_generating(chosen.get("exp")):  # which reads no model
         layers = {"data": first["data"], "exp": chosen["exp"]}
         return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))] + ["--llm", "m"]

@@ -33,6 +33,7 @@ RAW: dict[str, tuple[Any, list[Any], list[str]]] = {
     "Fields": (raw.write_bert, [None], ["Your own data"]),
     "MIND": (raw.write_mind, [None], []),
     "MovieLens": (raw.write_movielens, ["100K", "1M", "RecBole"], []),
+    "TALLRec": (raw.write_ratings, [None], []),
     "Generated data": (lambda _: None, [None], []),
     "Goodreads": (raw.write_goodreads, [None], []),
     "Amazon reviews": (raw.write_reviews, [2014, 2018, 2023], []),

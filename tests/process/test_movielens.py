@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from process.movielens import GENRES, main
+from legorec.data.raw.movielens import GENRES
+from process.movielens import main
 from tests.support.raw_files import candidates, history, made, refusal, shared
 from tests.support.small_store import files
 

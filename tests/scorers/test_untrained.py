@@ -7,8 +7,16 @@ import pytest
 
 from legorec.batch import Ranking
 from legorec.data.clicks import TrainingClicks
-from legorec.scorers.untrained import MostRecentBaseline, PopularityBaseline, RandomBaseline
+from legorec.data.evaluation import Impressions
+from legorec.data.histories import Histories
+from legorec.scorers.untrained import (
+    LikesRatioBaseline,
+    MostRecentBaseline,
+    PopularityBaseline,
+    RandomBaseline,
+)
 from tests.support import small
+from tests.support.prompted import marked_store
 from tests.support.ranking import rank
 
 
@@ -47,6 +55,30 @@ def test_the_most_recent_click_of_training_comes_first():
     assert 0 < len(latest) < small.NUM_ITEMS and len(set(latest.values())) < len(latest), "ties, and never"
     with pytest.raises(ValueError, match="no times"):
         MostRecentBaseline(clicks)
+
+
+def test_the_share_of_likes_is_counted_in_the_history_that_is_read(tmp_path):
+    store = marked_store(tmp_path / "store")
+    for longest in (2, 50):
+        histories = Histories(store.histories, store.spans, longest)
+        table = store.interactions("test")
+        data = Impressions(table, histories, len(store.items), "user")
+        wanted = []
+        for span in table.span:
+            start, stop = store.spans[span]
+            read = store.marks[max(start, stop - longest) : stop]
+            wanted.append(read.mean())
+        score = rank(LikesRatioBaseline(histories, store.marks == 1), data, batch_size=5).score
+        assert score.tolist() == pytest.approx(wanted) and len(set(wanted)) > 1
+
+
+def test_nobody_knows_who_has_no_history():
+    data = small.impressions(seed=0)
+    nothing = np.ones(len(data.histories.clicks), dtype=bool)
+    score = rank(LikesRatioBaseline(data.histories, nothing), data).score
+    empty = data.histories.lengths[data.interactions.span] == 0
+    per_row = np.repeat(empty, data.interactions.candidates.lengths)
+    assert empty.any() and (score[per_row] == 0.5).all() and (score[~per_row] == 1).all()
 
 
 def random_ranking(seed: int, batch_size: int = 16) -> Ranking:

@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -82,7 +83,7 @@ def test_every_mode_has_a_recipe_and_a_block_that_is_there(name):
 def test_every_family_has_a_task_and_a_schema(name):
     family = FAMILIES[name]
     assert family.name == name and callable(function_at(family.task)) and family.about
-    assert family.settings.model_fields["family"].default == name
+    assert get_args(family.settings.model_fields["family"].annotation) == (name,)
 
 
 def test_the_docs_list_the_modes():
@@ -93,13 +94,13 @@ def test_the_docs_list_the_modes():
 class OtherSettings(Strict):
     family: str = "other"
     name: str
-    prompt: str = ""
+    hint: str = ""
 
 
 @pytest.fixture
 def other(monkeypatch) -> type[BaseModel]:
-    """A second family for as long as a test runs."""
-    family = Family("other", "a prompt and nothing else", OtherSettings, "tower:tower")
+    """One more family for as long as a test runs."""
+    family = Family("other", "a hint and nothing else", OtherSettings, "tower:tower")
     monkeypatch.setitem(FAMILIES, "other", family)
     return OtherSettings
 
@@ -112,8 +113,8 @@ def refusal(argv: list[str]) -> str:
 
 def test_a_key_of_another_family_is_answered_in_the_words_of_the_right_one(tmp_path: Path, other):
     argv = arguments(write_store(tmp_path / "store"), tmp_path)
-    said = refusal([*argv, "--model.prompt", "x"])
-    assert "model.prompt: is a setting of the family 'other' (a prompt and nothing else)" in said
+    said = refusal([*argv, "--model.hint", "x"])
+    assert "model.hint: is a setting of the family 'other' (a hint and nothing else)" in said
     assert "this model is of the family 'tower'" in said
     said = refusal([*argv, "--model.family", "other"])
     assert "model.predictor: is a setting of the family 'tower'" in said and "no such setting" not in said
@@ -131,4 +132,4 @@ def test_a_mode_refuses_a_family_that_it_cannot_work_on(tmp_path: Path, other):
 def test_a_family_that_is_not_there_is_refused(tmp_path: Path):
     argv = arguments(write_store(tmp_path / "store"), tmp_path)
     said = refusal([*argv, "--model.family", "towr"])
-    assert "model.family: must be 'tower', got 'towr'; did you mean 'tower'?" in said
+    assert "model.family: must be 'tower' or 'prompted', got 'towr'; did you mean 'tower'?" in said

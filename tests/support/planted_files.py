@@ -14,6 +14,7 @@ from tests.process import test_embed as embed
 from tests.process import test_mind as mind
 from tests.process import test_movielens as movielens
 from tests.process import test_tables as tables
+from tests.process import test_tallrec as tallrec
 from tests.process.test_goodreads import book, interaction, write_lines
 from tests.support.planted import KINDS, NUM_ITEMS, NUM_USERS, TITLES, items_of_users, shown_to_users, suits
 from tests.support.tiny import tiny
@@ -68,6 +69,10 @@ def write_movielens(layout: str) -> None:
     ratings = [(str(user + 1), str(item + 1), 5, second) for user, item, second in taken()]
     write = {"100K": movielens.write_100k, "1M": movielens.write_1m, "RecBole": movielens.write_atomic}
     write[layout](Path("ml-100k"), ratings, movies)
+
+
+def write_ratings(_: None) -> None:
+    movielens.write_100k(Path("ml-100k"), tallrec.ratings(), tallrec.MOVIES)
 
 
 def write_goodreads(_: None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged, offsets_of
 from legorec.data.store import Field, Store, Table
 from legorec.data.text import TokenizerChoice
@@ -167,7 +168,16 @@ def choices_of(store: Store) -> dict[str, TokenizerChoice]:
 
 
 def add_impressions(writer: StoreWriter, store: Store, pieces: Pieces) -> None:
-    """Give a writer all impressions of a store, with the histories of ``pieces``, and what was counted."""
+    """Give a writer all impressions of a store, with the histories of ``pieces``, and what was counted.
+
+    Raises:
+        StoreError: its clicks have marks, which stand beside whole sequences alone.
+    """
+    if store.marks is not None:
+        raise StoreError(
+            f"{store.path}: its clicks are marked ({', '.join(store.mark_names)}), and text cannot be "
+            "merged into such a store yet; enrich one without marks"
+        )
     first = writer.pieces(pieces.user, pieces.clicks)
     for split in store.splits:
         table = store.interactions(split)

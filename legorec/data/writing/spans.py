@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged, offsets_of
 from legorec.data.writing.arrays import BLOCK, GrowingArray, GrowingRagged
 
@@ -42,6 +43,11 @@ class Layout:
     ) -> None:
         self._users, self._places, self._length = users, places, length
         self._keys = _distinct(self._keys_of(*block) for part in windows for block in part.blocks())
+
+    @property
+    def places(self) -> np.ndarray:
+        """(P,) the start of each piece in the flat array."""
+        return self._places
 
     @property
     def spans(self) -> np.ndarray:
@@ -118,6 +124,25 @@ class HistoryPool:
             places[rows] = len(flat) + begins
             flat.append(values)
         return Layout(users, places, len(flat), windows)
+
+
+def laid_out(values: Ragged, layout: Layout, length: int) -> np.ndarray:
+    """(length,) what stands beside each click, laid out as the clicks are.
+
+    Args:
+        values: one row per user, as long as the user's clicks.
+
+    Raises:
+        StoreError: a user has more than one piece, so that clicks of equal items may be stored once.
+    """
+    if len(values) != len(layout.places):
+        raise StoreError(
+            f"marks need one sequence of clicks per user and no other histories, got {len(values):,} rows of "
+            f"marks and {len(layout.places):,} histories"
+        )
+    sizes = np.diff(np.append(layout.places, length))  # clicks that no impression can see are left out
+    starts = values.offsets[:-1]
+    return values.slices(np.arange(len(values)), starts, starts + sizes).values
 
 
 def held(clicks: np.ndarray, spans: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
 from legorec.data.writing.arrays import GrowingArray, GrowingRagged, write_arrays
-from legorec.data.writing.spans import HistoryPool, Windows, held
+from legorec.data.writing.spans import HistoryPool, Windows, held, laid_out
 
 TRAIN = "train"
 
@@ -112,16 +112,29 @@ class SplitParts:
 
 
 def write_interactions(
-    folder: Path, scratch: Path, pool: HistoryPool, splits: Collection[SplitParts], num_items: int
+    folder: Path,
+    scratch: Path,
+    pool: HistoryPool,
+    splits: Collection[SplitParts],
+    num_items: int,
+    marks: tuple[Ragged, Sequence[str]] | None = None,
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Write the histories and the splits of a store, and remove the files that held them in ``scratch``.
+
+    Args:
+        marks: of the clicks of every user, and what they are called, see ``StoreWriter.sequences``.
 
     Returns: the items that the train split shows, or None without one; and their parts of the manifest.
     """
     clicks = GrowingArray(scratch / "clicks", np.int32)
     layout = pool.pack([parts.windows for parts in splits], clicks)
     spans = layout.spans
-    write_arrays(folder / "histories.safetensors", {"clicks": clicks.whole(), "spans": spans})
+    histories: dict[str, Any] = {"clicks": len(clicks), "spans": len(spans)}
+    arrays: dict[str, Any] = {"clicks": clicks.whole(), "spans": spans}
+    if marks is not None:
+        arrays["marks"] = laid_out(marks[0], layout, len(clicks))
+        histories["marks"] = list(marks[1])
+    write_arrays(folder / "histories.safetensors", arrays)
     facts: dict[str, Any] = {}
     visible = None
     for parts in splits:
@@ -140,4 +153,4 @@ def write_interactions(
             facts[parts.name]["clicked_before"] = known
         shutil.rmtree(parts.folder)
     shutil.rmtree(scratch)
-    return visible, {"histories": {"clicks": len(clicks), "spans": len(spans)}, "interactions": facts}
+    return visible, {"histories": histories, "interactions": facts}

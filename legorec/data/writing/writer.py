@@ -74,6 +74,7 @@ class StoreWriter:
         self._generations = list(generations)
         self._splits: dict[str, SplitParts] = {}
         self._first_sequence: int | None = None
+        self._marks: tuple[Ragged, Sequence[str]] | None = None
         self._counts: dict[str, dict[str, int]] = {"dropped": {}, "kept": {}}
         self._folder = NewFolder(Path(path), overwrite)
         self.scratch = self._folder.temporary / "scratch"
@@ -190,12 +191,17 @@ class StoreWriter:
         ids, time = (frame[name] if name in frame.columns else None for name in ("id", "time"))
         self._append(split, user, window, candidates.keep(offered), labels, ids, time)
 
-    def sequences(self, clicks: Ragged | Iterable[Ragged]) -> None:
+    def sequences(
+        self, clicks: Ragged | Iterable[Ragged], marks: tuple[Ragged, Sequence[str]] | None = None
+    ) -> None:
         """Set the clicks of every user in order, as item rows, one row per user, for ``windows``.
 
         Args:
             clicks: of all users, or in parts.
+            marks: what is known of each click (uint8), and the name of each value, such as ``disliked`` and
+                ``liked``. All impressions of the store are ``windows`` then.
         """
+        self._marks = marks
         num_users = len(self._table(self._users, "users"))
         self._first_sequence, count = len(self._pool), 0
         for part in [clicks] if isinstance(clicks, Ragged) else clicks:
@@ -276,7 +282,7 @@ class StoreWriter:
         users = with_fields(users, self._user_table, self.missing.max_missing, self.dropped)
         folder, dropped, kept = self._folder.temporary, self._counts["dropped"], self._counts["kept"]
         splits = self._splits.values()
-        visible, facts = write_interactions(folder, self.scratch, self._pool, splits, len(items))
+        visible, facts = write_interactions(folder, self.scratch, self._pool, splits, len(items), self._marks)
         for parts in splits:
             self.dropped(f"impressions without known candidates ({parts.name})", parts.without_candidates)
         vocabularies = Vocabularies()

@@ -17,7 +17,12 @@ from legorec.recipes.inputs.given_vectors import read_tables
 from legorec.scorers.clicks import ClickScorer, needed_items
 from legorec.scorers.cosine import CosineBaseline, TfIdfBaseline
 from legorec.scorers.item_knn import ItemKNNBaseline
-from legorec.scorers.untrained import MostRecentBaseline, PopularityBaseline, RandomBaseline
+from legorec.scorers.untrained import (
+    LikesRatioBaseline,
+    MostRecentBaseline,
+    PopularityBaseline,
+    RandomBaseline,
+)
 
 if TYPE_CHECKING:
     from legorec.batch import TokenVectors
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 OF_TRAINING = ("popularity", "most_recent", "item_knn")  # those that count training clicks
 ITEMS = "items"  # the table of `embed.tables` with a row an item
+LIKED = "liked"  # the mark of a click
 PAGE = 1024  # items whose tokens are averaged at a time
 
 Make = Callable[["Impressions"], nn.Module]
@@ -52,6 +58,7 @@ def made_of(data: Data, settings: Settings, model: Recommender | None = None) ->
         ),
         "cosine": lambda: cosines(data, settings, model),
         "item_knn": lambda: {"item_knn": lambda _: ItemKNNBaseline(data.training)},
+        "likes_ratio": lambda: likes_ratio(data),
     }
     found: dict[str, Make] = {}
     for name in settings.exp.baselines:
@@ -66,7 +73,17 @@ def left_out(data: Data, settings: Settings, model: Recommender | None = None) -
         lines.append(f"no baseline most_recent: {data.place('train')}, holds no times")
     if "cosine" in settings.exp.baselines and not cosines(data, settings, model):
         lines.append("no baseline cosine: `data.fields` names no text, and no vectors are given")
+    if "likes_ratio" in settings.exp.baselines and not likes_ratio(data):
+        lines.append(f"no baseline likes_ratio: no click of {data.store.path} has the mark '{LIKED}'")
     return lines
+
+
+def likes_ratio(data: Data) -> dict[str, Make]:
+    """The share of likes, where the clicks of the store are marked."""
+    marks, names = data.store.marks, data.store.mark_names
+    if marks is None or LIKED not in names:
+        return {}
+    return {"likes_ratio": lambda _: LikesRatioBaseline(data.histories, marks == names.index(LIKED))}
 
 
 def has_times(data: Data) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,23 @@ ITEM_IDS, USER_IDS = "items/ids.safetensors", "users/ids.safetensors"
 def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     """Digests of all that training reads: files of the store, given tables as ``embed/<vocabulary>``, the
     language model as ``language model``."""
+    return data_digests(settings, data, _fields(data), users=_reads_users(settings))
+
+
+def data_digests(settings: Settings, data: Data, fields: Sequence[Field], users: bool) -> dict[str, str]:
+    """``input_digests`` of a model of any family.
+
+    Args:
+        fields: of the items, that it reads.
+        users: whether it knows users by their rows.
+    """
     store = data.store
     names = [ITEM_IDS, "histories.safetensors"]
-    if _reads_users(settings):
+    if users:
         names.append(USER_IDS)
     profiles = [data.store.users.field(name) for name in columns(settings.data.user_fields)]
-    for table, fields in (("items", _fields(data)), ("users", profiles)):
-        for field in fields:
+    for table, read in (("items", fields), ("users", profiles)):
+        for field in read:
             vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
             names += [f"{table}/{field.name}.safetensors"]
             if field.kind != "number":

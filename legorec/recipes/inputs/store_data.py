@@ -16,7 +16,7 @@ from legorec.build import build_arguments
 from legorec.data.catalog import Catalog, columns
 from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
-from legorec.data.filters import Rule, filtered
+from legorec.data.filters import Rule, few_shots, filtered
 from legorec.data.histories import Histories
 from legorec.data.interactions import Interactions
 from legorec.data.item_text import ItemText, tokenization_of
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from legorec.settings.schema import BrickSettings, TextSettings
 
 
-KEPT = ("store", "catalog", "settings", "language_model", "text")  # in a pickle
+TRAIN = "train"
+KEPT = ("store", "catalog", "settings", "language_model", "text", "seed")  # in a pickle
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Data:
     settings: DataSettings
     language_model: LanguageModel | None = None  # that reads the items
     text: Catalog | None = None  # what it reads, where the other sources read fields
+    seed: int = 2023  # by which few shots are drawn
     filtered: list[str] = field(default_factory=list)  # a line for each split that filters were applied to
     _rules: dict[int, Rule] = field(default_factory=dict)
     _kept: dict[str, Interactions] = field(default_factory=dict)
@@ -103,26 +105,34 @@ class Data:
         return [self._rules[place] for place in places]
 
     def interactions(self, split: str) -> Interactions:
-        """What the filters keep of ``train``, ``dev`` or ``test``.
+        """What the filters, and few shots, keep of ``train``, ``dev`` or ``test``.
 
         Raises:
             ValueError: they keep nothing, or no click where there are clicks.
         """
         whole, rules = self.store.interactions(getattr(self.settings.splits, split)), self.rules(split)
-        if not rules:
+        shots = self.settings.shots if split == TRAIN else None
+        if not rules and shots is None:
             return whole
         if split not in self._kept:
-            found = filtered(whole, self.histories, rules, self.num_real)
-            said = found.said(rules, split, len(whole))
-            for what, before, after in (
-                ("impression", len(whole), len(found.interactions)),
-                ("click", np.any(whole.labels), np.any(found.interactions.labels)),
-            ):
-                if before and not after:
-                    raise ValueError(f"`data.filters` keep no {what} of {self.place(split)}; {said}")
-            self._kept[split] = found.interactions
-            self.filtered.append(said)
+            kept = self._filtered(whole, rules, split) if rules else whole
+            if shots is not None:
+                kept = few_shots(kept, shots, self.seed)
+                self.filtered.append(f"shots: {len(kept):,} of {len(whole):,} {split} impressions are kept")
+            self._kept[split] = kept
         return self._kept[split]
+
+    def _filtered(self, whole: Interactions, rules: list[Rule], split: str) -> Interactions:
+        found = filtered(whole, self.histories, rules, self.num_real)
+        said = found.said(rules, split, len(whole))
+        for what, before, after in (
+            ("impression", len(whole), len(found.interactions)),
+            ("click", np.any(whole.labels), np.any(found.interactions.labels)),
+        ):
+            if before and not after:
+                raise ValueError(f"`data.filters` keep no {what} of {self.place(split)}; {said}")
+        self.filtered.append(said)
+        return found.interactions
 
     def place(self, split: str) -> str:
         """The store and the split, for messages."""
@@ -149,17 +159,21 @@ def open_data(settings: Settings, splits: Iterable[str] = ()) -> Data:
         ValueError: it is missing, altered, made otherwise, or lacks a field, a tokenization or one of
             ``splits``.
     """
+    return opened(settings, splits, language_model_of(settings))
+
+
+def opened(settings: Settings, splits: Iterable[str], language_model: LanguageModel | None) -> Data:
+    """``open_data`` of a model of any family; ``language_model`` is the one that reads the items' text."""
     data = settings.data
     store = Store.open(Path(data.store))
     wanted = [getattr(data.splits, split) for split in splits]
     store.require(columns(data.fields), data.made_with, wanted, columns(data.user_fields))
     histories = histories_of(store, data)
-    language_model = language_model_of(settings)
     fields = _fields_catalog(settings, store) if data.fields else None
     text = _text_catalog(data.text, store, language_model) if data.text is not None else None
     main, other = (text, None) if fields is None else (fields, text)
     assert main is not None, "items are read in one way at least"
-    found = Data(store, main, histories, data, language_model, other)
+    found = Data(store, main, histories, data, language_model, other, settings.seed)
     for split in splits:  # what is refused is refused now
         found.interactions(split)
     return found

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from legorec.data.layout import StoreError
 from legorec.data.ragged import Ragged
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.data.writing.rewritten import Content, Pieces, add_impressions, choices_of
 from legorec.data.writing.writer import StoreWriter
+from tests.support.prompted import marked_store
 from tests.support.small_store import write
 
 
@@ -79,3 +81,9 @@ def test_clicks_are_put_into_the_spans_that_hold_their_place(
     ]
     assert found == [*spans, [5]]
     assert [each.tolist() for each in made.clicks] == [clicks, [5]]
+
+
+def test_marks_of_clicks_are_not_lost_in_silence(tmp_path):
+    store = marked_store(tmp_path / "marked")
+    with pytest.raises(StoreError, match="its clicks are marked .disliked, liked."):
+        add_impressions(None, store, None)

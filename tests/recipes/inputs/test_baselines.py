@@ -41,6 +41,9 @@ def test_each_has_a_row_and_what_lacks_something_is_said(store, tmp_path):
     assert left_out(data, settings) == [
         "no baseline cosine: `data.fields` names no text, and no vectors are given"
     ]
+    data, settings = opened(store, tmp_path, exp__baselines="[likes_ratio]")
+    assert untrained_scorers(data, "test", settings) == {}
+    assert left_out(data, settings) == [f"no baseline likes_ratio: no click of {store} has the mark 'liked'"]
 
 
 def test_given_vectors_have_a_cosine_each_called_after_what_it_compares(store, tmp_path):

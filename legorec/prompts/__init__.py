@@ -1,0 +1,17 @@
+"""Prompts: the clicks of a user and a candidate become the tokens that a causal language model reads."""
+
+from legorec.prompts.prompt import Prompt
+from legorec.prompts.segments import AnswerSegment, HistorySegment, ItemSegment, Segment, TextSegment
+from legorec.prompts.stream import PromptStream
+from legorec.prompts.vocabulary import PromptVocabulary
+
+__all__ = [
+    "AnswerSegment",
+    "HistorySegment",
+    "ItemSegment",
+    "Prompt",
+    "PromptStream",
+    "PromptVocabulary",
+    "Segment",
+    "TextSegment",
+]

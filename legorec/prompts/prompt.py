@@ -1,0 +1,171 @@
+"""Clicks and candidates -> rows of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from legorec.batch import ClickBatch, TokenBatch
+from legorec.data.histories import Histories
+from legorec.data.ragged import Ragged
+from legorec.prompts.checks import check_answers, check_room, check_segments
+from legorec.prompts.history import ShownClicks, kept_clicks
+from legorec.prompts.pieces import Pieces, TokenPool
+from legorec.prompts.segments import AnswerSegment, HistorySegment, ItemSegment, Segment, TextSegment
+from legorec.prompts.vocabulary import PromptVocabulary
+
+LossOn = Literal["answer", "all"]
+
+
+class Prompt:
+    """One row of tokens for each candidate of a batch of clicks.
+
+    Every text is tokenized when the prompt is made, items by their fields as the store holds them, so that a
+    batch is gathered without a tokenizer. Rows that would be longer than ``max_length`` lose their oldest
+    clicks; instruction, candidate, cue and answer are never cut.
+
+    Args:
+        segments: in order; the last may be the answer.
+        items: the tokens of every item, by the templates that the segments name.
+        histories: the stored clicks, cut as the batches are; ``marks`` stand beside them.
+        mark_names: what the marks mean.
+        max_length: tokens of a row, with the longer of the two answers.
+        loss_on: what is learned: the answer, or every token but the first.
+
+    Raises:
+        ValueError: segments are named twice, there is no candidate, a mark does not exist, answers begin with
+            the same token, or what is never cut is longer than ``max_length``.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        vocabulary: PromptVocabulary,
+        items: Mapping[str, Ragged],
+        histories: Histories,
+        *,
+        marks: np.ndarray | None = None,
+        mark_names: Sequence[str] = (),
+        max_length: int = 512,
+        loss_on: LossOn = "answer",
+    ) -> None:
+        check_segments(segments, mark_names)
+        self.segments, self.vocabulary, self.histories = tuple(segments), vocabulary, histories
+        self.max_length, self.loss_on = max_length, loss_on
+        self._marks = marks if marks is not None else np.zeros(len(histories.clicks), dtype=np.uint8)
+        self._pool = TokenPool()
+        self._texts: dict[str, tuple[int, int]] = {}
+        self._items: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._clicks: list[tuple[HistorySegment, ShownClicks]] = []
+        self._answers: list[tuple[int, int]] = []  # negative, positive
+        self._blank = 0  # tokens that both begin with and that show nothing
+        for part in self.segments:
+            if isinstance(part, TextSegment):
+                self._texts[part.name] = self._literal(part.text)
+            elif isinstance(part, AnswerSegment):
+                self._answers = [self._literal(text) for text in (part.negative, part.positive)]
+            elif isinstance(part, ItemSegment):
+                self._items[part.name] = self._pool.add_rows(items[part.template])
+            else:
+                places = self._pool.add_rows(items[part.template])
+                between, none = self._literal(part.separator), self._literal(part.empty)
+                numbers = tuple(list(mark_names).index(mark) for mark in part.marks)
+                self._clicks.append((part, ShownClicks(*places, between, none, numbers)))
+        self._check()
+
+    @property
+    def answer(self) -> AnswerSegment | None:
+        """What the model is to say, if the prompt has it."""
+        return self.segments[-1] if isinstance(self.segments[-1], AnswerSegment) else None
+
+    @property
+    def answer_ids(self) -> tuple[int, int]:
+        """The first token of the positive and of the negative answer, after a blank that both begin with."""
+        assert self._answers, "the prompt has no answer"
+        negative, positive = (int(self._pool.values[start + self._blank]) for start, _ in self._answers)
+        return positive, negative
+
+    def __call__(self, batch: ClickBatch, answered: bool = True) -> TokenBatch:
+        """Rows of tokens: candidate after candidate of each example, masked ones left out.
+
+        Args:
+            answered: end with the answer that the label asks for; False: end where the model is to answer. A
+                blank that both answers begin with, a token of its own for some tokenizers, stands there too.
+        """
+        example, column = np.nonzero(batch.candidate_mask.numpy())
+        num_rows = len(example)
+        candidates = batch.items.numpy()[batch.candidates.numpy()[example, column]]
+        labels = batch.labels.numpy()[example, column]
+        pieces = {name: Pieces.once(num_rows, *place) for name, place in self._texts.items()}
+        for name, (starts, lengths) in self._items.items():
+            pieces[name] = Pieces.once(num_rows, starts[candidates], lengths[candidates])
+        room = np.full(num_rows, self.max_length - self._answer_length)
+        for each in pieces.values():
+            room -= each.length
+        clicked = batch.items.numpy()[batch.history.numpy()][example]
+        marks = self.histories.beside(self._marks, batch.span.numpy())[example]
+        kept = kept_clicks(self._clicks, clicked, batch.history_mask.numpy()[example], marks, room)
+        for (part, shown), chosen in zip(self._clicks, kept, strict=True):
+            pieces[part.name] = shown.pieces(clicked, chosen)
+        if answered and self.answer is not None:
+            chosen = np.array(self._answers)[(labels > 0.5).astype(np.int64)]
+            pieces[self.answer.name] = Pieces.once(num_rows, chosen[:, 0], chosen[:, 1])
+        elif self.answer is not None and self._blank:
+            pieces[self.answer.name] = Pieces.once(num_rows, self._answers[0][0], self._blank)
+        ordered = {part.name: pieces[part.name] for part in self.segments if part.name in pieces}
+        rows = self._pool.rows(list(ordered.values()), num_rows)
+        spans = _spans(ordered, num_rows)
+        return TokenBatch(
+            tokens=torch.from_numpy(rows.values.astype(np.int64)),
+            lengths=torch.from_numpy(rows.lengths),
+            learned=torch.from_numpy(self._learned(rows, spans, answered)),
+            spans={name: torch.from_numpy(span) for name, span in spans.items()},
+            group=batch.group[torch.from_numpy(example)],
+            label=torch.from_numpy(labels),
+            number=batch.number,
+        )
+
+    def text(self, batch: TokenBatch, row: int) -> dict[str, str]:
+        """The text of each segment of a row, for people to read."""
+        begin = int(batch.ends[row] + 1 - batch.lengths[row])
+        ids = batch.tokens.numpy()
+        spans = {name: (begin + span[row]).tolist() for name, span in batch.spans.items()}
+        return {name: self.vocabulary.decode(ids[start:stop]) for name, (start, stop) in spans.items()}
+
+    def _learned(self, rows: Ragged, spans: Mapping[str, np.ndarray], answered: bool) -> np.ndarray:
+        place = rows.places
+        if self.loss_on == "all" or self.answer is None:
+            return np.flatnonzero(place > 0)
+        if not answered:
+            return np.empty(0, dtype=np.int64)
+        start, stop = (np.repeat(each, rows.lengths) for each in spans[self.answer.name].T)
+        return np.flatnonzero((place >= start) & (place < stop))
+
+    def _literal(self, text: str) -> tuple[int, int]:
+        return self._pool.add(self.vocabulary.encode(text))
+
+    @property
+    def _answer_length(self) -> int:
+        return max((length for _, length in self._answers), default=0)
+
+    def _check(self) -> None:
+        if self.answer is not None:
+            values = self._pool.values
+            negative, positive = (values[start : start + length] for start, length in self._answers)
+            self._blank = check_answers(self.answer, positive, negative, self.vocabulary.decode)
+        fixed = self._answer_length + sum(length for _, length in self._texts.values())
+        fixed += sum(shown.empty[1] for _, shown in self._clicks)
+        longest = sum(int(lengths.max(initial=0)) for _, lengths in self._items.values())
+        check_room(fixed, longest, self.max_length)
+
+
+def _spans(pieces: Mapping[str, Pieces], num_rows: int) -> dict[str, np.ndarray]:
+    """(R, 2) start and stop of each segment within its row."""
+    spans, stop = {}, np.zeros(num_rows, dtype=np.int64)
+    for name, piece in pieces.items():
+        start, stop = stop, stop + piece.lengths(num_rows)
+        spans[name] = np.stack([start, stop], axis=1)
+    return spans

@@ -1,0 +1,213 @@
+"""The task of prompted language models, which learn to answer for a user and a candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from legorec.compose.documents import read_document
+from legorec.compose.problems import Problem, SettingsError
+from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.item_text import ItemText, stored_field
+from legorec.engine.task import Learning, Task
+from legorec.engine.weights import LANGUAGE_MODEL, load_best
+from legorec.lm.answering import CausalModel
+from legorec.lm.lora import LoRA
+from legorec.lm.pretrained import Pretrained, find_pretrained
+from legorec.lm.untrained import Untrained
+from legorec.processes import ALONE, Processes
+from legorec.prompts import (
+    AnswerSegment,
+    HistorySegment,
+    ItemSegment,
+    Prompt,
+    PromptStream,
+    PromptVocabulary,
+    Segment,
+    TextSegment,
+)
+from legorec.prompts.learning import TokenObjective
+from legorec.recipes.inputs.baselines import left_out, untrained_scorers
+from legorec.recipes.inputs.digests import data_digests
+from legorec.recipes.inputs.store_data import Data, opened
+from legorec.recipes.outputs.session import settings_file
+from legorec.recipes.tower import needed_splits, slicings
+from legorec.scorers.yes_no import YesNoScorer
+from legorec.settings.modes import MODES
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+    from legorec.settings.prompted import PromptedSettings, SegmentSettings
+
+
+def prompted(settings: Settings, device: torch.device, processes: Processes = ALONE) -> Task:
+    """The task of a model with the family ``prompted``.
+
+    Raises:
+        ValueError: something the user can mend in the settings, the store or the checkpoint.
+    """
+    chosen = layer_of(settings)
+    lm = chosen.language_model
+    pretrained = None if lm.checkpoint is None else find_pretrained(lm.checkpoint)
+    mode = MODES[settings.exp.mode]
+    if pretrained is None and not mode.learns and settings.exp.load is None:
+        raise ValueError(
+            "a model from `scratch` has learned nothing yet: name a trained run with `exp.load`, or a "
+            "`model.language_model.checkpoint`"
+        )
+    data = opened(settings, needed_splits(settings), pretrained)
+    vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
+    prompt = make_prompt(chosen, data, vocabulary)
+    model = build_causal(settings, prompt, pretrained).to(device)
+    return Task(
+        model=model,
+        learning=lambda: prompt_learning(settings, data, prompt, processes),
+        scorer=lambda split: YesNoScorer(
+            model, prompt, data.impressions(split), data.place(split), settings.exp.evaluation.batch_size
+        ),
+        baselines=lambda split: untrained_scorers(data, split, settings),
+        slices=lambda split: slicings(data, split, settings),
+        place=str(data.store.path),
+        said=[*data.filtered, *left_out(data, settings)],
+        zero_shot=pretrained is not None,
+        load=lambda run: load_prompted(run, model, settings, data, prompt),
+    )
+
+
+def layer_of(settings: Settings) -> PromptedSettings:
+    """The model layer, which the table of families has checked."""
+    return cast("PromptedSettings", settings.model)
+
+
+def text_of(data: Data) -> ItemText:
+    """How the items are read, and by which tokenizer.
+
+    Raises:
+        ValueError: by none.
+    """
+    text = data.reading(by_language_model=True).text
+    if text is None:
+        raise ValueError("a prompted model reads items as text: `data.text` must name a template")
+    return text
+
+
+def make_prompt(chosen: PromptedSettings, data: Data, vocabulary: PromptVocabulary) -> Prompt:
+    """The prompt that the settings spell, over the items and histories of a store."""
+    text = text_of(data)
+    segments = [segment_of(each) for each in chosen.prompt.segments]
+    templates = {part.template for part in segments if isinstance(part, ItemSegment | HistorySegment)}
+    items = {
+        each: ItemText(each, text.tokenizer, text.tokenizer_name, vocabulary.encode).from_store(data.store)
+        for each in sorted(templates)
+    }
+    return Prompt(
+        segments,
+        vocabulary,
+        items,
+        data.histories,
+        marks=data.store.marks,
+        mark_names=data.store.mark_names,
+        max_length=chosen.prompt.max_length,
+        loss_on=chosen.prompt.loss_on,
+    )
+
+
+def segment_of(settings: SegmentSettings) -> Segment:
+    """One segment as the settings have it."""
+    if settings.text is not None:
+        return TextSegment(settings.name, settings.text)
+    if settings.item is not None:
+        return ItemSegment(settings.name, settings.item)
+    if settings.answer is not None:
+        return AnswerSegment(settings.name, *settings.answer)
+    return HistorySegment(
+        settings.name,
+        str(settings.history),
+        settings.separator,
+        tuple(settings.marks),
+        settings.last,
+        settings.budget,
+        settings.empty,
+    )
+
+
+def build_causal(settings: Settings, prompt: Prompt, pretrained: Pretrained | None) -> CausalModel:
+    """The model; what is drawn comes from the seed."""
+    lm = layer_of(settings).language_model
+    torch.manual_seed(settings.seed)
+    lora = LoRA(**lm.lora.model_dump())
+    if pretrained is None:
+        assert lm.scratch is not None
+        sizes = lm.scratch.model_dump()
+        pretrained = Untrained(prompt.vocabulary.size, **sizes, max_length=prompt.max_length)
+        lora = LoRA(enabled=False)
+    return CausalModel(
+        pretrained,
+        prompt.answer_ids,
+        layer=lm.layer,
+        lora=lora,
+        dtype=lm.dtype,
+        attention=lm.attention,
+        gradient_checkpointing=lm.gradient_checkpointing,
+    )
+
+
+def prompt_learning(settings: Settings, data: Data, prompt: Prompt, processes: Processes) -> Learning:
+    """The answers to the examples of the training split."""
+
+    def stream(clicks: TrainingClicks, epoch_batch: int = 0) -> PromptStream:
+        policy = settings.exp.policy
+        return PromptStream(
+            ClickStream(
+                clicks,
+                batch_size=policy.batch_size,
+                num_negatives=layer_of(settings).num_negatives,
+                positives_only=False,
+                epoch_batch=epoch_batch,
+                seed=settings.seed,
+                processes=processes,
+            ),
+            prompt,
+        )
+
+    return Learning(
+        objective=TokenObjective(),
+        stream=stream(data.training, settings.exp.policy.epoch_batch),
+        inputs=prompt_digests(settings, data, prompt),
+        dev_stream=lambda: stream(data.clicks("dev")),
+    )
+
+
+def prompt_digests(settings: Settings, data: Data, prompt: Prompt) -> dict[str, str]:
+    """Digests of all that the prompts are made of."""
+    text = text_of(data)
+    templates = [part.template for part in prompt.segments if isinstance(part, ItemSegment | HistorySegment)]
+    texts = [ItemText(each, text.tokenizer, text.tokenizer_name) for each in templates]
+    names = dict.fromkeys(name for each in texts for name in each.field_names)
+    fields = [stored_field(data.store, name, text.tokenizer_name) for name in names]
+    return data_digests(settings, data, fields, users=False)
+
+
+def load_prompted(run: Path, model: CausalModel, settings: Settings, data: Data, prompt: Prompt) -> Path:
+    """Load the weights of a run's best epoch; returns their checkpoint.
+
+    Raises:
+        ValueError: the folder is no trained run, or prompt, model, tokenizer or weights differ.
+    """
+    problems: list[Problem] = []
+    tree = read_document(str(settings_file(run)), problems).tree
+    if problems:
+        raise SettingsError(problems)
+    there, here = tree.get("model", {}), settings.dump()["model"]
+    for key in ("family", "prompt"):
+        if there.get(key) != here[key]:
+            raise ValueError(
+                f"{run} was trained with another `model.{key}`; give the model layer that it was trained with"
+            )
+    now = prompt_digests(settings, data, prompt)
+    inputs = {
+        name: digest for name, digest in now.items() if name.startswith(("tokenizers/", LANGUAGE_MODEL))
+    }
+    return load_best(run, model, inputs, str(data.store.path), settings.exp.load_epoch)

@@ -1,0 +1,98 @@
+"""The ``model`` layer of a prompted language model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from legorec.settings.values import FieldName, Flag, Positive, SafeName, Strict, Template, Text
+
+
+class SegmentSettings(Strict):
+    """One segment of a prompt: a ``text``, the candidate (``item``), clicks (``history``), or the ``answer``.
+
+    ``item`` and ``history`` are templates of an item's fields; see ``legorec.prompts`` for the rest.
+    """
+
+    name: FieldName
+    text: str | None = None
+    item: Template | None = None
+    history: Template | None = None
+    answer: list[Text] | None = Field(default=None, min_length=2, max_length=2)
+    separator: str = ", "
+    marks: list[Text] = []
+    last: Positive | None = None
+    budget: Positive | None = None
+    empty: str = ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SegmentSettings:
+        given = [name for name in ("text", "item", "history", "answer") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "a segment is a `text`, an `item`, a `history` or an `answer` ([yes, no]): give one of them"
+            )
+        read = ("separator", "marks", "last", "budget", "empty")
+        for name in read if given != ["history"] else ():
+            if name in self.model_fields_set:
+                raise ValueError(f"`{name}` is read with `history` only, and this segment is of `{given[0]}`")
+        return self
+
+
+class PromptSettings(Strict):
+    """The segments, in order, and how long the whole may be."""
+
+    segments: list[SegmentSettings] = Field(min_length=1)
+    max_length: Positive = 512
+    loss_on: Literal["answer", "all"] = "answer"
+
+
+class AdapterSettings(Strict):
+    """LoRA, see ``legorec.lm.lora``; with ``enabled: false`` the layers' own weights are tuned."""
+
+    enabled: Flag = True
+    r: Positive = 8
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    targets: list[Text] | None = None
+    adapter: Text | None = None
+
+
+class UntrainedSettings(Strict):
+    """The sizes of a LLaMA without a checkpoint, all of whose weights are learned."""
+
+    hidden_size: Positive = 32
+    num_layers: Positive = 2
+    heads: Positive = 2
+
+
+class LanguageModelSettings(Strict):
+    """The causal model: a ``checkpoint``, or one of given sizes from ``scratch``.
+
+    The latter has no tokenizer of its own: ``data.text.tokenizer`` names one of the store's.
+    """
+
+    checkpoint: Text | None = None
+    scratch: UntrainedSettings | None = None
+    layer: int = 0
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    gradient_checkpointing: Flag = False
+    lora: AdapterSettings = AdapterSettings()
+
+    @model_validator(mode="after")
+    def _one_model(self) -> LanguageModelSettings:
+        if (self.checkpoint is None) == (self.scratch is None):
+            raise ValueError("the model is a `checkpoint` or is made from `scratch`: give one of the two")
+        return self
+
+
+class PromptedSettings(Strict):
+    """The ``model`` layer of a causal language model that answers prompts."""
+
+    family: Literal["prompted"]
+    name: SafeName
+    language_model: LanguageModelSettings
+    prompt: PromptSettings
+    num_negatives: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,103 @@
+"""Prompted models from a checkpoint: zero-shot, tuned with LoRA, and measured again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legorec.data.text import TokenizerChoice
+from legorec.data.tokenizations import add_tokenization
+from legorec.engine import checkpoint
+from tests.support.causal import byte_level
+from tests.support.launching import one_thread
+from tests.support.prompted import arguments, marked_store
+from tests.support.runs import ROOT, differences, finish, refused
+from tests.support.tiny import random_model
+
+SHORT = (  # a prompt
+    "[{name: liked, history: '{name}', marks: [liked], last: 2}, {name: target, item: ' ? {name}'}, "
+    "{name: cue, text: ' :'}, {name: answer, answer: [Yes, No]}]"
+)
+LORA = {"epoch": 2, "batch_size": 16, "lr": 1e-2, "lora_r": 2}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with its tokenizer."""
+    folder = tmp_path_factory.mktemp("llama")
+    random_model("llama", head=True, vocab_size=400, max_position_embeddings=600).save_pretrained(folder)
+    byte_level().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("marked") / "store"
+    marked_store(path, num_users=20, examples=3)
+    add_tokenization(path, "name", TokenizerChoice("llama", weights))
+    return path
+
+
+def command(store: Path, weights: Path, runs: Path, exp: str = "tallrec", **flags: Any) -> list[str]:
+    """As that of a model from scratch, with the tokenizer that the checkpoint brings."""
+    small = LORA if exp == "tallrec" else {"lora_r": 2}
+    given = {"data": "data/tallrec-movie", "model": "model/tallrec-lora", "exp": f"exp/{exp}"}
+    files = {name: f"{ROOT}/config/{file}.yaml" for name, file in given.items()}
+    own = {"data.store": store, "runs": runs, "device": "cpu", "lm_path": weights}
+    own["model.prompt.segments"] = SHORT
+    return [part for key, value in (files | own | small | flags).items() for part in (f"--{key}", str(value))]
+
+
+def test_zero_shot_is_the_checkpoint_before_training_and_lora_starts_there(
+    store: Path, weights: Path, tmp_path: Path
+) -> None:
+    with one_thread():
+        zero = finish(command(store, weights, tmp_path / "zero", "tallrec-test"))
+        assert "zero-shot: weights as they were before any training here" in (zero / "run.log").read_text()
+        still = finish(command(store, weights, tmp_path / "still", lr=1e-12, epoch=1))
+        tuned = finish(command(store, weights, tmp_path / "tuned"))
+        again = finish(command(store, weights, tmp_path / "again", "tallrec-test", load=tuned))
+    found = {
+        name: json.loads((run / "metrics.json").read_text())
+        for name, run in {"zero": zero, "still": still, "tuned": tuned, "again": again}.items()
+    }
+    assert found["zero"]["test"]["metrics"] == pytest.approx(found["still"]["test"]["metrics"], abs=1e-6)
+    assert found["again"]["test"] == found["tuned"]["test"]
+    losses = [float(row.split(",")[1]) for row in (tuned / "epochs.csv").read_text().splitlines()[1:]]
+    assert losses[1] < losses[0]
+    assert {path.name for path in (tuned / "adapter").iterdir()} >= {"adapter_model.safetensors"}
+    saved = checkpoint.load(checkpoint.complete(tuned / "checkpoints")[-1]).tensors["weights"]
+    assert saved and all(".lora_" in name for name in saved)
+
+
+def test_the_same_seed_gives_the_same_run(store: Path, weights: Path, tmp_path: Path) -> None:
+    """With LoRA's dropout."""
+    with one_thread():
+        runs = [finish(command(store, weights, tmp_path / each, epoch=1)) for each in ("one", "two")]
+    assert differences(*runs) == []
+
+
+def test_a_model_from_scratch_says_nothing_before_it_is_trained(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(store, tmp_path, exp__mode="test")
+    refused(argv, capsys, "a model from `scratch` has learned nothing yet: name a trained run")
+
+
+def test_a_tower_still_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], store: Path) -> None:
+    argv = command(store, tmp_path, tmp_path, "tallrec-test")
+    argv[argv.index("--model") + 1] = f"{ROOT}/config/model/lego_naml.yaml"
+    for name in ("--lm_path", "--lora_r", "--model.prompt.segments"):
+        del argv[argv.index(name) : argv.index(name) + 2]
+    refused(argv, capsys, "exp.load: is needed where exp.mode is 'test'")
+
+
+def test_a_tokenizer_that_the_store_lacks_is_told(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "store"
+    marked_store(bare)
+    refused(command(bare, weights, tmp_path / "runs"), capsys, "tokeniz")
