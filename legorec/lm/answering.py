@@ -16,6 +16,7 @@ from legorec.lm.pretrained import Pretrained
 from legorec.lm.tuning import TunedLayers
 from legorec.lm.untrained import Untrained
 from legorec.nn.drawing import entry, examples
+from legorec.nn.scales import short_vectors
 from legorec.nn.sending import sent
 
 
@@ -55,7 +56,7 @@ class CausalModel(nn.Module):
         self.cap: float | None = None
         if isinstance(pretrained, Untrained):
             self.table = nn.Embedding(pretrained.vocab_size, pretrained.width)
-            nn.init.normal_(self.table.weight, std=pretrained.config.initializer_range)
+            self.table.weight = short_vectors(pretrained.vocab_size, pretrained.width)
         else:
             self.lower = LowerLayers(pretrained, [self.depth], dtype)
             head = head_of(pretrained)

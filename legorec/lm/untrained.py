@@ -63,13 +63,17 @@ class Untrained(Pretrained):
         raise ValueError(f"{self.name} has no tokenizer of its own; name one of the store's")
 
     def fill(self, model: nn.Module, dtype: torch.dtype, within: str = "") -> None:
-        """Draw the weights: N(0, 0.02) for matrices, 1 for norms, as LLaMA's own."""
+        """Draw the weights: matrices keep the size of what they read, norms are 1.
+
+        LLaMA's own N(0, 0.02) is meant for widths in the thousands: at 20 the layers would hand on next to
+        nothing, and a step of Adam would be as large as a weight.
+        """
         for name, parameter in list(model.named_parameters()):
             if parameter.device.type == "meta" and torch.get_default_device().type != "meta":
                 owner, _, last = name.rpartition(".")
                 value = torch.empty(parameter.shape, dtype=dtype)
                 if parameter.dim() > 1:
-                    nn.init.normal_(value, std=self.config.initializer_range)
+                    nn.init.normal_(value, std=value.shape[-1] ** -0.5)
                 else:
                     nn.init.ones_(value)
                 setattr(model.get_submodule(owner), last, nn.Parameter(value))
