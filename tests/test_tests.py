@@ -67,6 +67,8 @@ ELSEWHERE = {
     "prompts/stream": "recipes/test_prompted",
     "prompts/vocabulary": "prompts/test_prompt",
     "recipes/inputs/build_items": "test_item_parts and runs/test_joined",
+    "recipes/outputs/opening": "test_worker and recipes/test_find_lr",
+    "scorers/impression_rows": "scorers/test_clicks and scorers/test_yes_no",
     "recipes/inputs/build_model": "contracts/test_grid",
     "recipes/inputs/digests": "recipes/test_load",
     "recipes/inputs/lazy_generator": "recipes/test_generate",

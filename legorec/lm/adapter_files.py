@@ -30,6 +30,20 @@ CONFIG, WEIGHTS, WITH_HEAD = "adapter_config.json", "adapter_model.safetensors",
 LAYOUT = {CONFIG, WEIGHTS, WITH_HEAD}
 ROOT = "base_model.model."  # what peft puts before every name of the model it wraps
 BASE = "legorec.base"
+# Settings of an adapter with which its weights would mean something else than they do here.
+VARIANTS = (
+    *("alora_invocation_tokens", "alpha_pattern", "arrow_config", "bias", "kasa_config", "layer_replication"),
+    *("lora_bias", "modules_to_save", "monteclora_config", "rank_pattern", "target_parameters"),
+    *("trainable_token_indices", "use_bdlora", "use_dora", "use_qalora", "use_rslora", "velora_config"),
+)
+UNTOUCHED = (
+    None,
+    True,
+    False,
+    "gaussian",
+    "eva",
+    "orthogonal",
+)  # initialisations that leave the model unchanged
 
 
 class AdapterError(ValueError):
@@ -94,6 +108,17 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":
         raise AdapterError(f"{file}: `peft_type` must be LORA")
     return facts
+
+
+def refuse_variants(facts: Mapping[str, Any], folder: Path) -> None:
+    """Raises AdapterError: the adapter's settings give its weights a meaning that they do not have here."""
+    strange = [key for key in VARIANTS if facts.get(key) not in (None, False, "none", {}, [])]
+    if facts.get("init_lora_weights") not in UNTOUCHED:
+        strange.append("init_lora_weights")
+    if strange:
+        raise AdapterError(
+            f"the adapter {folder} has `{strange[0]}` {facts[strange[0]]}, which is not supported"
+        )
 
 
 def check_base(folder: Path, digest: str, name: str) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from legorec.lm.adapter_files import AdapterError, check_base, read_facts, read_weights
+from legorec.lm.adapter_files import AdapterError, read_facts, read_weights, refuse_variants
 from legorec.lm.checkpoint_files import PretrainedError, reason
-from legorec.lm.lora import NAME, UNTOUCHED, VARIANTS
+from legorec.lm.lora import adapter_weights, fill_adapters
 from legorec.lm.pretrained import DTYPES, Pretrained
 
 
@@ -69,12 +68,7 @@ def put_adapter(model: Any, pretrained: Pretrained, folder: Path) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     facts = read_facts(folder)
-    strange = [key for key in VARIANTS if facts.get(key) not in (None, False, "none", {}, [])]
-    if facts.get("init_lora_weights") not in UNTOUCHED:
-        strange.append("init_lora_weights")
-    if strange:
-        shown = facts[strange[0]]
-        raise AdapterError(f"the adapter {folder} has `{strange[0]}` {shown}, which is not supported")
+    refuse_variants(facts, folder)
     base = getattr(model, model.base_model_prefix)
     found = read_weights(folder, f"{model.base_model_prefix}.")
     taken = ("r", "lora_alpha", "target_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out")
@@ -83,36 +77,11 @@ def put_adapter(model: Any, pretrained: Pretrained, folder: Path) -> None:
         inject_adapter_in_model(LoraConfig(lora_dropout=0.0, **given), base)
     except (ValueError, TypeError) as error:
         raise AdapterError(f"the adapter {folder} does not fit {pretrained.name}: {reason(error)}") from error
-    wanted = _weights(base)
+    wanted = adapter_weights(base)
     if astray := sorted(wanted.keys() ^ found.keys()):
         where = "is missing from it" if astray[0] in wanted else "has no place in the model"
         raise AdapterError(
             f"the adapter {folder} does not fit {pretrained.name}: '{astray[0]}' {where}, "
             f"and {len(astray) - 1} more"
         )
-    for name, value in found.items():
-        if value.shape != wanted[name].shape or not value.is_floating_point():
-            raise AdapterError(
-                f"the adapter {folder}: '{name}' is {tuple(value.shape)} {value.dtype}, this model's is "
-                f"{tuple(wanted[name].shape)}; it was made for another model"
-            )
-        if not value.isfinite().all():
-            raise AdapterError(f"the adapter {folder}: '{name}' holds values that are not finite")
-    if not any(value.any() for name, value in found.items() if ".lora_B." in name):
-        raise AdapterError(f"the adapter {folder} was never trained: every lora_B is zero")
-    check_base(folder, pretrained.digest(), pretrained.name)
-    with torch.no_grad():
-        for name, weight in wanted.items():
-            weight.copy_(found[name])
-
-
-def _weights(base: nn.Module) -> dict[str, torch.Tensor]:
-    """The injected weights by the names under which peft saves them."""
-    from peft.tuners.lora import LoraLayer
-
-    return {
-        f"{name}.{side}.weight": getattr(layer, side)[NAME].weight
-        for name, layer in base.named_modules()
-        if isinstance(layer, LoraLayer)
-        for side in ("lora_A", "lora_B")
-    }
+    fill_adapters(wanted, found, pretrained, folder)

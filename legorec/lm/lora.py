@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from legorec.lm.adapter_files import AdapterError, check_base, read_facts, read_weights, write_adapter
+from legorec.lm.adapter_files import (
+    AdapterError,
+    check_base,
+    read_facts,
+    read_weights,
+    refuse_variants,
+    write_adapter,
+)
 from legorec.lm.cut import UpperLayers
 from legorec.lm.model_types import part
 from legorec.lm.pretrained import Pretrained
@@ -22,20 +29,6 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 NAME = "default"  # peft's name for an adapter without one
-# Settings of an adapter with which its weights would mean something else than they do here.
-VARIANTS = (
-    *("alora_invocation_tokens", "alpha_pattern", "arrow_config", "bias", "kasa_config", "layer_replication"),
-    *("lora_bias", "modules_to_save", "monteclora_config", "rank_pattern", "target_parameters"),
-    *("trainable_token_indices", "use_bdlora", "use_dora", "use_qalora", "use_rslora", "velora_config"),
-)
-UNTOUCHED = (
-    None,
-    True,
-    False,
-    "gaussian",
-    "eva",
-    "orthogonal",
-)  # initialisations that leave the model unchanged
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,7 @@ def inject(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> None:
             )
     upper.requires_grad_(False)
     inject_adapter_in_model(_config(upper, pretrained, lora), upper.model)
-    for _, layer in _lora_layers(upper):
+    for _, layer in _lora_layers(upper.model):
         layer.lora_A[NAME].float()
         layer.lora_B[NAME].float()
         # Drawn again: peft rounds its own draw where the layers are of low precision.
@@ -146,7 +139,9 @@ def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora:
         head = {"auto_mapping": _origin(upper, headed.__name__)}
         if causal:
             head["task_type"] = "CAUSAL_LM"
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in _weights(upper).items()}
+    weights = {
+        name: weight.detach().cpu().contiguous() for name, weight in adapter_weights(upper.model).items()
+    }
     assert weights, "inject comes first"
     write_adapter(folder, weights, _prefix(upper), facts, head, pretrained.digest())
 
@@ -161,7 +156,7 @@ def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> No
         AdapterError: the adapter is missing, damaged or untrained, or was made for another model, other
             weights of it, another rank, scale or choice of layers.
     """
-    wanted = _weights(upper)
+    wanted = adapter_weights(upper.model)
     assert wanted, "inject comes first"
     _check_facts(read_facts(folder), upper, folder)
     found = read_weights(folder, _prefix(upper))
@@ -172,6 +167,17 @@ def load_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path) -> No
             f"{_summary(wanted, pretrained)}: missing {_first(missing)}, not expected {_first(unexpected)}. "
             "`layer` and `lora.targets` must be those that it was trained with"
         )
+    fill_adapters(wanted, found, pretrained, folder)
+
+
+def fill_adapters(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], pretrained: Pretrained, folder: Path
+) -> None:
+    """Copy saved weights into those of the same names; changes nothing unless everything fits.
+
+    Raises:
+        AdapterError: a weight has another shape, is not finite or never learned, or the base is another.
+    """
     for name, value in found.items():
         if value.shape != wanted[name].shape or not value.is_floating_point():
             raise AdapterError(
@@ -231,17 +237,17 @@ def _config(upper: UpperLayers, pretrained: Pretrained, lora: LoRA) -> LoraConfi
     )
 
 
-def _lora_layers(upper: UpperLayers) -> list[tuple[str, Any]]:
+def _lora_layers(base: nn.Module) -> list[tuple[str, Any]]:
     from peft.tuners.lora import LoraLayer
 
-    return [(name, module) for name, module in upper.model.named_modules() if isinstance(module, LoraLayer)]
+    return [(name, module) for name, module in base.named_modules() if isinstance(module, LoraLayer)]
 
 
-def _weights(upper: UpperLayers) -> dict[str, Tensor]:
-    """Name, as peft saves it but without its prefix -> the adapter's weight."""
+def adapter_weights(base: nn.Module) -> dict[str, Tensor]:
+    """Name, as peft saves it but without its prefix -> the weight of an adapter in a base model."""
     return {
         f"{name}.{side}.weight": getattr(layer, side)[NAME].weight
-        for name, layer in _lora_layers(upper)
+        for name, layer in _lora_layers(base)
         for side in ("lora_A", "lora_B")
     }
 
@@ -254,7 +260,7 @@ def _check_facts(facts: dict[str, Any], upper: UpperLayers, folder: Path) -> Non
             f"the adapter {folder} was made for another type of model: {origin}, not "
             f"{type(upper.model).__module__}"
         )
-    _, layer = _lora_layers(upper)[0]
+    _, layer = _lora_layers(upper.model)[0]
     for key, name, here in (
         ("r", "lora.r", layer.r[NAME]),
         ("lora_alpha", "lora.alpha", layer.lora_alpha[NAME]),
@@ -263,13 +269,7 @@ def _check_facts(facts: dict[str, Any], upper: UpperLayers, folder: Path) -> Non
             raise AdapterError(
                 f"the adapter {folder} has `{key}` {facts.get(key)}, `{name}` is {here}; set it so"
             )
-    strange = [key for key in VARIANTS if facts.get(key) not in (None, False, "none", {}, [])]
-    if facts.get("init_lora_weights") not in UNTOUCHED:
-        strange.append("init_lora_weights")
-    if strange:
-        raise AdapterError(
-            f"the adapter {folder} has `{strange[0]}` {facts[strange[0]]}, which is not supported"
-        )
+    refuse_variants(facts, folder)
 
 
 def _summary(names: Iterable[str], pretrained: Pretrained) -> str:

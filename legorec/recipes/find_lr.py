@@ -11,12 +11,13 @@ from legorec.engine.task import Task
 from legorec.engine.training import Training
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.rates import item_rate
+from legorec.recipes.inputs.rates import training_of
+from legorec.recipes.outputs.opening import log_opening
 from legorec.recipes.outputs.plot import plot
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.smaller_batches import batches_fitting
 from legorec.recipes.run import function_at
-from legorec.recipes.train import MakeTask, num_trainable
+from legorec.recipes.train import MakeTask
 from legorec.settings.families import FAMILIES
 from legorec.settings.schema import PolicySettings, SweepSettings
 
@@ -53,11 +54,7 @@ def find_lr(
         training = begin_sweep(settings, task, processes)
     sweep = Sweep(asked.lowest, asked.highest, asked.steps)
     with open_session(settings, processes) as session:
-        together = f", {processes.world} processes" if processes.world > 1 else ""
-        size = num_trainable(task.model)
-        session.log(f"{session.folder.path}  on {device}{together}, {size:,} trainable parameters")
-        for line in task.said:
-            session.log(line)
+        log_opening(session, task, device)
         ratios = {name: rate / policy.lr for name, rate in named_rates(training, policy).items()}
         groups = {group["base_lr"] / policy.lr for group in training.optimizer.param_groups}
         others = sorted(groups - {*ratios.values()})
@@ -83,14 +80,7 @@ def begin_sweep(settings: Settings, task: Task, processes: Processes) -> Trainin
         bf16=policy.precision == "bf16",
         check_every=1,  # a sweep ends where the loss is no number, on every device
     )
-    return Training(
-        task,
-        options,
-        lr=policy.lr,
-        item_lr=item_rate(settings, task.model),
-        weight_decay=policy.weight_decay,
-        processes=processes,
-    )
+    return training_of(settings, task, options, processes)
 
 
 def run_sweep(training: Training, sweep: Sweep, policy: PolicySettings, session: Session) -> None:

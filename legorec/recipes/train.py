@@ -13,7 +13,6 @@ from torch import nn
 from legorec.abilities import SavesAdapter
 from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit
-from legorec.engine.optim import trainable
 from legorec.engine.progress import Lines, bar, shows_bars
 from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.engine.stopping import Interrupted
@@ -22,7 +21,7 @@ from legorec.engine.training import Training
 from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.rates import item_rate, rates_said
+from legorec.recipes.inputs.rates import rates_said, training_of
 from legorec.recipes.outputs.measure import (
     check_measurable,
     measure,
@@ -30,6 +29,7 @@ from legorec.recipes.outputs.measure import (
     measured_json,
     print_measured,
 )
+from legorec.recipes.outputs.opening import log_opening, num_trainable
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.smaller_batches import batches_fitting
 from legorec.recipes.run import function_at
@@ -68,11 +68,7 @@ def train(
         untouched = training is not None or (exp.load is None and task.zero_shot)
         loaded = None if untouched else load_weights(task, settings)
     with open_session(settings, processes) as session:
-        together = f", {processes.world} processes" if processes.world > 1 else ""
-        size = num_trainable(task.model)
-        session.log(f"{session.folder.path}  on {device}{together}, {size:,} trainable parameters")
-        for line in task.said:
-            session.log(line)
+        log_opening(session, task, device)
         if loaded is not None:
             session.log(f"weights of {loaded}")
         elif training is None:
@@ -114,14 +110,7 @@ def begin_training(settings: Settings, task: Task, processes: Processes) -> Trai
         bf16=policy.precision == "bf16",
         save_every=policy.save_every,
     )
-    training = Training(
-        task,
-        options,
-        lr=policy.lr,
-        item_lr=item_rate(settings, task.model),
-        weight_decay=policy.weight_decay,
-        processes=processes,
-    )
+    training = training_of(settings, task, options, processes)
     options.num_steps, options.schedule = num_steps(training.learning.stream, policy), policy.schedule
     if policy.warmup > options.num_steps:
         raise ValueError(
@@ -301,8 +290,3 @@ def save_adapters(model: nn.Module, folder: Path) -> None:
     for module in model.modules():
         if isinstance(module, SavesAdapter):
             module.save_adapter(folder)
-
-
-def num_trainable(model: nn.Module) -> int:
-    """Parameters that training changes."""
-    return sum(value.numel() for value in trainable(model).values())

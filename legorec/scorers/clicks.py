@@ -18,11 +18,12 @@ from legorec.nn.sending import sent
 from legorec.processes import Processes
 from legorec.recommender import Recommender
 from legorec.scorers.by_history import HistoryOrder, real_scores, score_histories
+from legorec.scorers.impression_rows import ImpressionRows
 from legorec.scorers.paging import BATCH_SIZE, ItemPages
 
 
 @dataclass
-class ClickScorer:
+class ClickScorer(ImpressionRows):
     """Scores the candidates of a split with a model of click batches.
 
     ``fast`` is for a :class:`Recommender`: the scores of ``fast=False`` to 1e-5, at the cost of one encoding
@@ -43,21 +44,6 @@ class ClickScorer:
     batch_size: int = 256
     item_page_size: int = 1024
 
-    @property
-    def group(self) -> np.ndarray:
-        return self.data.group
-
-    @property
-    def label(self) -> np.ndarray:
-        return self.data.interactions.labels
-
-    @property
-    def group_by(self) -> str:
-        return self.data.group_by
-
-    def __len__(self) -> int:
-        return len(self.data)
-
     def turns(self, processes: Processes, say: Callable[[str], None]) -> Iterator[Turn]:
         """Whole pages are dealt out, the same as for one process, so that scores are equal to the bit."""
         if self.fast and isinstance(self.model, Recommender):
@@ -65,18 +51,15 @@ class ClickScorer:
         return self._plain(processes, say)
 
     def _plain(self, processes: Processes, say: Callable[[str], None]) -> Iterator[Turn]:
-        data, size = self.data, self.batch_size
-        halved = Halving(size, BATCH_SIZE, say)
-        for turn, number in processes.turns(-(-len(data) // size)):
+        halved = Halving(self.batch_size, BATCH_SIZE, say)
+        for number, rows, done in self.dealt(self.batch_size, processes):
             pages: list[tuple[np.ndarray, Tensor]] = []
-            if number is not None:
-                rows = np.arange(number * size, min((number + 1) * size, len(data)))
-                if isinstance(self.model, Recommender):
-                    run = partial(self._batch, number)
-                    pages += halved.pages(rows, run, "impression {} of the split".format)
-                else:  # its scores may depend on the batch that a row is in, as those of RandomBaseline do
-                    pages.append(self._batch(number, rows))
-            yield Turn(pages, min(turn.stop * size, len(data)) - turn.start * size)
+            if len(rows) and isinstance(self.model, Recommender):
+                run = partial(self._batch, number)
+                pages += halved.pages(rows, run, "impression {} of the split".format)
+            elif len(rows):  # its scores may depend on the batch that a row is in, as RandomBaseline's do
+                pages.append(self._batch(number, rows))
+            yield Turn(pages, done)
 
     def _batch(self, number: int, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
         batch, place = self.data.batch(rows, number=number)

@@ -15,11 +15,12 @@ from legorec.halving import Halving
 from legorec.nn.device import module_device
 from legorec.processes import Processes
 from legorec.prompts import Prompt
+from legorec.scorers.impression_rows import ImpressionRows
 from legorec.scorers.paging import BATCH_SIZE
 
 
 @dataclass
-class YesNoScorer:
+class YesNoScorer(ImpressionRows):
     """Log-odds of yes against no for every candidate of a split.
 
     Args:
@@ -33,31 +34,14 @@ class YesNoScorer:
     place: str = "the split"
     batch_size: int = 32
 
-    @property
-    def group(self) -> np.ndarray:
-        return self.data.group
-
-    @property
-    def label(self) -> np.ndarray:
-        return self.data.interactions.labels
-
-    @property
-    def group_by(self) -> str:
-        return self.data.group_by
-
-    def __len__(self) -> int:
-        return len(self.data)
-
     def turns(self, processes: Processes, say: Callable[[str], None]) -> Iterator[Turn]:
         """Pages of impressions, dealt out among the processes."""
-        size = self.batch_size
-        halved = Halving(size, BATCH_SIZE, say)
-        for turn, number in processes.turns(-(-len(self.data) // size)):
+        halved = Halving(self.batch_size, BATCH_SIZE, say)
+        for number, rows, done in self.dealt(self.batch_size, processes):
             pages: list[tuple[np.ndarray, Tensor]] = []
-            if number is not None:
-                rows = np.arange(number * size, min((number + 1) * size, len(self.data)))
+            if len(rows):
                 pages += halved.pages(rows, partial(self._page, number), "impression {} of the split".format)
-            yield Turn(pages, min(turn.stop * size, len(self.data)) - turn.start * size)
+            yield Turn(pages, done)
 
     def _page(self, number: int, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
         batch, place = self.data.batch(rows, number=number)

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from legorec.engine.fit import FitOptions
 from legorec.engine.optim import tuned
+from legorec.engine.task import Task
 from legorec.engine.training import Training
+from legorec.processes import Processes
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -22,6 +25,19 @@ def item_rate(settings: Settings, model: nn.Module) -> float | None:
     rate, suggested = settings.exp.policy.item_lr, getattr(settings.model, "suggested", None)
     as_suggested = suggested is not None and rate == suggested.item_lr
     return None if as_suggested and not tuned(model) else rate
+
+
+def training_of(settings: Settings, task: Task, options: FitOptions, processes: Processes) -> Training:
+    """A task under training at the rates of ``exp.policy``."""
+    policy = settings.exp.policy
+    return Training(
+        task,
+        options,
+        lr=policy.lr,
+        item_lr=item_rate(settings, task.model),
+        weight_decay=policy.weight_decay,
+        processes=processes,
+    )
 
 
 def rates_said(settings: Settings, training: Training) -> str:
