@@ -28,7 +28,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from legorec.data.raw.command import (
@@ -40,7 +39,13 @@ from legorec.data.raw.command import (
     shares,
     store_arguments,
 )
-from legorec.data.raw.holdout import Events, last_left_out, liked_among_unmet, split_times
+from legorec.data.raw.holdout import (
+    Events,
+    last_left_out,
+    liked_among_unmet,
+    split_times,
+    without_repeats,
+)
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, unpacked
 from legorec.data.raw.readers import numbers_of
@@ -181,14 +186,6 @@ def core(pairs: pl.DataFrame, least: int) -> pl.DataFrame:
         if len(kept) == len(pairs):
             return kept
         pairs = kept
-
-
-def without_repeats(events: Events) -> Events:
-    """Keep the first of a user's consecutive clicks on the same item."""
-    clicks = np.flatnonzero(events.liked)
-    user, item = events.user[clicks], events.item[clicks]
-    again = clicks[1:][(user[1:] == user[:-1]) & (item[1:] == item[:-1])]
-    return events.take(np.delete(np.arange(len(events.user)), again))
 
 
 def write(writer: StoreWriter, args: argparse.Namespace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from legorec.data.ragged import Ragged, offsets_of
 from legorec.data.raw.times import seconds_of
 from legorec.data.writing.writer import StoreWriter
 
+Draw = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 SPLITS = ("train", "dev", "test")
 DOUBLED = "rows that stand twice (same user, item and time)"
 
@@ -98,6 +101,14 @@ def stand_twice(*keys: np.ndarray) -> np.ndarray:
     return twice
 
 
+def without_repeats(events: Events) -> Events:
+    """Keep the first of a user's consecutive clicks on the same item."""
+    clicks = np.flatnonzero(events.liked)
+    user, item = events.user[clicks], events.item[clicks]
+    again = clicks[1:][(user[1:] == user[:-1]) & (item[1:] == item[:-1])]
+    return events.take(np.delete(np.arange(len(events.user)), again))
+
+
 def last_left_out(events: Events) -> np.ndarray:
     """The split of each like: a user's last is test (2), the one before it dev (1), earlier ones train (0).
 
@@ -109,7 +120,12 @@ def last_left_out(events: Events) -> np.ndarray:
 
 
 def liked_among_unmet(
-    writer: StoreWriter, events: Events, part: np.ndarray, num_negatives: int, seed: int
+    writer: StoreWriter,
+    events: Events,
+    part: np.ndarray,
+    num_negatives: int,
+    seed: int,
+    draw: Draw | None = None,
 ) -> None:
     """Make every like an impression, with the likes before it as history.
 
@@ -118,6 +134,7 @@ def liked_among_unmet(
 
     Args:
         part: of each like, 0, 1, 2 for train, dev, test; -1 is left out.
+        draw: users (R,), a count and a generator -> the items (R, count) in place of uniform ones.
     """
     user, item = events.user[events.liked], events.item[events.liked]
     place = events.likes_before[events.liked]
@@ -127,7 +144,8 @@ def liked_among_unmet(
         rows = np.flatnonzero(part == number)
         target, labels = item[rows][:, None], np.ones((len(rows), 1), dtype=np.uint8)
         if number:
-            drawn = draw_unmet(events, user[rows], num_negatives, np.random.default_rng([seed, number]))
+            rng = np.random.default_rng([seed, number])
+            drawn = (draw or partial(draw_unmet, events))(user[rows], num_negatives, rng)
             target = np.concatenate([target, drawn], axis=1)
             order = np.argsort(target, axis=1)
             target, labels = np.take_along_axis(target, order, 1), (order == 0).astype(np.uint8)
