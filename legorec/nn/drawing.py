@@ -21,10 +21,10 @@ Only integers are computed, alike on all devices, and none is waited for.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -172,6 +172,31 @@ def belonging(at: Entry | None, keys_U: Tensor | None) -> AbstractContextManager
 def examples(at: Entry | None, count: int) -> AbstractContextManager[None]:
     """``belonging`` for the examples of the batch."""
     return nullcontext() if at is None else belonging(at, torch.arange(at.step.first, at.step.first + count))
+
+
+def stretches() -> Callable[[int], AbstractContextManager[None]]:
+    """For a forward pass over one stretch of the batch's examples after the other.
+
+    Within each of the contexts the examples of the stretch draw as they would in a pass over the whole batch,
+    in any order and also when they are computed again.
+
+    Returns: the place of a stretch's first example in the batch -> its context.
+    """
+    now = _now.get()
+    if not isinstance(now, _Step):
+        return lambda first: nullcontext()
+    before = dict(now.entered)
+
+    @contextmanager
+    def at(first: int) -> Iterator[None]:
+        step = replace(now, first=now.first + first, entered=dict(before))
+        with _set(step):
+            yield
+        now.entered.update(
+            {name: max(times, now.entered.get(name, 0)) for name, times in step.entered.items()}
+        )
+
+    return at
 
 
 def keys_now() -> Tensor | None:
