@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from legorec.signals import STOPPED, Watch, leave
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from legorec.processes import Processes
-    from legorec.settings import Settings
+    from legorec.settings.stages import Stage
 
 
 def main(argv: list[str]) -> int:
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 def _main(argv: list[str], processes: Processes) -> int:
-    from legorec.settings import SettingsError, describe, help_text, read_command_line, wants_help
+    from legorec.settings import SettingsError, help_text, read_stages, wants_help
 
     def say(text: object, to_stderr: bool = False) -> None:
         if processes.is_first:  # the others would say the same
@@ -50,28 +52,37 @@ def _main(argv: list[str], processes: Processes) -> int:
         say(help_text(argv))
         return 0
     try:
-        settings = read_command_line(argv)
+        stages = read_stages(argv)
     except SettingsError as error:
         say(error, to_stderr=True)
         if not processes.is_first:
             processes.give_way()
         return 2
-    for flag in settings.did_nothing:
-        say(f"--{flag} did nothing: {settings.exp.name} takes it and does not need it", to_stderr=True)
-    for note in settings.lost:
-        say(note, to_stderr=True)
-    if settings.dry_run:
-        say(describe(settings))
-        return _foresee(settings) if processes.is_first else 0
-    return _run(settings, processes)
+    for stage in stages:
+        for flag in stage.settings.did_nothing:
+            name = stage.settings.exp.name
+            say(f"--{flag} did nothing: {name} takes it and does not need it", to_stderr=True)
+        for note in stage.settings.lost:
+            say(note, to_stderr=True)
+    if stages[0].settings.dry_run:
+        return max(map(_foresee, stages)) if processes.is_first else 0
+    return _run(stages, processes)
 
 
-def _foresee(settings: Settings) -> int:
-    """Print what a mode can say before it is run; the exit status."""
+def _foresee(stage: Stage) -> int:
+    """Print the settings, and what a mode can say before it is run; the exit status."""
+    from legorec.settings import describe
     from legorec.settings.modes import MODES
 
+    settings = stage.settings
+    if stage.name:
+        print(f"stage {stage.name}, {settings.exp.mode}: {stage.makes}")
+    print(describe(settings))
     path = MODES[settings.exp.mode].foresees
-    if path is not None:
+    if path is not None and (missing := stage.missing()):
+        owners = ", ".join(dict.fromkeys(owner for owner, _ in missing.values()))
+        print(f"what {stage.name} will do can be told when these stages are finished: {owners}")
+    elif path is not None:
         from legorec.engine.unforeseen import told
         from legorec.recipes.run import function_at
 
@@ -83,19 +94,19 @@ def _foresee(settings: Settings) -> int:
     return 0
 
 
-def _run(settings: Settings, processes: Processes) -> int:
+def _run(stages: Sequence[Stage], processes: Processes) -> int:
     from legorec.engine.stopping import Interrupted
     from legorec.engine.unforeseen import told
     from legorec.processes import PeerError
-    from legorec.recipes.run import run
+    from legorec.recipes.staged import run_stages
 
     try:
         with processes.joined():
             try:
-                run(settings, processes)
+                run_stages(stages, processes)
             except Interrupted as stopped:
                 if processes.is_first:
-                    print(f"stopped; go on with the same command{_to_resume(settings)}", file=sys.stderr)
+                    print(f"stopped; go on with the same command{_to_resume(stages)}", file=sys.stderr)
                 processes.meet()  # whoever ends before that takes the launcher for a failure, and is followed
                 return stopped.exit_status
     except PeerError as error:
@@ -112,13 +123,14 @@ def _run(settings: Settings, processes: Processes) -> int:
     return 0
 
 
-def _to_resume(settings: Settings) -> str:
+def _to_resume(stages: Sequence[Stage]) -> str:
     """What to add to the command of a run that was stopped; one without a run folder goes on by itself."""
     from legorec.settings.modes import MODES
 
-    if not MODES[settings.exp.mode].keeps_folder:
+    if not any(MODES[stage.settings.exp.mode].keeps_folder for stage in stages):
         return ""
-    return " and --resume true" + (" in place of --overwrite true" if settings.overwrite else "")
+    overwrites = any(stage.settings.overwrite for stage in stages)
+    return " and --resume true" + (" in place of --overwrite true" if overwrites else "")
 
 
 def _told(number: int, again: bool) -> None:

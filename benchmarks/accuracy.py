@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from legorec.recipes.outputs.session import run_path
 from legorec.recipes.run import run
 from legorec.settings import SettingsError, read_command_line
+from legorec.settings.resolved import run_path
 
 
 def measured(arguments: list[str], again: bool = False) -> dict[str, Any]:

@@ -31,8 +31,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.accuracy import measured
-from legorec.recipes.outputs.session import run_path
 from legorec.settings import SettingsError, read_command_line
+from legorec.settings.resolved import run_path
 from legorec.significance import Comparison, compare_values
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
     "compose/problems": "compose/test_compose",
     "compose/saved": "recipes/test_load_elsewhere",
+    "compose/stages": "settings/test_stages",
     "data/interactions": "data/test_store and data/test_filters",
     "data/latest": "recipes/test_predict and test_export",
     "data/layout": "data/test_store and faults/test_full_disk",

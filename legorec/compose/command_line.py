@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from legorec.compose.documents import Document, join, parse_text, put
@@ -26,6 +27,7 @@ WORKER_FLAGS: dict[str, tuple[Any, str]] = {
     "resume": (False, "go on from the run folder's last checkpoint"),
     "overwrite": (False, "replace a finished run folder"),
     "dry_run": (False, "print every resolved setting with where it came from, and stop"),
+    "stage": (None, "of exp.stages, the one that is run; left out: all of them, in order"),
     "runs": ("runs", "folder that run folders are made in"),
     "allow": ([], "packages outside legorec that saved settings may take bricks from, as in my_lab"),
 }
@@ -54,6 +56,36 @@ class CommandLine:
     flags: dict[str, Any] = field(default_factory=dict)
     dotted: dict[str, Any] = field(default_factory=dict)
     free: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # origin and place of the keys that are not on the command line under this name
+
+    def origin(self, key: str) -> str:
+        """Where the value of a key was given."""
+        origin, place = self.written.get(key, (COMMAND_LINE, f"--{key}"))
+        return f"{origin} {place}" if origin == COMMAND_LINE else origin
+
+    def problem(self, key: str, message: str) -> Problem:
+        """Something that is wrong with a key."""
+        return Problem(*self.written.get(key, (COMMAND_LINE, f"--{key}")), message)
+
+    def give(self, key: str, value: Any, written: tuple[str, str] | None = None) -> None:
+        """Set a key, in the place of what it was before."""
+        self.written.pop(key, None)
+        if written is not None:
+            self.written[key] = written
+        kind = self.flags if key in WORKER_FLAGS else self.dotted if "." in key else self.free
+        kind[key] = value
+
+    def copy(self) -> CommandLine:
+        """One that can be given other keys."""
+        return replace(
+            self,
+            layers=dict(self.layers),
+            flags=dict(self.flags),
+            dotted=dict(self.dotted),
+            free=dict(self.free),
+            written=dict(self.written),
+        )
 
 
 def wants_help(argv: list[str]) -> bool:
@@ -74,12 +106,8 @@ def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
             found.layers[key] = text
         elif key == SETTINGS:
             found.settings = text
-        elif key in WORKER_FLAGS:
-            found.flags[key] = _value(key, text, problems)
-        elif "." in key:
-            found.dotted[key] = _value(key, text, problems)
         else:
-            found.free[key] = _value(key, text, problems)
+            found.give(key, _value(key, text, problems))
     if found.settings is not None and found.layers:
         named = ", ".join(f"--{each}" for each in found.layers)
         message = f"cannot go together with {named}: a saved settings file holds all layers"
@@ -87,18 +115,26 @@ def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
     return found
 
 
-def override(document: Document, dotted: dict[str, Any], problems: list[Problem]) -> None:
-    """Replace single values, as in ``--exp.policy.lr 1e-4``; only the last part of the path may be new."""
-    for key, value in dotted.items():
-        origin = f"{COMMAND_LINE} --{key}"
+def override(
+    document: Document, line: CommandLine, problems: list[Problem], failed: Collection[str] = ()
+) -> None:
+    """Replace single values, as in ``--exp.policy.lr 1e-4``; only the last part of the path may be new.
+
+    Args:
+        failed: layers that could not be read, of which nothing is replaced.
+    """
+    for key, value in line.dotted.items():
+        if key.split(".")[0] in failed:
+            continue
+        origin = line.origin(key)
         parts = key.split(".")
         if parts[0] not in LAYERS:
             known = ", ".join(f"--{each}.*" for each in LAYERS)
             hint = did_you_mean(parts[0], LAYERS)
-            problems.append(Problem(COMMAND_LINE, f"--{key}", f"a dotted key is one of {known}{hint}"))
+            problems.append(line.problem(key, f"a dotted key is one of {known}{hint}"))
             continue
         if not all(parts):
-            problems.append(Problem(COMMAND_LINE, f"--{key}", "a dotted key has a name between its dots"))
+            problems.append(line.problem(key, "a dotted key has a name between its dots"))
             continue
         parent: Any = document.tree
         for depth, part in enumerate(parts[:-1]):
@@ -111,7 +147,7 @@ def override(document: Document, dotted: dict[str, Any], problems: list[Problem]
         if isinstance(parent, dict) or _child(parent, last) is not None:
             put(document, parent, place, last, value, {key: origin})
         else:
-            problems.append(Problem(COMMAND_LINE, f"--{key}", f"there is no `{last}` in `{place}` to set"))
+            problems.append(line.problem(key, f"there is no `{last}` in `{place}` to set"))
 
 
 def _child(parent: Any, part: str) -> Any:

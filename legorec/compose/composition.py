@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from legorec.compose.suggestion import leave_out_suggestion
 from legorec.registry import KINDS, RegistryError, did_you_mean, find
 
 DEFAULT = "default"
+Spared = Callable[[Any], Collection[str]]
 
 
 @dataclass
@@ -37,10 +38,16 @@ class Composition:
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     did_nothing: tuple[str, ...] = ()
+    unused: frozenset[str] = frozenset()  # flags that nothing reads
     reads: list[Read] = field(default_factory=list)
     failed: frozenset[str] = frozenset()  # layers of which a part could not be read
     left_out: Any = None  # what the model suggests, where that is not read
     saved: Saved | None = None  # the file, if they are the settings of a run
+    earlier: Mapping[str, str] = field(default_factory=dict)  # see ``Settings.earlier``
+
+    def is_made_earlier(self, path: str) -> bool:
+        """Whether an earlier stage will write what a path names, so that it may not be there yet."""
+        return any(path == made or path.startswith(f"{made}/") for made in self.earlier)
 
     def is_saved(self, place: str) -> bool:
         """Whether a value comes from the settings that a run saved, and not from who reads them."""
@@ -73,25 +80,38 @@ class Composition:
         return isinstance(value, str) and value == UNRESOLVED
 
 
-def compose(argv: list[str], spared: Callable[[Any], Collection[str]] = lambda mode: ()) -> Composition:
+def compose(argv: list[str], spared: Spared = lambda mode: ()) -> Composition:
     """Read, merge, override and resolve; everything that is wrong is collected in ``problems``.
 
     Args:
         spared: the layers that ``exp.mode``, as it is written, does without.
     """
-    composition = Composition()
-    problems = composition.problems
+    problems: list[Problem] = []
     line = parse_command_line(argv, problems)
-    document, failed = _read_layers(line, problems, spared)
-    composition.failed = failed
+    return composed(line, *read_layers(line, problems, spared), problems)
+
+
+def composed(
+    line: CommandLine,
+    document: Document,
+    failed: frozenset[str],
+    problems: list[Problem],
+    stages: Mapping[str, str] | None = None,
+    replaced: Collection[str] = (),
+) -> Composition:
+    """Override and resolve layers that were read.
+
+    Args:
+        failed: the names of those of which a part could not be read.
+        stages: of one of several stages, what those before it make, by name. What no file reads of the flags
+            of all stages is then noted in ``unused`` alone.
+        replaced: flags that may have been read where an override now stands.
+    """
+    composition = Composition(problems=problems, failed=failed)
     if line.settings is not None:
         composition.saved = read_saved(line.settings, document.tree, problems)
         _judge_saved(line.settings, document, problems)
-    override(
-        document,
-        {key: value for key, value in line.dotted.items() if key.split(".")[0] not in failed},
-        problems,
-    )
+    override(document, line, problems, failed)
     if line.settings is None:
         composition.left_out = leave_out_suggestion(document, {*line.free, *line.dotted})
     composition.origins = document.origins
@@ -101,22 +121,27 @@ def compose(argv: list[str], spared: Callable[[Any], Collection[str]] = lambda m
         if name in document.tree:
             composition.flags[name] = document.tree.pop(name)
     composition.flags |= line.flags
-    composition.origins |= {name: f"{COMMAND_LINE} --{name}" for name in (*line.flags, *line.free)}
+    composition.origins |= {name: line.origin(name) for name in (*line.flags, *line.free)}
 
     keys = {**composition.flags, **line.free}
-    references = References({**keys, **document.tree}, composition.where, problems, failed)
+    before = {"stages": dict(stages)} if stages else {}
+    references = References({**keys, **before, **document.tree}, composition.where, problems, failed)
     resolved = references.resolve()
     composition.layers = {name: resolved[name] for name in document.tree}
     composition.flags = {name: resolved[name] for name in composition.flags}
     composition.reads = references.reads
     _note_origins(composition, references, line)
-    if not failed:  # a key may belong to the file that could not be read
-        _judge_unused(composition, references, line)
+    if failed:  # a key may belong to the file that could not be read
+        return composition
+    unused = [key for key in line.free if key not in references.used]
+    composition.unused = frozenset(unused)
+    own = unused if stages is None else [key for key in unused if key in {*line.written} - {*replaced}]
+    judge_unused(composition, line, own)
     return composition
 
 
-def _read_layers(
-    line: CommandLine, problems: list[Problem], spared: Callable[[Any], Collection[str]]
+def read_layers(
+    line: CommandLine, problems: list[Problem], spared: Spared
 ) -> tuple[Document, frozenset[str]]:
     """The layers side by side, and the names of those of which a part could not be read."""
     if line.settings is not None:
@@ -155,9 +180,7 @@ def _mode_of(line: CommandLine) -> Any:
     return tree.get("mode") if isinstance(tree, dict) else None
 
 
-def _read_saved(
-    path: str, problems: list[Problem], spared: Callable[[Any], Collection[str]]
-) -> tuple[Document, frozenset[str]]:
+def _read_saved(path: str, problems: list[Problem], spared: Spared) -> tuple[Document, frozenset[str]]:
     if not os.path.isfile(path):
         problems.append(Problem(COMMAND_LINE, f"--{SETTINGS}", missing_file(path)))
         return Document(), frozenset(LAYERS)
@@ -189,7 +212,7 @@ def _note_origins(composition: Composition, references: References, line: Comman
             origins[place] = f"{composition.where(source or place)} ({said})"
     for key, places in references.used.items():
         for place in places if key in line.free or key in line.flags else ():
-            origins[place] = f"{COMMAND_LINE} --{key} ({composition.where(place)})"
+            origins[place] = f"{line.origin(key)} ({composition.where(place)})"
     for written, resolved in references.renamed.items():
         for old in [each for each in origins if each == written or each.startswith(written + ".")]:
             origins[resolved + old.removeprefix(written)] = origins.pop(old)
@@ -197,13 +220,14 @@ def _note_origins(composition: Composition, references: References, line: Comman
         origins.pop(key, None)
 
 
-def _judge_unused(composition: Composition, references: References, line: CommandLine) -> None:
-    unused = [key for key in line.free if key not in references.used]
+def judge_unused(composition: Composition, line: CommandLine, unused: Iterable[str]) -> None:
+    """Note flags that nothing reads: as a problem, or as taken where ``exp.accepts`` names them."""
+    unused = list(unused)
     exp = composition.layers.get("exp")
     accepts = exp.get("accepts") if isinstance(exp, dict) else None
     accepted = accepts if isinstance(accepts, list) else []
     composition.did_nothing = tuple(key for key in unused if key in accepted)
-    read_here = sorted({read.key for read in references.reads} - set(WORKER_FLAGS))
+    read_here = sorted({read.key for read in composition.reads} - set(WORKER_FLAGS))
     known = [*LAYERS, *WORKER_FLAGS, SETTINGS, "help", *read_here]
     for key in unused:
         if key in accepted:
@@ -214,7 +238,7 @@ def _judge_unused(composition: Composition, references: References, line: Comman
         near = did_you_mean(key, known).replace("'", "'--", 1)
         near = _brick_with(key, composition) or near
         near = f"; of Legommenders' flags, this one is now {OLD_FLAGS[key]}" if key in OLD_FLAGS else near
-        composition.problems.append(Problem(COMMAND_LINE, f"--{key}", rule + near))
+        composition.problems.append(line.problem(key, rule + near))
 
 
 def _brick_with(key: str, composition: Composition) -> str:

@@ -71,9 +71,8 @@ def read_document(path: str, problems: list[Problem], chain: tuple[str, ...] = (
             problems.append(Problem(at, IMPORT, f"{each!r} imports itself in a circle"))
             merged.failed = True
         else:
-            _merge(merged, read_document(target, problems, chain))
-    _merge(merged, own)
-    return merged
+            merge(merged, read_document(target, problems, chain))
+    return merge(merged, own)
 
 
 def missing_file(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> str:
@@ -90,18 +89,21 @@ def missing_file(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> str:
     return f"no file {path}{shown}" + (f"; did you mean {str(folder / stems[near])!r}?" if near else "")
 
 
-def _merge(base: Document, added: Document) -> None:
-    def merge(target: dict[str, Any], tree: dict[str, Any], place: str) -> None:
+def merge(base: Document, added: Document) -> Document:
+    """The base, into which another document was merged block by block."""
+
+    def fill(target: dict[str, Any], tree: dict[str, Any], place: str) -> None:
         for key, value in tree.items():
             here = join(place, key)
             if isinstance(value, dict) and value and isinstance(target.get(key), dict):
-                merge(target[key], value, here)
+                fill(target[key], value, here)
             else:
                 below = {k: v for k, v in added.origins.items() if k == here or k.startswith(here + ".")}
                 put(base, target, place, key, value, below)
 
-    merge(base.tree, added.tree, "")
+    fill(base.tree, added.tree, "")
     base.failed |= added.failed
+    return base
 
 
 def _parse_file(path: str, problems: list[Problem]) -> Document:

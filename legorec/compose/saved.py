@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from legorec.compose.problems import Problem
 from legorec.compose.scalars import to_yaml
 
 KEY = "made_in"
+EARLIER = "stages"
 FOLDER, FROM_HERE = "folder", "from_here"
 MAX_ABOVE = 6  # folders above a run's own that are looked through
 
@@ -24,11 +25,13 @@ class Saved:
         file: as it was named.
         made_in: the folder that its relative paths began at, when it was written; None: it does not say.
         from_here: the same, from the file's folder, so that both may have moved together.
+        earlier: of a stage, what earlier ones had made; see ``Settings.earlier``.
     """
 
     file: str
     made_in: str | None = None
     from_here: str | None = None
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -61,15 +64,18 @@ class Saved:
 
 def read_saved(path: str, tree: dict[str, Any], problems: list[Problem]) -> Saved:
     """Take out of a saved tree what it says of its place."""
-    written = tree.pop(KEY, None)
+    written, earlier = tree.pop(KEY, None), tree.pop(EARLIER, None) or {}
+    if not isinstance(earlier, dict) or not all(isinstance(each, str) for each in earlier.values()):
+        problems.append(Problem(path, EARLIER, f"must be a block of `path: digest`, got {earlier!r}"))
+        earlier = {}
     if written is None:
-        return Saved(path)
+        return Saved(path, earlier=earlier)
     known = isinstance(written, dict) and set(written) == {FOLDER, FROM_HERE}
     if not known or not all(isinstance(each, str) and each for each in written.values()):
         message = f"must be a block {{{FOLDER}: PATH, {FROM_HERE}: PATH}}, got {written!r}"
         problems.append(Problem(path, KEY, message))
-        return Saved(path)
-    return Saved(path, written[FOLDER], written[FROM_HERE])
+        return Saved(path, earlier=earlier)
+    return Saved(path, written[FOLDER], written[FROM_HERE], earlier)
 
 
 def place_of(folder: Path) -> str:

@@ -10,6 +10,7 @@ from legorec.build import build_arguments
 from legorec.engine.log import RunLog
 from legorec.engine.progress import bar
 from legorec.engine.stopping import StopRequest
+from legorec.files.manifest import MANIFEST
 from legorec.lm.build_cache import build_caches
 from legorec.lm.build_streamed import stream_caches
 from legorec.lm.cache_plan import CachePlan
@@ -52,6 +53,16 @@ def make_plan(settings: Settings, part: LanguagePart, data: Data) -> CachePlan:
         return part.source.cache_plan(catalog, data.language_model, layers, arguments)
     except ValueError as error:
         raise ValueError(f"mode cache, {part.place} '{part.settings.name}': {error}") from error
+
+
+def is_cached(settings: Settings) -> bool:
+    """Whether every cache that a run would write is complete, and none was altered."""
+    assert settings.exp.cache is not None
+    part = language_part(settings)
+    if part is None:
+        return False
+    writers = make_plan(settings, part, open_data(settings)).writers(settings.exp.cache.shard_mb * SHARD_UNIT)
+    return not any(writer.missing() or not (writer.folder / MANIFEST).is_file() for writer in writers)
 
 
 def cache(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:

@@ -53,6 +53,12 @@ def foreseen(settings: Settings) -> str:
         return "\n".join([*lines, *told_before(found, template_of(asked.scheme), lookup.log.path)])
 
 
+def is_answered(settings: Settings) -> bool:
+    """Whether the log holds an answer to all that a run would ask."""
+    with lookup_of(settings, lambda line: None, appends=False) as (requests, lookup):
+        return survey(requests, lookup, prices_of(asked_of(settings))).to_ask == 0
+
+
 def generate(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     """Ask for all that the log does not hold.
 

@@ -16,6 +16,7 @@ from legorec.settings.schema import (
     SplitSettings,
     TokenTableSettings,
 )
+from legorec.settings.stages import Stage, read_stages
 
 __all__ = [
     "BrickSettings",
@@ -31,9 +32,11 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SplitSettings",
+    "Stage",
     "TokenTableSettings",
     "describe",
     "help_text",
     "read_command_line",
+    "read_stages",
     "wants_help",
 ]

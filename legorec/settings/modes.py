@@ -28,6 +28,9 @@ class Mode:
         reads: the layers that it reads beside ``exp``. One that it does not read is refused.
         foresees: ``module:function`` below ``legorec.recipes``, called with the settings, whose text
             ``--dry_run`` adds to them.
+        makes: the end of the place of the setting that names what it makes; None: the folder of the run.
+        finished: ``module:function`` below ``legorec.recipes``, called with the settings, that answers
+            whether that is complete; None: it is when the folder of the run holds ``metrics.json``.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Mode:
     keeps_folder: bool = True
     reads: tuple[str, ...] = ("data", "embed", "model")
     foresees: str | None = None
+    makes: str | None = None
+    finished: str | None = None
 
 
 MODES = {
@@ -94,6 +99,8 @@ MODES = {
             block="cache",
             needs="{layers: [-1, -2]}",
             keeps_folder=False,
+            makes="source.cache",
+            finished="cache:is_cached",
         ),
         Mode(
             "size",
@@ -128,6 +135,8 @@ MODES = {
             keeps_folder=False,
             reads=("data",),
             foresees="generate:foreseen",
+            makes="generate.log",
+            finished="generate:is_answered",
         ),
     )
 }

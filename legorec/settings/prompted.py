@@ -33,9 +33,9 @@ class SegmentSettings(Strict):
             raise ValueError(
                 "a segment is a `text`, an `item`, a `history` or an `answer` ([yes, no]): give one of them"
             )
-        read = ("separator", "marks", "last", "budget", "empty")
-        for name in read if given != ["history"] else ():
-            if name in self.model_fields_set:
+        fields = type(self).model_fields
+        for name in ("separator", "marks", "last", "budget", "empty") if given != ["history"] else ():
+            if getattr(self, name) != fields[name].default:  # saved settings hold the defaults
                 raise ValueError(f"`{name}` is read with `history` only, and this segment is of `{given[0]}`")
         return self
 

@@ -59,11 +59,20 @@ def read_command_line(argv: list[str], whole_paths: bool = False) -> Settings:
         SettingsError: with everything that is wrong, each with its place, file and line.
     """
     composition = compose(argv, layers_spared)
+    settings = settings_in(composition, whole_paths)
+    if settings is None or composition.problems:
+        raise SettingsError(composition.problems)
+    return settings
+
+
+def settings_in(composition: Composition, whole_paths: bool = False) -> Settings | None:
+    """The settings in a composition; None where they are not whole, after what is wrong was noted."""
     written, lost = find_paths(composition, whole_paths)
     settings = _checked_settings(composition)
-    if composition.problems or settings is None:
-        raise SettingsError(composition.problems)
-    return replace(settings, written=written, lost=lost)
+    if settings is None:
+        return None
+    earlier = dict(composition.saved.earlier if composition.saved is not None else composition.earlier)
+    return replace(settings, written=written, lost=lost, earlier=earlier)
 
 
 def _checked_settings(composition: Composition) -> Settings | None:
@@ -112,7 +121,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         embed,
         whole,
         exp,
-        **worker.model_dump(),
+        **worker.model_dump(exclude={"stage"}),
         origins=composition.origins,
         did_nothing=composition.did_nothing,
     )
@@ -216,7 +225,7 @@ def _judge_load(exp: ExpSettings, family: Family | None, composition: Compositio
     elif exp.load is None:
         if loads == "must":
             message = f"is needed where exp.mode is {exp.mode!r}: the folder of a trained run"
-    elif not os.path.isdir(exp.load):
+    elif not os.path.isdir(exp.load) and not composition.is_made_earlier(exp.load):
         message = f"no folder {exp.load}; it is the folder of a trained run"
     if not message and exp.load is None and exp.load_epoch is not None:
         place, message = "exp.load_epoch", f"is read with exp.load only, got {exp.load_epoch}"
@@ -261,7 +270,7 @@ def _judge_predict(exp: ExpSettings, composition: Composition) -> None:
         if not asked.pairs.endswith(tuple(kind + packed for kind in PAIRS for packed in PACKED)):
             message = f"must be a file that ends in {', '.join(PAIRS)}, got {asked.pairs!r}"
             problems.append(("pairs", message))
-        elif not os.path.isfile(asked.pairs):
+        elif not os.path.isfile(asked.pairs) and not composition.is_made_earlier(asked.pairs):
             problems.append(("pairs", missing_file(asked.pairs, PAIRS)))
     elif asked.max_missing:
         problems.append(("max_missing", f"is read with exp.predict.pairs only, got {asked.max_missing}"))
@@ -279,7 +288,9 @@ def _judge_filters(data: DataSettings, composition: Composition) -> None:
     """Files of users that are not there."""
     for index, each in enumerate(data.filters):
         place = f"data.filters.{index}.users"
-        if each.users is not None and not os.path.isfile(each.users) and not composition.is_unresolved(place):
+        if each.users is None or composition.is_made_earlier(str(each.users)):
+            continue
+        if not os.path.isfile(each.users) and not composition.is_unresolved(place):
             message = f"{missing_file(each.users, IDS)}; it is a file of the users' raw ids, one a line"
             composition.problems.append(Problem(composition.where(place), place, message))
 
@@ -292,7 +303,7 @@ def _judge_tables(embed: EmbedSettings, composition: Composition) -> None:
         message = ""
         if not path.endswith(suffixes):
             message = f"must be a file that ends in {' or '.join(suffixes)}, got {path!r}"
-        elif not os.path.isfile(path):
+        elif not os.path.isfile(path) and not composition.is_made_earlier(path):
             message = f"{missing_file(path, suffixes)}; write it with process/embed.py"
         if message and not composition.is_unresolved(place):
             composition.problems.append(Problem(composition.where(place), place, message))

@@ -72,6 +72,8 @@ class Settings:
     written: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     # of paths that were found elsewhere than where they are written to be: as they are written
     lost: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of those that were found nowhere
+    earlier: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    # what earlier stages make, by its path: what stands for the path in the digest
 
     def dump(self) -> dict[str, Any]:
         """The layers and the seed as a plain tree, secrets masked: what ``--settings`` runs again."""
@@ -81,7 +83,7 @@ class Settings:
 
     def to_yaml(self) -> str:
         """``dump`` as YAML text that reads back the same: text that looks like a number is quoted."""
-        return to_yaml(self.dump())
+        return to_yaml({**self.dump(), **({"stages": self.earlier} if self.earlier else {})})
 
     def save(self, path: str | Path) -> None:
         """Write the tree to a YAML file that ``--settings`` takes."""
@@ -92,8 +94,11 @@ class Settings:
         tree = self.dump()
         for place, path in self.written.items():
             set_at(tree, place, path)
+        tree = with_stages(tree, self.earlier)
+        if own := place_made(tree):
+            set_at(tree, own, None)
         del tree["exp"]["accepts"]
-        tree["model"].pop("suggested", None)  # what is taken of it stands in `exp`
+        tree.get("model", {}).pop("suggested", None)  # what is taken of it stands in `exp`
         for place, default in LATER.items():
             leave_out(tree, place.split("."), default)
         for place, (default, before) in GROWN.items():
@@ -101,6 +106,40 @@ class Settings:
                 set_at(tree, place, before)
         text = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def with_stages(tree: Any, earlier: Mapping[str, str]) -> Any:
+    """The tree with what stands for the paths of earlier stages in the place of these."""
+    if isinstance(tree, dict):
+        return {key: with_stages(value, earlier) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [with_stages(value, earlier) for value in tree]
+    for made, said in earlier.items() if isinstance(tree, str) else ():
+        if tree == made or tree.startswith(f"{made}/"):
+            return said + tree.removeprefix(made)
+    return tree
+
+
+def place_made(tree: dict[str, Any]) -> str | None:
+    """The place of the setting that names what a run makes, where that is no run folder and is set."""
+    end = MODES[tree["exp"]["mode"]].makes
+    places = (place for place, value in leaves(tree) if value is not None)
+    return next((place for place in places if end and place.endswith(f".{end}")), None)
+
+
+def run_path(settings: Settings) -> Path:
+    """``runs/<data>/<model>/<embed>-<exp>-seed<seed>-<digest>``: different settings never share a folder."""
+    name = f"{settings.embed.name}-{settings.exp.name}-seed{settings.seed}-{settings.digest()}"
+    return Path(settings.runs) / settings.data.name / settings.model.name / name
+
+
+def made_by(settings: Settings) -> str | None:
+    """The path of what a run makes: its folder, or what a setting names; None where that is not set."""
+    if MODES[settings.exp.mode].makes is None:
+        return str(run_path(settings))
+    tree = settings.dump()
+    place = place_made(tree)
+    return None if place is None else str(Path(value_at(tree, place)))
 
 
 def as_meant(brick: Brick, block: Mapping[str, Any]) -> dict[str, Any]:

@@ -360,5 +360,6 @@ class WorkerSettings(Strict):
     resume: Flag = False
     overwrite: Flag = False
     dry_run: Flag = False
+    stage: Text | None = None
     runs: Text = "runs"
     allow: Annotated[list[Text], BeforeValidator(_names)] = []

@@ -32,6 +32,15 @@ def _safe_name(value: str) -> str:
     return value
 
 
+def stage_name(value: str) -> str:
+    """Check the name of a stage, which stands between the dots of references and flags."""
+    if not re.fullmatch(r"[A-Za-z][\w-]*", value):
+        raise ValueError(
+            "a stage is named in letters, digits, _ and -, and begins with a letter, as in `sft`"
+        )
+    return value
+
+
 def _field_name(value: str) -> str:
     if not re.fullmatch(r"[\w-]+(@[\w-]+)?", value):
         raise ValueError("a field is named like `category`, or `title@words` for one of its tokenizations")

@@ -24,6 +24,7 @@ class Earlier(Settings):
     def __init__(self, tree: dict[str, Any]) -> None:
         object.__setattr__(self, "tree", tree)
         object.__setattr__(self, "written", {})
+        object.__setattr__(self, "earlier", {})
 
     def dump(self) -> dict[str, Any]:
         return copy.deepcopy(self.tree)

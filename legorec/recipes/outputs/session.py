@@ -16,6 +16,7 @@ from legorec.engine.stopping import Interrupted, StopRequest
 from legorec.engine.unforeseen import LOGGED, whole
 from legorec.files.digest import digest_bytes
 from legorec.processes import ALONE, PeerError, Processes
+from legorec.settings.resolved import run_path
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -101,9 +102,3 @@ def tell(processes: Processes, log: RunLog, text: str) -> None:
         log(text)
     else:
         print(f"process {processes.rank}: {text}", file=sys.stderr, flush=True)
-
-
-def run_path(settings: Settings) -> Path:
-    """``runs/<data>/<model>/<embed>-<exp>-seed<seed>-<digest>``: different settings never share a folder."""
-    name = f"{settings.embed.name}-{settings.exp.name}-seed{settings.seed}-{settings.digest()}"
-    return Path(settings.runs) / settings.data.name / settings.model.name / name
