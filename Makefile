@@ -24,12 +24,12 @@ READY := .venv/.ready
 venv: $(READY)
 
 # torch comes first and alone: the constraint takes the build at hand, and what follows finds it installed.
-$(READY): setup.cfg constraints.txt pyproject.toml
+$(READY): setup.cfg setup.py constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "legorec needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	@echo "Setting up .venv (some minutes the first time) ..."
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) could not create .venv (on Debian: apt install python3-venv)"; exit 1; }
 	@$(PIP) -c $(CONSTRAINTS) torch || { echo "make: installing torch failed, see the lines above"; exit 1; }
-	@$(PIP) -c $(CONSTRAINTS) -e '.[lm,unitok,demo,test,texts]' || { echo "make: installing legorec and its dependencies failed, see the lines above"; exit 1; }
+	@$(PIP) -c $(CONSTRAINTS) -e '.[unitok,demo,test,texts]' || { echo "make: installing legorec and its dependencies failed, see the lines above"; exit 1; }
 	@touch $@
 
 # Exit status 3 says that the data set is out of reach; everything else but 0 is an error.

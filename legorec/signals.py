@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -98,3 +99,19 @@ def say(text: str, descriptor: int = 2) -> None:
     start = "\n" if descriptor == 2 and os.isatty(2) else ""  # the cursor may be on a progress bar's line
     with suppress(OSError):
         os.write(descriptor, (start + text).encode())
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """End without a word where the reader of what is printed has left, as ``head`` does.
+
+    Raises:
+        SystemExit: it has, with the status of a program that its signal ends.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left of the buffer goes nowhere, where it would be a traceback at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None

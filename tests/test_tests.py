@@ -13,6 +13,15 @@ CROSSING = ("support", "contracts", "runs", "faults", "docs", "code", "benchmark
 BRICKS = {"sources", "item_encoders", "joins", "user_encoders", "user_plugins", "predictors", "objectives"}
 # Modules that have no file of tests, and where they are held.
 ELSEWHERE = {
+    "__main__": "program/test_program",
+    "program/completion": "program/test_program",
+    "program/data": "program/test_program",
+    "program/doctor": "program/test_program",
+    "program/found": "program/test_program",
+    "program/listing": "program/test_program",
+    "program/predict": "program/test_program",
+    "program/validate": "program/test_program",
+    "program/worker": "test_worker",
     "abilities": "recipes/inputs/test_store_data and docs/test_add_a_brick",
     "compose/problems": "compose/test_compose",
     "compose/saved": "recipes/test_load_elsewhere",

@@ -10,6 +10,7 @@ from legorec.compose.documents import Document, join, parse_text, put
 from legorec.compose.problems import MASK, Problem, is_secret
 from legorec.compose.scalars import cast
 from legorec.registry import did_you_mean
+from legorec.shipped import layer_file
 
 LAYERS = {
     "data": "YAML file of the data layer: the store, its fields, history, splits",
@@ -103,7 +104,7 @@ def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
             continue
         seen.add(key)
         if key in LAYERS:
-            found.layers[key] = text
+            found.layers[key] = layer_file(key, text)
         elif key == SETTINGS:
             found.settings = text
         else:

@@ -18,9 +18,9 @@ import yaml
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.scalars import TAG, SettingsLoader, scalar
 from legorec.registry import nearest
+from legorec.shipped import SUFFIXES, config_file
 
 IMPORT = "$$import"
-SUFFIXES = (".yaml", ".yml", ".json")
 MAX_NODES = 100_000  # a file of nested aliases can name more nodes than memory holds
 MAX_DEPTH = 50
 
@@ -63,7 +63,7 @@ def read_document(path: str, problems: list[Problem], chain: tuple[str, ...] = (
         if each == UNRESOLVED:
             merged.failed = True
             continue
-        target = os.path.normpath(os.path.join(os.path.dirname(path), each))
+        target = named_in(path, each)
         if not os.path.isfile(target):
             problems.append(Problem(at, IMPORT, missing_file(target)))
             merged.failed = True
@@ -73,6 +73,12 @@ def read_document(path: str, problems: list[Problem], chain: tuple[str, ...] = (
         else:
             merge(merged, read_document(target, problems, chain))
     return merge(merged, own)
+
+
+def named_in(path: str, named: str) -> str:
+    """The file that another one names: from its own folder, or as a whole path ``config/...``."""
+    beside = config_file(os.path.normpath(os.path.join(os.path.dirname(path), named)))
+    return beside if os.path.isfile(beside) or not os.path.isfile(config_file(named)) else config_file(named)
 
 
 def missing_file(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from legorec.compose.command_line import COMMAND_LINE, LAYERS, REQUIRED, CommandLine, parse_command_line
 from legorec.compose.composition import Spared, read_layers
-from legorec.compose.documents import Document, join, merge, missing_file, put, read_document
+from legorec.compose.documents import Document, join, merge, missing_file, named_in, put, read_document
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Reference, split
 from legorec.registry import did_you_mean
@@ -213,8 +213,7 @@ def _pieces(
 
 def _file(path: str, origin: str, place: str, layer: str, problems: list[Problem]) -> Document:
     """A file that is named in another one, from whose folder its path begins."""
-    folder = "" if origin == COMMAND_LINE else os.path.dirname(origin.rpartition(":")[0])
-    target = os.path.normpath(os.path.join(folder, path))
+    target = named_in("" if origin == COMMAND_LINE else origin.rpartition(":")[0], path)
     if not os.path.isfile(target):
         problems.append(Problem(origin, place, missing_file(target)))
         return Document(failed=True)

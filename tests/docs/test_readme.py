@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from legorec.program import COMMANDS
+from legorec.program.data import processors
+from legorec.program.predict import arguments as predicting
 from legorec.settings import read_command_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +58,16 @@ def test_worker_commands_are_understood(monkeypatch: pytest.MonkeyPatch) -> None
     assert sorted(modes) == ["cache", "train_test", "train_test"]
     rows = [part.partition("=")[2] for command in found for part in command if re.match(r"[^=]+=--", part)]
     assert rows and all(read_command_line(shlex.split(row)).exp.mode == "train_test" for row in rows)
+
+
+def test_commands_of_legorec_are_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = [shlex.split(line, comments=True) for line in README.splitlines() if line.startswith("legorec ")]
+    assert {line[1] for line in lines} <= set(COMMANDS) and len(lines) > 4
+    monkeypatch.chdir(tmp_path)
+    found = [read_command_line(line[2:]) for line in lines if line[1] in ("run", "validate")]
+    assert [each.model.name for each in found] == ["NAML", "NAML"]
+    assert all(line[2] in processors() for line in lines if line[1] == "data")
+    assert all(predicting().parse_args(line[2:]).top_k for line in lines if line[1] == "predict")
 
 
 def test_a_brick_alone_and_metrics_run_as_written() -> None:

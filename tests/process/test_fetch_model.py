@@ -179,7 +179,7 @@ def test_what_the_conversion_needs(monkeypatch: Any, tmp_path: Path, capsys: Any
     monkeypatch.setattr(fetch_model, "find_spec", lambda name: None)
     said = refusal(fetch_model.main, ["smollm2", "--out", tmp_path / "out"], capsys)
     assert said.endswith(
-        "needs transformers and gguf to be converted; pip install -c constraints.txt -e '.[lm,demo]'"
+        "needs transformers and gguf to be converted; pip install -c constraints.txt -e '.[demo]'"
     )
 
 

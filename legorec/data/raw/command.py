@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +21,7 @@ from legorec.data.text import TokenizerChoice
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.user_table import UserTable
 from legorec.data.writing.writer import StoreWriter
-from legorec.signals import STOPPED, Watch, leave
+from legorec.signals import STOPPED, Watch, leave, reader_may_leave
 
 # Of held-out clicks that stand in their own history: a warning above this.
 LARGE_SHARE = 0.2
@@ -40,6 +40,7 @@ class Arguments(argparse.ArgumentParser):
 
     def __init__(self, description: str | None, **how: Any) -> None:
         how.setdefault("formatter_class", _Help)
+        how.setdefault("prog", called())
         super().__init__(description=description, allow_abbrev=False, **how)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -49,6 +50,11 @@ class Arguments(argparse.ArgumentParser):
             close = get_close_matches(unknown[0], list(self._option_string_actions), n=1)
             self.error(f"unknown argument {unknown[0]}" + (f"; did you mean {close[0]}?" if close else ""))
         return known
+
+
+def called() -> str | None:
+    """How the running script was called, where that is not by its file."""
+    return sys.argv[0] if sys.argv[0].startswith("legorec ") else None
 
 
 def store_arguments(description: str | None) -> Arguments:
@@ -119,34 +125,43 @@ def open_writer(
 
 def print_counts(path: Path) -> None:
     """Open a new store, and print what is in it and what was dropped."""
+    print("\n".join(counts(path)))
+
+
+def counts(path: Path) -> list[str]:
+    """What is in a store and what was dropped, a line each."""
     store = Store.open(path)
     facts = store.manifest
-    print(f"{path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}")
-    print(f"  item fields: {', '.join(store.items.field_names) or 'none'}")
+    lines = [
+        f"{path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}",
+        f"  item fields: {', '.join(store.items.field_names) or 'none'}",
+    ]
     for fact in facts["users"]["fields"]:
         given = len(store.users) - fact["empty"]
-        print(f"  user field {fact['name']}: {given:,} of {len(store.users):,} users have one")
+        lines.append(f"  user field {fact['name']}: {given:,} of {len(store.users):,} users have one")
     history = facts["histories"]
-    print(f"  histories: {history['spans']:,} distinct, {history['clicks']:,} clicks stored")
+    lines.append(f"  histories: {history['spans']:,} distinct, {history['clicks']:,} clicks stored")
     for split in store.splits:
-        count = facts["interactions"][split]
-        labels = f"{count['positives']:,} clicked" if count["labelled"] else "labels unknown"
-        known = count.get("clicked_before")
-        labels += f", {known:,} of them stand in their own history" if known is not None else ""
-        print(f"  {split}: {count['count']:,} impressions, {count['candidates']:,} candidates, {labels}")
-        if known and known > LARGE_SHARE * count["positives"]:
-            print(
-                f"  warning: {known / count['positives']:.0%} of the clicks of {split} stand in their own "
-                "history: a model that repeats the history looks good; look for rows that stand twice"
-            )
+        lines += _counts_of(split, facts["interactions"][split])
     for split, places in facts["dropped"]["ids"].items():
         for place, part in places.items():
             if part["missing"]:
-                print(f"  dropped: {part['missing']:,} of {part['of']:,} {place} ({split}), in no table")
-    for reason, rows in facts["dropped"]["rows"].items():
-        print(f"  dropped: {rows:,} {reason}")
-    for reason, rows in facts.get("kept", {}).items():
-        print(f"  kept: {rows:,} {reason}")
+                lines.append(f"  dropped: {part['missing']:,} of {part['of']:,} {place} ({split}), in no table")
+    lines += [f"  dropped: {rows:,} {reason}" for reason, rows in facts["dropped"]["rows"].items()]
+    return lines + [f"  kept: {rows:,} {reason}" for reason, rows in facts.get("kept", {}).items()]
+
+
+def _counts_of(split: str, count: Mapping[str, Any]) -> list[str]:
+    labels = f"{count['positives']:,} clicked" if count["labelled"] else "labels unknown"
+    known = count.get("clicked_before")
+    labels += f", {known:,} of them stand in their own history" if known is not None else ""
+    lines = [f"  {split}: {count['count']:,} impressions, {count['candidates']:,} candidates, {labels}"]
+    if known and known > LARGE_SHARE * count["positives"]:
+        lines.append(
+            f"  warning: {known / count['positives']:.0%} of the clicks of {split} stand in their own "
+            "history: a model that repeats the history looks good; look for rows that stand twice"
+        )
+    return lines
 
 
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -161,7 +176,7 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
         raise KeyboardInterrupt
 
     try:
-        with Watch(_end_if_repeated, stop, PATIENCE):
+        with reader_may_leave(), Watch(_end_if_repeated, stop, PATIENCE):
             main(arguments)
     except (ValueError, OSError, pl.exceptions.PolarsError, KeyboardInterrupt) as problem:
         if stopped or isinstance(problem, KeyboardInterrupt):  # libraries may wrap it

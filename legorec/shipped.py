@@ -1,0 +1,41 @@
+"""Configuration and processors of the library: in the wheel, or beside the package in a checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SUFFIXES = (".yaml", ".yml", ".json")  # of configuration files
+
+
+def shipped(name: str) -> Path:
+    """The folder ``config`` or ``process``."""
+    inside = HERE / name
+    return inside if inside.is_dir() else HERE.parent / name
+
+
+def config_file(path: str) -> str:
+    """A path below ``config/`` that is not in the current folder, where the library has it."""
+    if os.path.exists(path) or os.path.isabs(path):
+        return path
+    first, *rest = Path(os.path.normpath(path)).parts or [""]
+    if first != "config" or not rest:
+        return path
+    found = shipped("config").joinpath(*rest)
+    return str(found) if found.is_file() else path
+
+
+def layer_file(layer: str, name: str) -> str:
+    """The file of a layer by its path, or by its bare name, as in ``lego_naml``.
+
+    A bare name is looked for in ``config/LAYER`` of the current folder, then in that of the library.
+    """
+    if os.path.dirname(name) or name.endswith(SUFFIXES) or not name:
+        return config_file(name)
+    for folder in (Path("config", layer), shipped("config") / layer):
+        for suffix in SUFFIXES:
+            if (folder / f"{name}{suffix}").is_file():
+                return str(folder / f"{name}{suffix}")
+    here = Path("config", layer)
+    return str((here if here.is_dir() else shipped("config") / layer) / f"{name}.yaml")
