@@ -116,6 +116,11 @@ class Recommender(nn.Module):
         by_row = {"click_items", "candidate_items", "states"}
         return bool(by_row & {*self._user_extras, *self._predictor_extras})
 
+    @property
+    def reads_user(self) -> bool:
+        """Whether a brick looks at who the user is."""
+        return "user" in {*self._user_extras, *self._plugin_extras}
+
     def encode_items(self, items: Tensor) -> Tensor:
         """Vectors (N, D) of catalogue rows (N,); ``items`` is best left on the host."""
         pages = items.split(self.item_page_size) if self.item_page_size else (items,)
@@ -186,14 +191,14 @@ class Recommender(nn.Module):
     def _clicked(self, clicks: Clicks) -> Tensor:
         offered = {"user": clicks.user, "click_items": clicks.items, "states": clicks.states}
         given = {name: offered[name] for name in self._user_extras}
-        with examples(entry("users"), len(clicks.mask)):
+        with examples(entry("users"), clicks.mask.shape[0]):
             return self.user_encoder(clicks.vectors, clicks.mask, **given)
 
     def _plugged(self, user: Tensor, clicks: Clicks) -> Tensor:
         if self.user_plugin is None:
             return user
         offered = {"user": clicks.user}
-        with examples(entry("plugin"), len(user)):
+        with examples(entry("plugin"), user.shape[0]):
             return self.user_plugin(user, **{name: offered[name] for name in self._plugin_extras})
 
     def score(
@@ -217,7 +222,7 @@ class Recommender(nn.Module):
             if "click_weights" in self._predictor_extras:
                 offered["click_weights"] = self.user_encoder.click_weights(clicks.vectors, clicks.mask)  # type: ignore[operator]
         given = {name: offered[name] for name in self._predictor_extras}
-        with examples(entry("scores"), len(user)):
+        with examples(entry("scores"), user.shape[0]):
             scores = self.predictor(user, candidates_BKD, **given)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 

@@ -13,6 +13,8 @@ CROSSING = ("support", "contracts", "runs", "faults", "docs", "code", "benchmark
 BRICKS = {"sources", "item_encoders", "joins", "user_encoders", "user_plugins", "predictors", "objectives"}
 # Modules that have no file of tests, and where they are held.
 ELSEWHERE = {
+    "nn/graphs": "recipes/test_graph",
+    "program/graph": "recipes/test_graph",
     "__main__": "program/test_program",
     "program/completion": "program/test_program",
     "program/data": "program/test_program",

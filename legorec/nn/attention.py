@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from legorec.nn.fused import AdditiveLogits, PermuteRows
+from legorec.nn.graphs import is_taken, packs
 from legorec.nn.grouped import Group, GroupedAttention, plan
 from legorec.nn.segments import Segments, pack, unpack
 from legorec.nn.sizes import check_heads
@@ -51,7 +52,7 @@ class AdditiveAttention(nn.Module):
     def forward(self, values_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
         """(B, D) of padded rows, zero for a fully masked row. Without a mask every place counts."""
         if mask_BL is not None:
-            if values_BLD.device.type == "cpu":
+            if packs(values_BLD):
                 return self.packed(*pack(values_BLD, mask_BL))
             values_BLD = where_true(values_BLD, mask_BL)
         logits_BL = self._logits(values_BLD.flatten(0, 1)).view(values_BLD.shape[:2])
@@ -64,7 +65,7 @@ class AdditiveAttention(nn.Module):
 
     def _logits(self, values_TD: Tensor) -> Tensor:
         # The sigmoid form subtracts nearly equal numbers, which half precision cannot afford.
-        if values_TD.dtype in HALF or torch.is_autocast_enabled(values_TD.device.type):
+        if is_taken() or values_TD.dtype in HALF or torch.is_autocast_enabled(values_TD.device.type):
             return (torch.tanh(self.hidden(values_TD)) @ self.query).float()
         return AdditiveLogits.apply(values_TD, self.hidden.weight, self.hidden.bias, self.query)
 
@@ -93,7 +94,7 @@ class MultiHeadSelfAttention(nn.Module):
 
     def forward(self, values_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """(B, L, hidden_dim). Masked places are not read; the result there is finite but has no meaning."""
-        if values_BLD.device.type != "cpu":
+        if not packs(values_BLD):
             return self.padded(where_true(values_BLD, mask_BL), mask_BL)
         values_TD, rows = pack(values_BLD, mask_BL)
         return unpack(self.packed(values_TD, rows), mask_BL)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, TakeRows
+from legorec.nn.graphs import packs
 from legorec.nn.scales import keep_length
 from legorec.nn.segments import Segments, pack, unpack
 from legorec.nn.sending import sent
@@ -51,7 +52,7 @@ class RaggedGRU(nn.Module):
             first_BS: the state of every layer before the first place, zero if None. It is also the last state
                 of an empty row.
         """
-        if values_BLD.device.type != "cpu":
+        if not packs(values_BLD):
             return self._padded(values_BLD, mask_BL, first_BS)
         states_TS, last_BS = self.packed(*pack(values_BLD, mask_BL), first_BS)
         return unpack(states_TS, mask_BL), last_BS

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from legorec.nn.fused import gather_rows
+from legorec.nn.graphs import packs
 from legorec.nn.segments import Segments, pack
 from legorec.nn.sending import sent
 
@@ -22,7 +23,7 @@ Rows: TypeAlias = Segments | Tensor
 
 def rows_of(clicks_BHD: Tensor, mask_BH: Tensor) -> tuple[Tensor, Rows]:
     """Histories, packed on the host; on a device, where counting clicks would wait, zero where masked."""
-    if mask_BH.device.type == "cpu":
+    if packs(mask_BH):
         return pack(clicks_BHD, mask_BH)
     return clicks_BHD.masked_fill(~mask_BH.unsqueeze(2), 0.0), mask_BH
 

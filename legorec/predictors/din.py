@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from legorec.nn.attention import masked_softmax
 from legorec.nn.dice import Dice
+from legorec.nn.graphs import is_taken
 from legorec.nn.scales import dense, score
 
 
@@ -82,7 +83,7 @@ class DINPredictor(nn.Module):
         own_AD, other_AD, difference_AD, product_AD = first.weight.chunk(4, 1)
         click_BHA = F.linear(clicks_BHD, own_AD + difference_AD)
         candidate_BKA = F.linear(candidates_BKD, other_AD - difference_AD, first.bias)
-        if clicks_BHD.shape[1] < candidates_BKD.shape[1]:
+        if not is_taken() and clicks_BHD.shape[1] < candidates_BKD.shape[1]:
             product_BKHA = _products(candidates_BKD, clicks_BHD, product_AD)
         else:
             product_BKHA = _products(clicks_BHD, candidates_BKD, product_AD).transpose(1, 2)

@@ -46,6 +46,9 @@ COMMANDS = {
         Command(
             "predict", "RUN [--top_k K] [--out FILE]", "scores or recommendations of a run", "predict:main"
         ),
+        Command(
+            "graph", "RUN --out FILE.onnx", "the scoring of a run, for a server without it", "graph:main"
+        ),
         Command("doctor", "", "versions, devices, memory, disk and extras", "doctor:main"),
         Command(
             "completion", "bash|zsh", "print a script that completes commands and flags", "completion:main"

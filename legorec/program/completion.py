@@ -34,6 +34,7 @@ SCRIPT = """\
                     data) [ "$COMP_CWORD" -eq 2 ] && words="@PROCESSORS@" ;;
                     ls) words="@KINDS@" ;;
                     show) words="@NAMES@" ;;
+                    graph) words="--out" ;;
                     completion) words="@SHELLS@" ;;
                     predict) words="--out --split --top_k --pairs --epoch --store --device --overwrite" ;;
                 esac ;;
