@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from legorec.settings.generators import GenerationSettings, GeneratorSettings
 from legorec.settings.scheme import SchemeSettings
@@ -37,6 +37,32 @@ class BudgetSettings(Strict):
         if self.money is not None and self.prices is None:
             raise ValueError("`money` needs `prices`, as in {prompt: 0.15, completion: 0.6} a million tokens")
         return self
+
+
+def _as_list(value: Any) -> Any:
+    """One log is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+class MergeSettings(Strict):
+    """A run that merges answers into the store of the data layer; see ``legorec.texts.merging``.
+
+    Args:
+        log: the logs of answers; of a stage that generates, ``${stages.NAME}``.
+        out: the store to write.
+        scheme: the YAML file that the answers were asked by; null: the settings that lie beside the first
+            log, as a run leaves them there.
+        template: whose answers are taken; null: those of the scheme.
+        ids: ``rows`` where the ids of the logs are rows of the store's table.
+        max_missing: the share of answers whose id may be in no table.
+    """
+
+    log: Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
+    out: Text
+    scheme: Text | None = None
+    template: Text | None = None
+    ids: Literal["raw", "rows"] = "raw"
+    max_missing: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
 class GenerateSettings(Strict):

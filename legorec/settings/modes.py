@@ -138,5 +138,17 @@ MODES = {
             makes="generate.log",
             finished="generate:is_answered",
         ),
+        Mode(
+            "merge",
+            "merge what a language model answered into a new store",
+            "merge:merge",
+            families=(),
+            block="merge",
+            needs="{log: answers.jsonl, out: data/NEW}",
+            keeps_folder=False,
+            reads=("data",),
+            makes="merge.out",
+            finished="merge:is_finished",
+        ),
     )
 }

@@ -49,7 +49,14 @@ def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str,
 
 def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Dotted place, path, and whether something must be there."""
-    named = ["data.store", "embed.codes.path", "exp.load", "exp.predict.pairs", "exp.generate.log"]
+    named = [
+        "data.store",
+        "embed.codes.path",
+        "exp.load",
+        "exp.predict.pairs",
+        "exp.generate.log",
+        "exp.merge.scheme",
+    ]
     for place in ("exp.generate.generator", "exp.generate.generator.of"):
         named += [f"{place}.{name}" for name in ("log", "checkpoint", "adapter")]
     tables = block_at(layers, "embed.tables")

@@ -34,6 +34,7 @@ LATER: dict[str, Any] = {
     "exp.sweep": None,
     "exp.cache.memory_gb": None,
     "exp.generate": None,
+    "exp.merge": None,
     "data.filters": [],
     "data.shots": None,
     "data.fields.*.column": None,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 from legorec.registry import KINDS
 from legorec.settings.brick_places import ONLY, place_of
 from legorec.settings.filters import FilterSettings
-from legorec.settings.generate import GenerateSettings
+from legorec.settings.generate import GenerateSettings, MergeSettings
 from legorec.settings.modes import MODES
 from legorec.settings.values import (
     LARGEST,
@@ -343,6 +343,7 @@ class ExpSettings(Strict):
     predict: PredictSettings | None = None
     sweep: SweepSettings | None = None
     generate: GenerateSettings | None = None
+    merge: MergeSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)
     baselines: list[Literal[*BASELINES, *MORE_BASELINES]] = list(BASELINES)  # type: ignore[valid-type]
 

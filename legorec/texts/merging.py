@@ -84,10 +84,8 @@ def merge(asked: Merge, out: Path, overwrite: bool = False, progress: Progress |
         WriteError: the disk is full or not writable.
     """
     store, progress = asked.store, progress or Progress()
-    if not overwrite and (out / MANIFEST).is_file():
-        there = Store.open(out)
-        if asked.is_in(there) and _base(there) == store.digest:
-            return False
+    if not overwrite and is_merged(asked, out):
+        return False
     if asked.is_in(store):
         _copy(store, out, overwrite)
         return False
@@ -122,6 +120,14 @@ def merge(asked: Merge, out: Path, overwrite: bool = False, progress: Progress |
         writer.users(made.users.frame, made.users.columns, file=store.path)
         add_impressions(writer, store, made.pieces)
     return True
+
+
+def is_merged(asked: Merge, out: Path) -> bool:
+    """Whether a folder holds what would be written there."""
+    if not (out / MANIFEST).is_file():
+        return False
+    there = Store.open(out)
+    return asked.is_in(there) and _base(there) == asked.store.digest
 
 
 @dataclass
