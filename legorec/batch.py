@@ -131,6 +131,15 @@ class TokenStates:
     values: Tensor  # (T, E) on the device
     lengths: Tensor  # (N, F) int64 on the host; an empty field has length 0
 
+    @classmethod
+    def from_padded(cls, values_NLE: Tensor, mask_NL: Tensor) -> TokenStates:
+        """Items of one field; the mask is True where there is a token, and padding may stand anywhere."""
+        if values_NLE.dim() != 3 or mask_NL.shape != values_NLE.shape[:2]:
+            shapes = f"{tuple(values_NLE.shape)} and {tuple(mask_NL.shape)}"
+            raise ValueError(f"values (N, L, E) and a mask (N, L) are wanted, got {shapes}")
+        is_token = mask_NL.bool()
+        return cls(values_NLE[is_token.to(values_NLE.device)], is_token.sum(1, keepdim=True).cpu())
+
     @cached_property
     def by_item(self) -> Segments:
         """One row per item, its fields joined in order."""

@@ -99,3 +99,14 @@ def test_a_ranking_takes_columns_in_their_order():
 def test_a_ranking_refuses_what_has_no_order(given):
     with pytest.raises(ValueError, match="`score` must be one number for each row, in order; got a"):
         Ranking(np.zeros(2), np.zeros(2), given)
+
+
+def test_padded_states_are_packed_by_their_mask() -> None:
+    values, mask = torch.randn(3, 4, 2), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]]).bool()
+    states = TokenStates.from_padded(values, mask)
+    assert states.lengths.tolist() == [[2], [0], [2]]
+    assert torch.equal(states.values, torch.stack([values[0, 0], values[0, 1], values[2, 1], values[2, 3]]))
+    again, there = TokenStates.from_padded(*states.padded()).padded()
+    assert torch.equal(again, states.padded()[0]) and torch.equal(there, states.padded()[1])
+    with pytest.raises(ValueError, match=r"a mask \(N, L\) are wanted, got \(3, 4, 2\) and \(3, 3\)"):
+        TokenStates.from_padded(values, mask[:, :3])

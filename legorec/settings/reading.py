@@ -84,7 +84,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         composition.problems.append(Problem(composition.where("allow"), "allow", message))
     data = checked(DataSettings, layers["data"], "data", composition) if "data" in layers else None
     embed = checked(EmbedSettings, layers.get("embed", {}), "embed", composition)
-    model = _checked_model(layers["model"], composition) if "model" in layers else None
+    model = checked_model(layers["model"], composition) if "model" in layers else None
     if composition.left_out is not None and "${" not in str(composition.left_out):
         checked(SuggestedSettings, composition.left_out, "model.suggested", composition)
     exp = checked(ExpSettings, layers["exp"], "exp", composition) if "exp" in layers else None
@@ -127,7 +127,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
     )
 
 
-def _checked_model(tree: Any, composition: Composition) -> Any:
+def checked_model(tree: Any, composition: Composition) -> Any:
     """The model layer by the schema of its family, or None after its problems were noted."""
     if not isinstance(tree, dict):
         return checked(FAMILIES[DEFAULT_FAMILY].settings, tree, "model", composition)
