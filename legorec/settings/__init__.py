@@ -1,7 +1,7 @@
 """Typed settings of a run: ``read_command_line(sys.argv[1:])`` gives them or says all that is wrong."""
 
 from legorec.compose import Problem, SettingsError, wants_help
-from legorec.settings.reading import help_text, read_command_line
+from legorec.settings.reading import read_command_line
 from legorec.settings.resolved import Settings, describe
 from legorec.settings.schema import (
     BrickSettings,
@@ -16,7 +16,7 @@ from legorec.settings.schema import (
     SplitSettings,
     TokenTableSettings,
 )
-from legorec.settings.stages import Stage, read_stages
+from legorec.settings.stages import Stage, help_text, read_stages
 
 __all__ = [
     "BrickSettings",

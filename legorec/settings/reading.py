@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,10 @@ def read_command_line(argv: list[str], whole_paths: bool = False) -> Settings:
         SettingsError: with everything that is wrong, each with its place, file and line.
     """
     composition = compose(argv, layers_spared)
+    exp = composition.layers.get("exp")
+    if isinstance(exp, dict) and exp.pop("stages", None) is not None:
+        message = "is a list of runs, and one run is wanted here; worker.py does them in order"
+        composition.problems.append(Problem(composition.where("exp.stages"), "exp.stages", message))
     settings = settings_in(composition, whole_paths)
     if settings is None or composition.problems:
         raise SettingsError(composition.problems)
@@ -316,8 +321,12 @@ def _judge_repeats(values: list[Any], place: str, composition: Composition) -> N
             composition.problems.append(Problem(composition.where(where), where, f"{value!r} is named twice"))
 
 
-def help_text(argv: list[str]) -> str:
-    """How the worker is called, and the keys that the named files read."""
+def help_lines(composed: Iterable[Read]) -> str:
+    """How the worker is called.
+
+    Args:
+        composed: the keys that the named files read.
+    """
     lines = [
         "usage: python worker.py --data FILE --model FILE --exp FILE [--embed FILE] [--key value ...]",
         "       python worker.py --settings RUN_FOLDER/settings.yaml [--key value ...]",
@@ -335,10 +344,10 @@ def help_text(argv: list[str]) -> str:
         "",
         "single values",
         f"  --{'exp.policy.lr 1e-4':<18} any setting by its dotted place",
+        f"  --{'stages.NAME.lr 1e-4':<18} any key for one of exp.stages",
     ]
-    composition = compose([each for each in argv if each not in ("--help", "-h")], layers_spared)
     reads: dict[str, Read] = {}
-    for read in composition.reads:
+    for read in composed:
         if read.key not in WORKER_FLAGS and read.key not in LAYERS:
             reads.setdefault(read.key, read)
     if reads:

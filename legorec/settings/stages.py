@@ -24,7 +24,7 @@ from legorec.compose.stages import (
 )
 from legorec.registry import did_you_mean
 from legorec.settings.checks import checked
-from legorec.settings.reading import layers_spared, settings_in
+from legorec.settings.reading import help_lines, layers_spared, settings_in
 from legorec.settings.resolved import Settings, leaves, made_by
 from legorec.settings.values import Strict, Text, stage_name
 
@@ -112,6 +112,18 @@ def read_stages(argv: list[str]) -> list[Stage]:
     if base.problems:
         raise SettingsError(base.problems)
     return [each for each in stages if chosen in (None, each.name)]
+
+
+def help_text(argv: list[str]) -> str:
+    """How the worker is called, and the keys that the named files read, those of all stages."""
+    base = begin([each for each in argv if each not in ("--help", "-h")], layers_spared)
+    if base.listed is None:
+        return help_lines(composed(base.line, base.document, base.failed, base.problems).reads)
+    try:
+        compositions = _staged(base, _listed(base))[1]
+    except SettingsError:  # told where it is run
+        compositions = []
+    return help_lines(read for composition in compositions for read in composition.reads)
 
 
 def _listed(base: Beginning) -> list[StageSettings]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from legorec.settings import SettingsError, Stage, describe, read_command_line, read_stages
+from legorec.settings import SettingsError, Stage, describe, help_text, read_command_line, read_stages
 from legorec.settings.resolved import run_path
 from tests.support.config_files import EXP, arguments, write_files
 
@@ -202,5 +202,15 @@ def test_a_run_without_stages_knows_no_stage(tmp_path: Path) -> None:
 
 
 def test_one_run_alone_is_read_where_stages_are_not(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="stages"):
+    with pytest.raises(SettingsError, match="exp.stages: is a list of runs, and one run is wanted here"):
         read_command_line(staged(tmp_path))
+
+
+def test_help_lists_the_keys_of_every_stage(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("mode: train\npolicy: {epoch: '${epochs:3}$'}\n")
+    text = STAGED.replace("{name: second, ", "[more.yaml, {name: second, ").replace("32}}", "32}}]")
+    told = help_text(staged(tmp_path, text, "--help"))
+    for key in ("--epochs", "--lr", "--hidden_size", "--stages.NAME.lr", "--stage "):
+        assert key in told
+    assert "--epochs" not in help_text(arguments(tmp_path))
+    assert "--stages.NAME.lr" in help_text(staged(tmp_path, STAGED.replace("name: rec", "name: sft")))
