@@ -70,11 +70,16 @@ def some_of(interactions: Interactions, row: np.ndarray) -> Interactions:
     return _of_rows(interactions, row, interactions.candidates.take(row), labels.take(row).values)
 
 
-def few_shots(interactions: Interactions, count: int, seed: int) -> Interactions:
+def few_shots(
+    interactions: Interactions, count: int, seed: int, stratified: bool = False
+) -> Interactions:
     """So many impressions, drawn by the seed alone, in stored order: fewer are among those of more.
 
+    Args:
+        stratified: the share of impressions with a click is as near to the whole's as ``count`` allows.
+
     Raises:
-        ValueError: there are fewer, or none of the drawn ones has a click.
+        ValueError: there are fewer, or none of the drawn ones has a click where there are clicks.
     """
     if count > len(interactions):
         raise ValueError(
@@ -82,11 +87,34 @@ def few_shots(interactions: Interactions, count: int, seed: int) -> Interactions
             f"got {count:,}"
         )
     order = generator(seed, Purpose.SHOTS, 0).permutation(len(interactions))
+    if stratified:
+        order = _alternating(order, _has_click(interactions)[order])
     found = some_of(interactions, np.sort(order[:count]))
     if np.any(interactions.labels) and not np.any(found.labels):
         raise ValueError(
             f"`data.shots`: none of the {count:,} drawn has a click; take more, or another `seed`"
         )
+    return found
+
+
+def _has_click(interactions: Interactions) -> np.ndarray:
+    """(R,) whether an impression has a clicked candidate."""
+    clicks = np.append(0, np.cumsum(np.asarray(interactions.labels) != 0))
+    offsets = interactions.candidates.offsets
+    return clicks[offsets[1:]] > clicks[offsets[:-1]]
+
+
+def _alternating(order: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """The same rows, each kind in its order, so that the first n hold n times the share of positives, rounded.
+
+    The first row is a positive one wherever there is one: one example teaches more than that there is nothing.
+    """
+    share = positive.mean()
+    wanted = np.floor(np.arange(len(order) + 1) * share + 0.5).astype(np.int64)
+    wanted[1:] = np.maximum(wanted[1:], min(1, int(positive.sum())))
+    takes = np.diff(wanted) > 0
+    found = np.empty_like(order)
+    found[takes], found[~takes] = order[positive], order[~positive]
     return found
 
 

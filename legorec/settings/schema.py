@@ -80,6 +80,7 @@ class DataSettings(Strict):
     splits: SplitSettings = SplitSettings()
     filters: list[FilterSettings] = []
     shots: Positive | None = None  # of the training split, drawn by the seed after the filters; None: all
+    stratified: Flag = False  # shots: with the share of clicks that the whole split has
     group_by: Literal["impression", "user"] = "impression"
     made_with: dict[str, Any] = {}
 
@@ -89,6 +90,8 @@ class DataSettings(Strict):
             raise ValueError(
                 "items are read as `fields` (one at least) or as one `text`: give one of the two"
             )
+        if self.stratified and self.shots is None:
+            raise ValueError("`stratified` is how `shots` are drawn: name their number, or leave it out")
         return self
 
 

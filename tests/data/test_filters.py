@@ -155,6 +155,24 @@ def test_few_shots_are_whole_impressions_and_fewer_are_among_more():
     assert set(few_shots(kept, 7, seed=3).numbers) < set(kept.numbers)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.56, 1.0])
+def test_stratified_shots_have_the_labels_of_the_whole(share):
+    """Every number of them, to the nearest impression, and fewer are among more."""
+    whole, _, _ = given()
+    first = whole.candidates.offsets[:-1]
+    labels = np.zeros_like(whole.labels)
+    clicked = np.random.default_rng(0).permutation(len(whole))[: round(share * len(whole))]
+    labels[first[clicked]] = 1
+    some, before = replace(whole, labels=labels), set()
+    for count in range(1, len(whole) + 1):
+        found = few_shots(some, count, seed=3, stratified=True)
+        assert abs(found.labels.sum() - max(1.0, count * len(clicked) / len(whole))) <= 0.5 + 1e-9, count
+        drawn = set(found.numbers.tolist())
+        assert before < drawn
+        before = drawn
+    assert len({tuple(few_shots(some, 9, seed, True).numbers) for seed in range(5)}) == 5
+
+
 def test_more_shots_than_there_are_or_none_with_a_click_are_refused():
     whole, _, _ = given()
     with pytest.raises(ValueError, match="`data.shots` must be at most the 90 impressions .* got 91"):

@@ -117,8 +117,12 @@ class Data:
         if split not in self._kept:
             kept = self._filtered(whole, rules, split) if rules else whole
             if shots is not None:
-                kept = few_shots(kept, shots, self.seed)
-                self.filtered.append(f"shots: {len(kept):,} of {len(whole):,} {split} impressions are kept")
+                stratified = self.settings.stratified
+                kept = few_shots(kept, shots, self.seed, stratified)
+                how = ", stratified by label" if stratified else ""
+                self.filtered.append(
+                    f"shots: {len(kept):,} of {len(whole):,} {split} impressions are kept{how}"
+                )
             self._kept[split] = kept
         return self._kept[split]
 
