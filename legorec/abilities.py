@@ -75,6 +75,18 @@ class ChecksTraining(Protocol):
 
 
 @runtime_checkable
+class RunsTogether(Protocol):
+    """A model whose weights may be spread over processes, so that all take part in every pass of any."""
+
+    def finish(self) -> Tensor | None:
+        """Take part in what the others still run, see ``legorec.lm.spread``; a zero to add to the loss.
+
+        Called by all processes, whether they have a share of the batch or not: after the forward pass of each
+        batch, before its backward pass, and after each turn of a ranking pass.
+        """
+
+
+@runtime_checkable
 class WeighsClicks(Protocol):
     """A user encoder that can say how much each click counts in each interest."""
 

@@ -51,6 +51,7 @@ ELSEWHERE = {
     "engine/rank": "scorers/test_clicks",
     "engine/run_folder": "test_worker",
     "engine/task": "recipes/test_train_outside",
+    "engine/together": "lm/test_spread",
     "engine/weights": "recipes/test_load",
     "files/digest": "data/test_store and files/test_disk",
     "files/sealed": "faults/test_flipped_bits",

@@ -15,6 +15,7 @@ from legorec.data.draws import torch_seed
 from legorec.engine.losses import EpochLoss, Progress, StepLoss, TermSums, divided
 from legorec.engine.optim import Schedule, gradients, set_learning_rate, trainable
 from legorec.engine.reduce import average_buffers, reduce_gradients, reduce_sums
+from legorec.engine.together import finishing
 from legorec.nn.device import module_device
 from legorec.nn.drawing import drawing
 from legorec.processes import ALONE, Processes
@@ -205,7 +206,7 @@ class _Step:
         self.seed, self.device, self.ahead, self.processes = seed, device, ahead, processes
         self.parameters = list(trainable(model).values())
         self.watch = _Watch(1 if device.type == "cpu" else options.check_every, processes)
-        self.terms = TermSums(processes)
+        self.terms, self.finish = TermSums(processes), finishing(model)
 
     def __call__(self, group: Sequence[Batch], following: Sequence[Batch], number: int) -> StepLoss:
         counts, firsts = self._counts(group)
@@ -215,10 +216,14 @@ class _Step:
         totals = {name: torch.zeros((), device=self.device) for name in counts}
         terms: dict[str, Tensor] = {}
         # Of a short batch a process may have no share; it then takes part in the sums alone.
-        own = [each for each in zip(group, firsts, strict=True) if self._holds_some(each[0])]
+        own = [each for each in group if self._holds_some(each)]
         later = [each for each in following if self._holds_some(each)]
-        afterwards = [*(each for each, _ in own[1:]), *later[:1], None]
-        for (batch, first), after in zip(own, afterwards, strict=False):
+        afterwards = iter([*own[1:], *later[:1], None])
+        for batch, first in zip(group, firsts, strict=True):
+            if not self._holds_some(batch):
+                self._take_part(counts)
+                continue
+            after = next(afterwards)
             if after is not None:
                 self.ahead(after)
             # For what draws from torch's own generator, such as dropout in bricks from outside.
@@ -229,9 +234,7 @@ class _Step:
             ):
                 loss = self.objective(self.model, batch.to(self.device))
             given = loss.totals()
-            share = divided(given, counts)
-            if share is not None:
-                share.backward()
+            self._take_part(counts, divided(given, counts))
             for name, total in given.items():
                 totals[name] = totals[name] + total.detach()
             self.terms.add(terms, loss)
@@ -244,6 +247,14 @@ class _Step:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, options.clip_norm, norm)
         self.optimizer.step()
         return StepLoss(totals, counts, of_terms)
+
+    def _take_part(self, counts: Mapping[str, int], share: Tensor | None = None) -> None:
+        """The backward pass of this process's share, and of what it ran along with the others."""
+        along = self.finish()
+        if along is not None and any(counts.values()):
+            share = along if share is None else share + along
+        if share is not None:
+            share.backward()
 
     def _counts(self, group: Sequence[Batch]) -> tuple[dict[str, int], list[int]]:
         """Over the batches of the step and all processes: the divisors, and where the examples begin.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import Ranking, Turn
+from legorec.engine.together import finishing
 from legorec.nn.device import module_device
 from legorec.processes import ALONE, Processes
 
@@ -77,8 +78,10 @@ def rank(
     """
     places: list[np.ndarray] = []
     scores: list[Tensor] = []
+    finish = finishing(scorer.model)
     with evaluating(scorer.model, bf16):
         for turn in scorer.turns(processes, say):
+            finish()
             places += [place for place, _ in turn.pages]
             scores += [score for _, score in turn.pages]
             progress(turn.done)

@@ -13,11 +13,13 @@ from legorec.lm.cut import Attention, LowerLayers, Precision
 from legorec.lm.head import head_of
 from legorec.lm.lora import LoRA
 from legorec.lm.pretrained import Pretrained
+from legorec.lm.spread import Part, Spread, spread
 from legorec.lm.tuning import TunedLayers
 from legorec.lm.untrained import Untrained
 from legorec.nn.drawing import entry, examples
 from legorec.nn.scales import short_vectors
 from legorec.nn.sending import sent
+from legorec.processes import Processes
 
 
 class CausalModel(nn.Module):
@@ -51,6 +53,7 @@ class CausalModel(nn.Module):
             raise ValueError(f"{pretrained.name} reads in both directions; prompts need a causal model")
         self.base, self.answer_ids = pretrained, answer_ids
         self.depth = pretrained.depth(layer)
+        self._spread: Spread | None = None
         self.table: nn.Embedding | None = None
         self.scale: float = 1.0
         self.cap: float | None = None
@@ -81,6 +84,21 @@ class CausalModel(nn.Module):
     def save_adapter(self, folder: Path) -> None:
         """Write the adapters in peft's format; does nothing if there are none."""
         self.upper.save_adapter(folder)
+
+    def spread(self, processes: Processes, device: torch.device) -> None:
+        """Leave each process a share of the frozen weights, see ``legorec.lm.spread``; on ``device`` then."""
+        self._spread = spread(
+            {
+                "lower": Part(self.lower.model, self.lower.layers, self.lower.idle),
+                "upper": Part(self.upper.upper.model, self.upper.upper.layers, self.upper.upper.idle),
+            },
+            processes,
+            device,
+        )
+
+    def finish(self) -> Tensor | None:
+        """Take part in what other processes still run, where weights are spread."""
+        return None if self._spread is None else self._spread.finish()
 
     def states(self, batch: TokenBatch) -> Tensor:
         """(T, D) final states of every token, in at least float32."""

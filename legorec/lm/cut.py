@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from legorec.lm.attention import AUTO, implementation
 from legorec.lm.cut_check import check_cut
 from legorec.lm.length_groups import LengthGroups
-from legorec.lm.model_types import PassThrough, part, replace
+from legorec.lm.model_types import PassThrough, layers_at, replace
 from legorec.lm.padded_rows import PaddedRows
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.lm.row_dropout import computed_again, row_dropout
@@ -28,11 +28,11 @@ from legorec.nn.drawing import belonging, entry, keys_now
 from legorec.nn.dropout import Dropout
 from legorec.nn.segments import Segments
 
-if TYPE_CHECKING:
-    pass
-
 Precision = Literal["fp32", "bf16", "fp16"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
+
+
+ONE = np.ones(1, dtype=np.int64)  # the length of a row of one token
 
 
 class PassEmbeddings(nn.Module):
@@ -101,8 +101,8 @@ class LowerLayers(nn.Module):
         self.width = pretrained.width
         family = pretrained.family
         self.model = pretrained.skeleton(None if attention == AUTO else attention)
-        layers = part(self.model, family.layers)
-        assert isinstance(layers, nn.ModuleList)
+        self.path = family.layers
+        layers = self.layers
         for place in range(max(depths), len(layers)):
             layers[place] = PassThrough(layers[place], family.layer_outputs)
         for path in family.after:
@@ -120,6 +120,17 @@ class LowerLayers(nn.Module):
     def train(self, mode: bool = True) -> LowerLayers:
         """Frozen layers never have dropout, whatever the mode of the rest of the model."""
         return super().train(False)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """All layers, of which some only pass on."""
+        return layers_at(self.model, self.path)
+
+    def idle(self) -> Tensor:
+        """A pass over one token that nobody needs, see ``legorec.lm.spread``."""
+        with torch.no_grad():
+            device = next(self.parameters()).device
+            return self.padded(torch.zeros(1, dtype=torch.int64, device=device), ONE)[self.depths[0]]
 
     def padded(self, ids_T: Tensor, lengths: np.ndarray, mean: bool = False) -> dict[int, Tensor]:
         """Depth -> packed states (T, E) of rows that are run as one padded batch; no row may be empty.
@@ -189,6 +200,7 @@ class UpperLayers(nn.Module):
         super().__init__()
         self.depth = depth
         _check(pretrained, [depth])
+        self.width = pretrained.width
         self.output_dim = pretrained.output_width if stop is None else pretrained.width
         family = pretrained.family
         if attention == AUTO and not family.short_rows:
@@ -199,8 +211,8 @@ class UpperLayers(nn.Module):
             enable = getattr(self.model, "activation_checkpointing_enable", None)
             how = {"use_reentrant": False, "context_fn": computed_again}
             (enable or self.model.gradient_checkpointing_enable)(how)
-        layers = part(self.model, family.layers)
-        assert isinstance(layers, nn.ModuleList)
+        self.path = family.layers
+        layers = self.layers
         for place in range(depth):
             layers[place] = PassThrough(layers[place], family.layer_outputs)
         if stop is not None:
@@ -242,6 +254,16 @@ class UpperLayers(nn.Module):
             with belonging(at, own), row_dropout(len(lengths), self.training):
                 done.append(self.padded(values, lengths))
         return groups.join(done)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """All layers, of which some only pass on."""
+        return layers_at(self.model, self.path)
+
+    def idle(self) -> Tensor:
+        """A pass over one token that nobody needs, see ``legorec.lm.spread``."""
+        frozen = next(self.parameters())
+        return self.padded(torch.zeros(1, self.width, dtype=frozen.dtype, device=frozen.device), ONE)
 
     def padded(self, values_TE: Tensor, lengths: np.ndarray) -> Tensor:
         """``forward`` of rows that are run as one padded batch; no row may be empty."""

@@ -21,8 +21,9 @@ from legorec.lm.adapter_files import (
     write_adapter,
 )
 from legorec.lm.cut import UpperLayers
-from legorec.lm.model_types import part
+from legorec.lm.model_types import layers_at
 from legorec.lm.pretrained import Pretrained
+from legorec.lm.spread import plain_class
 from legorec.nn.dropout import Dropout
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def save_adapter(upper: UpperLayers, pretrained: Pretrained, folder: Path, lora:
     config.base_model_name_or_path = pretrained.folder.resolve().name if whole_path else pretrained.name
     # As a sorted list: peft writes its set in a different order each time.
     facts = {**config.to_dict(), "target_modules": sorted(set(_targets(pretrained, lora)))}
-    facts["auto_mapping"] = _origin(upper, type(upper.model).__name__)
+    facts["auto_mapping"] = _origin(upper, plain_class(upper.model).__name__)
     head: dict[str, Any] | None = None
     if headed is not None:
         head = {"auto_mapping": _origin(upper, headed.__name__)}
@@ -202,7 +203,7 @@ def _prefix(upper: UpperLayers) -> str:
 
 def _origin(upper: UpperLayers, name: str) -> dict[str, str]:
     """The class of the base model, for peft to find."""
-    return {"base_model_class": name, "parent_library": type(upper.model).__module__}
+    return {"base_model_class": name, "parent_library": plain_class(upper.model).__module__}
 
 
 def _targets(pretrained: Pretrained, lora: LoRA) -> list[str]:
@@ -213,8 +214,7 @@ def _linear_names(upper: UpperLayers, pretrained: Pretrained) -> set[str]:
     """Names, within a layer, of the linear layers of all upper layers."""
     from transformers.pytorch_utils import Conv1D
 
-    layers = part(upper.model, pretrained.family.layers)
-    assert isinstance(layers, nn.ModuleList)
+    layers = layers_at(upper.model, pretrained.family.layers)
     return {
         name
         for layer in layers[upper.depth :]
@@ -255,11 +255,8 @@ def adapter_weights(base: nn.Module) -> dict[str, Tensor]:
 def _check_facts(facts: dict[str, Any], upper: UpperLayers, folder: Path) -> None:
     """Check what the names and shapes of the weights do not show."""
     origin = (facts.get("auto_mapping") or {}).get("parent_library")
-    if origin not in (None, type(upper.model).__module__):
-        raise AdapterError(
-            f"the adapter {folder} was made for another type of model: {origin}, not "
-            f"{type(upper.model).__module__}"
-        )
+    if origin not in (None, here := plain_class(upper.model).__module__):
+        raise AdapterError(f"the adapter {folder} was made for another type of model: {origin}, not {here}")
     _, layer = _lora_layers(upper.model)[0]
     for key, name, here in (
         ("r", "lora.r", layer.r[NAME]),

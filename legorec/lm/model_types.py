@@ -217,6 +217,13 @@ def part(model: nn.Module, path: str) -> nn.Module | None:
     return found
 
 
+def layers_at(model: nn.Module, path: str) -> nn.ModuleList:
+    """The list of layers, which is there."""
+    found = part(model, path)
+    assert isinstance(found, nn.ModuleList)
+    return found
+
+
 def replace(model: nn.Module, path: str, new: nn.Module | None) -> None:
     """Replace the module at a dotted path; does nothing if the model has none."""
     if part(model, path) is not None:

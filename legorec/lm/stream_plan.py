@@ -12,7 +12,7 @@ from torch import nn
 
 from legorec.lm.cache_plan import CachePlan
 from legorec.lm.cut import Attention, LowerLayers, Precision, UpperLayers
-from legorec.lm.model_types import part
+from legorec.lm.model_types import layers_at
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.lm.state_cache import CacheWriter
 
@@ -129,8 +129,7 @@ def _weights(
     with torch.device("meta"):
         first = LowerLayers(model, [0], computed, attention)
         around = UpperLayers(model, depth, computed, attention, stop=depth)
-    layers = part(model.skeleton(), model.family.layers)
-    assert isinstance(layers, nn.ModuleList)
+    layers = layers_at(model.skeleton(), model.family.layers)
     each = tuple(_bytes(layer, size) for layer in list(layers)[:depth])
     widest = max((max(one.shape, default=1) for layer in layers for one in layer.parameters()), default=0)
     return _bytes(first, size), each, _bytes(around, size), widest

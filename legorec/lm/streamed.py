@@ -12,7 +12,7 @@ from torch import nn
 
 from legorec.lm.attention import AUTO
 from legorec.lm.cut import Attention, LowerLayers, PassThrough, Precision, UpperLayers
-from legorec.lm.model_types import part
+from legorec.lm.model_types import layers_at, part
 from legorec.lm.pretrained import DTYPES, Pretrained
 
 
@@ -106,6 +106,4 @@ class StreamedLayers:
 
 
 def _layers(model: nn.Module, pretrained: Pretrained) -> nn.ModuleList:
-    layers = part(model, pretrained.family.layers)
-    assert isinstance(layers, nn.ModuleList)
-    return layers
+    return layers_at(model, pretrained.family.layers)

@@ -148,6 +148,11 @@ def drawing(seed: int, step: int, first: int = 0) -> AbstractContextManager[None
     return _set(_Step(_hash(seed, step), first))
 
 
+def undrawn() -> AbstractContextManager[None]:
+    """Within it layers draw from torch's generator, as outside of ``drawing``."""
+    return _set(None)
+
+
 def entry(name: str) -> Entry | None:
     """A new place in the forward pass; None outside of ``drawing``.
 

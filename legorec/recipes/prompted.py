@@ -60,7 +60,10 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
     data = opened(settings, needed_splits(settings), pretrained)
     vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
     prompt = make_prompt(chosen, data, vocabulary)
-    model = build_causal(settings, prompt, pretrained).to(device)
+    model = build_causal(settings, prompt, pretrained)
+    if chosen.language_model.shard and processes.world > 1:
+        model.spread(processes, device)
+    model.to(device)
     return Task(
         model=model,
         learning=lambda: prompt_learning(settings, data, prompt, processes),

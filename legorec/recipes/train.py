@@ -17,6 +17,7 @@ from legorec.engine.progress import Lines, bar, shows_bars
 from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
+from legorec.engine.together import finishing
 from legorec.engine.training import Training
 from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
@@ -246,7 +247,7 @@ def dev_loss(training: Training, session: Session) -> float:
     totals: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = {}
     training.model.eval()
-    batches = stream.epoch(0)
+    batches, finish = stream.epoch(0), finishing(training.model)
     with torch.no_grad(), bar("dev", shown=processes.is_first, say=session.log) as show:
         for number in batches:
             batch = stream.batch(number)
@@ -255,6 +256,7 @@ def dev_loss(training: Training, session: Session) -> float:
             if any(own.values()):  # else another process has all of it
                 for name, total in objective(training.model, batch.to(device)).totals().items():
                     totals[name] = totals.get(name, torch.zeros((), device=device)) + total
+            finish()
             show(number + 1, len(batches))
             session.stop.check()
     mean = sum(

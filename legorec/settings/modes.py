@@ -120,6 +120,7 @@ MODES = {
             "find_lr",
             "find a learning rate by one short sweep",
             "find_lr:find_lr",
+            families=("tower", "prompted"),
             learns=True,
             block="sweep",
             keeps_folder=False,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from legorec.settings.schema import SuggestedSettings
 from legorec.settings.values import FieldName, Flag, Positive, SafeName, Strict, Template, Text
 
 
@@ -79,12 +80,18 @@ class LanguageModelSettings(Strict):
     dtype: Literal["fp32", "bf16"] = "fp32"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     gradient_checkpointing: Flag = False
+    shard: Flag = False  # several processes: each holds its share of the frozen weights
     lora: AdapterSettings = AdapterSettings()
 
     @model_validator(mode="after")
     def _one_model(self) -> LanguageModelSettings:
         if (self.checkpoint is None) == (self.scratch is None):
             raise ValueError("the model is a `checkpoint` or is made from `scratch`: give one of the two")
+        if self.shard and (self.scratch is not None or not self.lora.enabled):
+            raise ValueError(
+                "`shard` spreads frozen weights over processes, and here all are tuned: it needs a "
+                "`checkpoint` and `lora`"
+            )
         return self
 
 
@@ -93,6 +100,7 @@ class PromptedSettings(Strict):
 
     family: Literal["prompted"]
     name: SafeName
+    suggested: SuggestedSettings | None = None
     language_model: LanguageModelSettings
     prompt: PromptSettings
     num_negatives: Annotated[int, Field(ge=0)] = 0

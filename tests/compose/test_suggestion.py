@@ -8,6 +8,7 @@ import pytest
 
 from legorec.compose.documents import read_document
 from legorec.settings import Settings, SettingsError, describe, read_command_line
+from legorec.settings.families import DEFAULT_FAMILY
 from legorec.settings.schema import SuggestedSettings
 from tests.support.runs import ROOT
 
@@ -132,9 +133,10 @@ def test_every_named_model_suggests_a_rate_and_tuned_language_models_two() -> No
     assert len(files) > 50
     for file in files:
         tree = read_document(str(file), []).tree
-        if "family" in tree:  # of another one, which suggests nothing
-            continue
         found = SuggestedSettings.model_validate(tree["suggested"])
+        if tree.get("family", DEFAULT_FAMILY) != DEFAULT_FAMILY:  # one rate for all that is learned
+            assert found.schedule == "linear" and found.item_lr is None, file
+            continue
         sides = [tree, *tree.get("parts", {}).values()]
         tuned = any(side.get("item_encoder", {}).get("name") in ("bert", "llama") for side in sides)
         assert found.schedule == "linear" and found.lr >= 1e-3, file

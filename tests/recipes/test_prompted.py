@@ -110,6 +110,26 @@ def test_few_shots_are_all_that_is_learned_from(straight: Path, store: Path, tmp
     assert found["baselines"]["popularity"] != whole["baselines"]["popularity"], "it counts what is kept"
 
 
+@pytest.mark.parametrize("count", [1, 31])
+def test_stratified_shots_hold_both_answers(store: Path, tmp_path: Path, count: int) -> None:
+    run = finish(arguments(store, tmp_path, shots=count, stratified=True, epoch=1))
+    log = (run / "run.log").read_text()
+    assert f"shots: {count} of 60 train impressions are kept, stratified by label" in log
+
+
+def test_it_is_measured_every_so_many_steps_and_stops_without_gain(store: Path, tmp_path: Path) -> None:
+    """TALLRec: every ten steps, however long a pass is; here two, at a rate too low to gain."""
+    run = finish(arguments(store, tmp_path, shots=12, epoch_batch=2, epoch=50, patience=3, lr=1e-12))
+    epochs = (run / "epochs.csv").read_text().splitlines()[1:]
+    assert len(epochs) == 1 + 3 + 1 and last_state(run).state["progress"]["step"] == 2 * len(epochs)
+
+
+def test_a_learning_rate_is_found(store: Path, tmp_path: Path) -> None:
+    run = finish(arguments(store, tmp_path, exp="lr", steps=40, highest=10.0, lr=1e-3))
+    found = json.loads((run / "metrics.json").read_text())["find_lr"]
+    assert 1e-4 < found["suggested"]["lr"] < 1.0
+
+
 def test_batches_in_parts_take_the_steps_of_the_whole(straight: Path, store: Path, tmp_path: Path) -> None:
     """Losses are divided by the tokens of the whole step, not part by part."""
     run = finish(arguments(store, tmp_path, batch_size=4, acc_batch=4, loss_on="all"))
