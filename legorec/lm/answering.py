@@ -13,6 +13,7 @@ from legorec.lm.cut import Attention, LowerLayers, Precision
 from legorec.lm.head import head_of
 from legorec.lm.lora import LoRA
 from legorec.lm.pretrained import Pretrained
+from legorec.lm.quantized import Bits, quantize
 from legorec.lm.spread import Part, Spread, spread
 from legorec.lm.tuning import TunedLayers
 from legorec.lm.untrained import Untrained
@@ -30,6 +31,7 @@ class CausalModel(nn.Module):
         layer: the layers below are frozen and run without gradients; negative: counted from the top.
         lora: adapters on the layers above; with ``enabled: false`` their own weights are tuned.
         dtype: of what is frozen.
+        bits: of the frozen linear layers, see ``legorec.lm.quantized``.
 
     Raises:
         ValueError: the model is not causal, or ``lora`` does not fit it.
@@ -47,6 +49,7 @@ class CausalModel(nn.Module):
         dtype: Precision = "fp32",
         attention: Attention = "auto",
         gradient_checkpointing: bool = False,
+        bits: Bits | None = None,
     ) -> None:
         super().__init__()
         if not pretrained.family.causal:
@@ -62,6 +65,8 @@ class CausalModel(nn.Module):
             self.table.weight = short_vectors(pretrained.vocab_size, pretrained.width)
         else:
             self.lower = LowerLayers(pretrained, [self.depth], dtype)
+            if bits is not None and self.depth:
+                quantize(self.lower.model, self.lower.layers, bits)
             head = head_of(pretrained)
             self.scale, self.cap = head.scale, head.cap
             self.register_buffer(
@@ -75,6 +80,7 @@ class CausalModel(nn.Module):
             dtype=dtype,
             attention=attention,
             gradient_checkpointing=gradient_checkpointing,
+            bits=bits,
         )
 
     def check_training(self) -> None:

@@ -238,6 +238,12 @@ class UpperLayers(nn.Module):
         pretrained.fill(self.model, DTYPES[dtype])
         self._rows = PaddedRows(pretrained, self.model)
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """That of the layers as they were filled: adapters are wider, and rounded weights are no numbers."""
+        frozen = [each for each in self.parameters() if not each.requires_grad and each.is_floating_point()]
+        return next((each.dtype for each in (*frozen, *self.parameters())), None)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         implementation(AUTO)  # in a new process, transformers does not know our attention yet
         super().__setstate__(state)
@@ -262,8 +268,8 @@ class UpperLayers(nn.Module):
 
     def idle(self) -> Tensor:
         """A pass over one token that nobody needs, see ``legorec.lm.spread``."""
-        frozen = next(self.parameters())
-        return self.padded(torch.zeros(1, self.width, dtype=frozen.dtype, device=frozen.device), ONE)
+        device = next(self.parameters()).device
+        return self.padded(torch.zeros(1, self.width, dtype=self.dtype, device=device), ONE)
 
     def padded(self, values_TE: Tensor, lengths: np.ndarray) -> Tensor:
         """``forward`` of rows that are run as one padded batch; no row may be empty."""

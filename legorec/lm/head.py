@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from legorec.lm.checkpoint_files import PretrainedError
 from legorec.lm.empty_weights import empty_weights
 from legorec.lm.pretrained import Pretrained
+from legorec.lm.stored import StoredWeights
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,11 @@ def head_of(pretrained: Pretrained) -> Head:
     name = next((name for name, each in model.named_modules() if each is module), None)
     if name is None or getattr(module, "bias", None) is not None:
         raise PretrainedError(f"{pretrained.name}: its head is no plain matrix, which prompts need")
-    weight = _stored(pretrained, f"{name}.weight")
-    if weight is None:
+    # Some are stored under another name: Pythia's as ``embed_out``.
+    stored = StoredWeights(pretrained.weight_files, model)
+    if f"{name}.weight" in stored:
+        weight = stored.read(f"{name}.weight", {})
+    else:
         if not getattr(config, "tie_word_embeddings", False):
             raise PretrainedError(
                 f"{pretrained.name} does not hold '{name}.weight'; the checkpoint is incomplete"
@@ -50,12 +53,3 @@ def head_of(pretrained: Pretrained) -> Head:
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite
     cap = getattr(config, "final_logit_softcapping", None)
     return Head(weight, scale, None if cap is None else float(cap))
-
-
-def _stored(pretrained: Pretrained, name: str) -> Tensor | None:
-    for file in pretrained.weight_files:
-        with safe_open(file, framework="pt") as opened:
-            if name in opened.keys():  # noqa: SIM118 - not a mapping
-                found: Tensor = opened.get_tensor(name)
-                return found
-    return None

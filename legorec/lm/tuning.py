@@ -12,6 +12,7 @@ from legorec.batch import TokenStates
 from legorec.lm.cut import Attention, Precision, UpperLayers
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
 from legorec.lm.pretrained import DTYPES, Pretrained
+from legorec.lm.quantized import Bits, quantize
 
 # What models call the dropout of attention's weights in their configs.
 ATTENTION_DROPOUT = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
@@ -28,6 +29,7 @@ class TunedLayers(nn.Module):
         input_dim: width of the states. Where it differs from the model's, a learned projection comes first.
         lora: adapters on the layers; with ``enabled: false`` the layers themselves are tuned.
         frozen: no part of the language model is tuned, and its dropout is off.
+        bits: of the frozen weights of linear layers, see ``legorec.lm.quantized``; None: as ``dtype`` says.
     Raises:
         ValueError: ``frozen`` together with ``lora``, or either is impossible at this depth.
     """
@@ -42,6 +44,7 @@ class TunedLayers(nn.Module):
         dtype: Precision = "fp32",
         attention: Attention = "auto",
         gradient_checkpointing: bool = False,
+        bits: Bits | None = None,
     ) -> None:
         super().__init__()
         if frozen and lora.enabled:
@@ -57,6 +60,8 @@ class TunedLayers(nn.Module):
         kept: Precision = "fp32" if self.rounds else dtype
         self.upper = UpperLayers(pretrained, depth, kept, attention, gradient_checkpointing)
         self.output_dim = self.upper.output_dim
+        if bits is not None:
+            quantize(self.upper.model, self.upper.layers, bits)
         if lora.enabled:
             inject(self.upper, pretrained, lora)
             if lora.adapter is not None:
@@ -104,7 +109,7 @@ class TunedLayers(nn.Module):
         values_TE = states.values
         if self.project is not None:
             values_TE = self.project(values_TE.to(self.project.weight.dtype))
-        values_TE = values_TE.to(next(self.upper.parameters(), values_TE).dtype)
+        values_TE = values_TE.to(self.upper.dtype or values_TE.dtype)
         unneeded = self.frozen and not values_TE.requires_grad
         if self.frozen and values_TE.requires_grad:
             self._refuse_fp16()  # it is the source that learns

@@ -49,8 +49,7 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
         ValueError: something the user can mend in the settings, the store or the checkpoint.
     """
     chosen = layer_of(settings)
-    lm = chosen.language_model
-    pretrained = None if lm.checkpoint is None else find_pretrained(lm.checkpoint)
+    pretrained = language_model_of(settings)
     mode = MODES[settings.exp.mode]
     if pretrained is None and not mode.learns and settings.exp.load is None:
         raise ValueError(
@@ -82,6 +81,12 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
 def layer_of(settings: Settings) -> PromptedSettings:
     """The model layer, which the table of families has checked."""
     return cast("PromptedSettings", settings.model)
+
+
+def language_model_of(settings: Settings) -> Pretrained | None:
+    """The checkpoint, or None for a model from scratch."""
+    checkpoint = layer_of(settings).language_model.checkpoint
+    return None if checkpoint is None else find_pretrained(checkpoint)
 
 
 def text_of(data: Data) -> ItemText:
@@ -154,32 +159,36 @@ def build_causal(settings: Settings, prompt: Prompt, pretrained: Pretrained | No
         dtype=lm.dtype,
         attention=lm.attention,
         gradient_checkpointing=lm.gradient_checkpointing,
+        bits=lm.bits,
     )
 
 
 def prompt_learning(settings: Settings, data: Data, prompt: Prompt, processes: Processes) -> Learning:
     """The answers to the examples of the training split."""
-
-    def stream(clicks: TrainingClicks, epoch_batch: int = 0) -> PromptStream:
-        policy = settings.exp.policy
-        return PromptStream(
-            ClickStream(
-                clicks,
-                batch_size=policy.batch_size,
-                num_negatives=layer_of(settings).num_negatives,
-                positives_only=False,
-                epoch_batch=epoch_batch,
-                seed=settings.seed,
-                processes=processes,
-            ),
-            prompt,
-        )
-
+    epoch_batch = settings.exp.policy.epoch_batch
     return Learning(
         objective=TokenObjective(),
-        stream=stream(data.training, settings.exp.policy.epoch_batch),
+        stream=prompt_stream(settings, data.training, prompt, processes, epoch_batch),
         inputs=prompt_digests(settings, data, prompt),
-        dev_stream=lambda: stream(data.clicks("dev")),
+        dev_stream=lambda: prompt_stream(settings, data.clicks("dev"), prompt, processes),
+    )
+
+
+def prompt_stream(
+    settings: Settings, clicks: TrainingClicks, prompt: Prompt, processes: Processes, epoch_batch: int = 0
+) -> PromptStream:
+    """Prompts of some clicks, in the batches of ``exp.policy``."""
+    return PromptStream(
+        ClickStream(
+            clicks,
+            batch_size=settings.exp.policy.batch_size,
+            num_negatives=layer_of(settings).num_negatives,
+            positives_only=False,
+            epoch_batch=epoch_batch,
+            seed=settings.seed,
+            processes=processes,
+        ),
+        prompt,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,10 +26,12 @@ from legorec.recipes.outputs.step_memory import (
     optimizer_bytes,
     weight_bytes,
 )
+from legorec.recipes.run import function_at
 from legorec.recipes.tower import click_stream
 from legorec.recommender import Recommender
 from legorec.registry import KINDS, find
 from legorec.settings.brick_places import place_of
+from legorec.settings.families import FAMILIES
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -43,16 +46,18 @@ def size(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     Raises:
         ValueError: something the user can mend.
     """
+    family = FAMILIES[settings.model.family]
+    counted, shown = (function_at(f"{family.size}:{name}") for name in ("figures", "show"))
     with processes.agreeing():
-        own = figures(settings) if processes.is_first else None
-    found = processes.from_first(own)
+        own = counted(settings) if processes.is_first else None
+    found: dict[str, Any] = processes.from_first(own)
     if processes.is_first:
-        show(settings, found)
+        shown(settings, found)
     return found
 
 
 def figures(settings: Settings) -> dict[str, Any]:
-    """What ``size`` prints.
+    """What ``size`` prints of towers.
 
     Returns:
         ``parameters``: of each brick and in ``total``, ``all`` that are loaded and those ``trainable``.
@@ -202,6 +207,23 @@ def reads_cache(source: Any) -> bool:
     return isinstance(source, LanguageSource) and source.lower is None
 
 
+NAMES = {
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "AdamW's two moments",
+    "activations": "activations (estimate)",
+    "states": "cached states kept on an accelerator",
+    "total": "total (estimate)",
+}
+
+
+def memory_rows(memory: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    """What takes how many bytes, as rows of a table."""
+    return [
+        (text, f"{memory[name]:,}", in_bytes(memory[name])) for name, text in NAMES.items() if name in memory
+    ]
+
+
 def show(settings: Settings, found: dict[str, Any]) -> None:
     """Print the figures as tables."""
     for line in found["filters"]:
@@ -226,21 +248,13 @@ def show(settings: Settings, found: dict[str, Any]) -> None:
     print_figures(
         f"{settings.model.name}: parameters", ("brick", "all", "trainable", "not loaded"), rows, caption
     )
-    names = {
-        "weights": "weights",
-        "gradients": "gradients",
-        "optimizer": "AdamW's two moments",
-        "activations": "activations (estimate)",
-        "states": "cached states kept on an accelerator",
-        "total": "total (estimate)",
-    }
     page = "a page of them" if settings.exp.policy.item_page_size else "all of them"
     means = found["pooled"]
     tokens = "" if means else f", {step['tokens']:,} tokens in {page}"
     print_figures(
         f"{settings.model.name}: memory in training",
         ("", "bytes", ""),
-        [(text, f"{memory[name]:,}", in_bytes(memory[name])) for name, text in names.items()],
+        memory_rows(memory),
         f"a step of {step['examples']} examples with {step['history']} clicks and {step['candidates']} "
         f"candidates: {step['items']:,} distinct items{tokens}; the largest of "
         f"the first {BATCHES} batches",

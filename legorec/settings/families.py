@@ -22,6 +22,7 @@ class Family:
         settings: the schema of its ``model`` layer.
         task: ``module:function`` below ``legorec.recipes``, called with the settings, the device and the
             processes, that returns its ``Task``.
+        size: the module below ``legorec.recipes`` whose ``figures`` and ``show`` mode ``size`` calls.
         bricks: whether blocks of the model layer are bricks of the registry.
         zero_shot: whether its models may be measured without a trained run (``exp.load``).
     """
@@ -30,6 +31,7 @@ class Family:
     about: str
     settings: type[BaseModel]
     task: str
+    size: str
     bricks: bool = False
     zero_shot: bool = False
 
@@ -42,6 +44,7 @@ FAMILIES = {
             "an item encoder, a user encoder and a predictor",
             TowerSettings,
             "tower:tower",
+            "size",
             bricks=True,
         ),
         Family(
@@ -49,6 +52,7 @@ FAMILIES = {
             "a causal language model that answers a prompt",
             PromptedSettings,
             "prompted:prompted",
+            "prompted_size",
             zero_shot=True,
         ),
     )

@@ -106,6 +106,7 @@ MODES = {
             "size",
             "print parameters, memory and disk that a training takes",
             "size:size",
+            families=("tower", "prompted"),
             block="cache",
             keeps_folder=False,
         ),

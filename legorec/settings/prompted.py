@@ -80,6 +80,7 @@ class LanguageModelSettings(Strict):
     dtype: Literal["fp32", "bf16"] = "fp32"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     gradient_checkpointing: Flag = False
+    bits: Literal[8, 4] | None = None  # of the frozen linear layers; needs bitsandbytes
     shard: Flag = False  # several processes: each holds its share of the frozen weights
     lora: AdapterSettings = AdapterSettings()
 
@@ -87,11 +88,19 @@ class LanguageModelSettings(Strict):
     def _one_model(self) -> LanguageModelSettings:
         if (self.checkpoint is None) == (self.scratch is None):
             raise ValueError("the model is a `checkpoint` or is made from `scratch`: give one of the two")
-        if self.shard and (self.scratch is not None or not self.lora.enabled):
+        if self.scratch is not None and self.lora.adapter is not None:
             raise ValueError(
-                "`shard` spreads frozen weights over processes, and here all are tuned: it needs a "
-                "`checkpoint` and `lora`"
+                "`lora.adapter` is for a `checkpoint`; a model from `scratch` tunes all of itself"
             )
+        frozen = self.checkpoint is not None and self.lora.enabled
+        for name, given in (("shard", self.shard), ("bits", self.bits is not None)):
+            if given and not frozen:
+                raise ValueError(
+                    f"`{name}` is for frozen weights, and here all are tuned: it needs a `checkpoint` and "
+                    "`lora`"
+                )
+        if self.shard and self.bits is not None:
+            raise ValueError("weights of few `bits` cannot be spread over processes: give `shard` or `bits`")
         return self
 
 

@@ -26,6 +26,7 @@ LATER: dict[str, Any] = {
     "model.parts": {},
     "model.join": None,
     "model.language_model.shard": False,
+    "model.language_model.bits": None,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,

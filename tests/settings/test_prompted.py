@@ -39,3 +39,19 @@ def test_there_are_two_answers(answer):
 def test_there_is_one_model(given):
     with pytest.raises(ValidationError, match="give one of the two"):
         LanguageModelSettings(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"scratch": {}, "shard": True}, "`shard` is for frozen weights"),
+        ({"scratch": {}, "bits": 8}, "`bits` is for frozen weights"),
+        ({"checkpoint": "x", "lora": {"enabled": False}, "bits": 4}, "`bits` is for frozen weights"),
+        ({"checkpoint": "x", "shard": True, "bits": 4}, "give `shard` or `bits`"),
+        ({"scratch": {}, "lora": {"adapter": "x"}}, "`lora.adapter` is for a `checkpoint`"),
+        ({"checkpoint": "x", "bits": 3}, "bits"),
+    ],
+)
+def test_what_needs_frozen_weights_is_refused_without_them(given, match):
+    with pytest.raises(ValidationError, match=match):
+        LanguageModelSettings(**given)

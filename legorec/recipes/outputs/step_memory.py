@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from legorec.engine.optim import trainable
 from legorec.lm import model_types
+from legorec.lm.answering import CausalModel
 from legorec.lm.model_types import PassThrough
 from legorec.lm.tuning import TunedLayers
 from legorec.recommender import Recommender
@@ -131,7 +132,7 @@ def _of_language_model(layers: TunedLayers, path: str, bf16: bool) -> int:
     left = [layer for layer in all_layers if not isinstance(layer, PassThrough)]
     if not left or not any(getattr(left[0], name, False) for name in CHECKPOINTED):
         return _kept(whole, bf16)
-    wide = 2 if bf16 else next(left[0].parameters()).itemsize
+    wide = 2 if bf16 else max(each.itemsize for each in left[0].parameters())
     return len(left) * whole.config.hidden_size * wide + max(_kept(layer, bf16) for layer in left)
 
 
@@ -142,6 +143,24 @@ def _kept(module: nn.Module, bf16: bool, left_out: Set[int] = frozenset()) -> in
         weight = each._parameters.get("weight")
         if weight is None or weight.dim() < 2 or isinstance(each, nn.Embedding) or id(each) in left_out:
             continue
+        if not weight.is_floating_point():  # rounded: its shape is not that of the layer, nor its dtype
+            total += (each.in_features + each.out_features) * (2 if bf16 else 4)
+            continue
         wide = min(2, weight.itemsize) if bf16 else weight.itemsize
         total += (weight.shape[-1] + weight.shape[-2]) * wide
     return total
+
+
+def prompt_bytes(model: CausalModel, tokens: int, learned: int, bf16: bool = False) -> int:
+    """An estimate of what a step of a prompted model keeps, as ``activation_bytes`` of its tuned layers.
+
+    Args:
+        tokens: of the batch, without padding.
+        learned: of these, those that the head is applied to; each keeps its logits and their logarithms.
+    """
+    layers = model.upper
+    half = bf16 or layers.rounds
+    states = model.base.width * (2 if bf16 else 4)
+    rounded = 2 * sum(each.numel() for each in layers.upper.parameters()) if layers.rounds else 0
+    of_token = states + _of_language_model(layers, layers.upper.path, half)
+    return rounded + tokens * of_token + learned * 4 * (model.base.output_width + 2 * model.base.vocab_size)
