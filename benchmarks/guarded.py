@@ -22,7 +22,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import DataLoader
 
-from benchmarks import lm_subject, metrics, named_speed, subject, testing, training
+from benchmarks import lm_subject, metrics, named_speed, prompts, subject, testing, training
 from benchmarks import store as stores
 from benchmarks.core import Sizes, make_store
 from benchmarks.lm_subject import Checkpoint
@@ -170,6 +170,12 @@ def _of_training(name: str, *named: str) -> Contest:
     return Contest(lambda folder: train(folder, name, *named), tuple(ratios), sizes, "make bench")
 
 
+def score_lists(folder: Path) -> Iterator[Costs]:
+    model, lists = prompts.drawn_model(), prompts.drawn_lists()
+    while True:
+        yield prompts.prefix_seconds(model, lists)
+
+
 def _of_testing(name: str) -> Contest:
     what = "the baseline's test, extrapolated, over legorec's"
     sizes = f"{SIZES.held_out:,} impressions, of which the baseline ranks {SAMPLE}, {SIZES.items:,} items"
@@ -204,5 +210,12 @@ CONTESTS = (
         f"{LM_DEPTH} of {MINILM['num_hidden_layers']} layers of width {MINILM['hidden_size']} cached, fp32, "
         f"random weights, {LM_SIZES.items} items, batch {LM_BATCH}",
         "make bench-lm",
+    ),
+    Contest(
+        score_lists,
+        (Ratio("shared prefix", "whole", "shared", "whole prompts over prompts with one beginning a user"),),
+        f"{prompts.USERS} users, {prompts.CANDIDATES} candidates of {prompts.OWN} tokens after "
+        f"{prompts.PREFIX}, random weights",
+        "python -m benchmarks.prompts",
     ),
 )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from legorec.batch import TokenStates
+from legorec.batch import TokenBatch, TokenStates
 
 
 @runtime_checkable
@@ -92,6 +92,21 @@ class WeighsClicks(Protocol):
 
     def click_weights(self, clicks_BHD: Tensor, mask_BH: Tensor) -> Tensor:
         """(B, H, M)."""
+
+
+@runtime_checkable
+class ScoresLists(Protocol):
+    """A model of prompts that can read what those of one list begin with once."""
+
+    longest_shared: int  # tokens of the longest prompt that it does that for
+
+    def score_lists(self, batch: TokenBatch, lists: Any) -> Tensor:
+        """(B,) what its ``forward`` gives for each row.
+
+        Args:
+            batch: on the host.
+            lists: (B,) the list of each row, as an array; rows of one list stand together.
+        """
 
 
 class LanguageModel(Protocol):

@@ -100,6 +100,28 @@ class TokenBatch:
         """(B,) the place of each row's last token, on the host."""
         return self.lengths.cumsum(0) - 1
 
+    def take(self, rows: np.ndarray) -> TokenBatch:
+        """Some rows, in that order; of a batch that is on the host.
+
+        Args:
+            rows: (R,) distinct.
+        """
+        lengths = self.lengths.numpy()
+        starts = lengths.cumsum() - lengths
+        places = row_places(starts[rows], lengths[rows])
+        moved = np.full(len(self.tokens), -1)
+        moved[places] = np.arange(len(places))
+        learned, chosen = moved[self.learned.numpy()], torch.from_numpy(rows)
+        return TokenBatch(
+            tokens=self.tokens[torch.from_numpy(places)],
+            lengths=self.lengths[chosen],
+            learned=torch.from_numpy(learned[learned >= 0]),
+            spans={name: span[chosen] for name, span in self.spans.items()},
+            group=self.group[chosen],
+            label=self.label[chosen],
+            number=self.number,
+        )
+
     def to(self, device: torch.device | str) -> TokenBatch:
         """The same batch with tokens, places, groups and labels on a device, in one copy."""
         parts = (self.tokens, self.learned, self.group, self.label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,11 +13,15 @@ from legorec.batch import TokenBatch, TokenStates
 from legorec.lm.cut import Attention, LowerLayers, Precision
 from legorec.lm.head import head_of
 from legorec.lm.lora import LoRA
+from legorec.lm.model_types import FAMILIES
+from legorec.lm.padded_rows import Past
 from legorec.lm.pretrained import Pretrained
 from legorec.lm.quantized import Bits, quantize
+from legorec.lm.shared_prefix import last_states, shared_lengths
 from legorec.lm.spread import Part, Spread, spread
 from legorec.lm.tuning import TunedLayers
 from legorec.lm.untrained import Untrained
+from legorec.nn.device import module_device
 from legorec.nn.drawing import entry, examples
 from legorec.nn.scales import short_vectors
 from legorec.nn.sending import sent
@@ -115,6 +120,34 @@ class CausalModel(nn.Module):
         with examples(entry("prompts"), len(batch.lengths)):
             return self.upper(TokenStates(values_TE, batch.lengths[:, None]))
 
+    def padded(self, ids_T: Tensor, lengths: np.ndarray, past: Past) -> Tensor:
+        """(T, D) final states of packed rows that are run as one padded batch, after others."""
+        if self.table is not None:
+            values_TE = F.embedding(ids_T, self.table.weight)
+        else:
+            values_TE = self.lower.padded(ids_T, lengths, past=past)[self.depth]
+        return self.upper.padded(values_TE, lengths, past)
+
+    @property
+    def longest_shared(self) -> int:
+        """Tokens of the longest row that ``score_lists`` can begin once for a whole list; 0: of none."""
+        named = self.base.config.model_type in FAMILIES
+        if not (named and self.base.family.shares_prefixes):
+            return 0
+        parts = [self.upper.upper] if self.table is not None else [self.upper.upper, self.lower]
+        return min(part.longest_kept for part in parts)
+
+    def reads_whole(self, longest: int) -> list[str]:
+        """A line for the log where prompts of so many tokens are read whole, each for itself; empty: none."""
+        if longest <= self.longest_shared:
+            return []
+        why = f"of more than {self.longest_shared} tokens " if self.longest_shared else ""
+        return [
+            f"prompts {why}are read whole, not once up to where candidates part: {self.base.name} "
+            + ("has a window there" if self.longest_shared else "hands on more than keys, or its attention "
+               "makes its own mask (`attention: auto` or `sdpa` do not)")
+        ]  # fmt: skip
+
     def logits(self, states_SD: Tensor, ids: list[int] | None = None) -> Tensor:
         """(S, V) logits of every token, or of some alone, in float32."""
         weight_VD = self.get_buffer("head_VD") if self.table is None else self.table.weight
@@ -139,5 +172,33 @@ class CausalModel(nn.Module):
         """
         states_TD = self.states(batch)
         (ends,) = sent(states_TD.device, batch.ends)
-        yes_no_B2 = self.logits(states_TD.index_select(0, ends), list(self.answer_ids))
+        return self.log_odds(states_TD.index_select(0, ends))
+
+    def log_odds(self, states_BD: Tensor) -> Tensor:
+        """(B,) from the states at which the answer is given."""
+        yes_no_B2 = self.logits(states_BD, list(self.answer_ids))
         return yes_no_B2[:, 0] - yes_no_B2[:, 1]
+
+    def score_lists(self, batch: TokenBatch, lists: np.ndarray) -> Tensor:
+        """``forward`` in evaluation mode, where what the rows of one list begin with is read once.
+
+        Args:
+            batch: on the host.
+            lists: (B,) the list of each row, such as the impression; rows of one list stand together.
+        """
+        assert not self.training
+        device, lengths = module_device(self), batch.lengths.numpy()
+        tokens = batch.tokens.numpy()
+        shared = shared_lengths(tokens, lengths, lists, device.type)
+        shared[lengths > self.longest_shared] = 0  # a list may be read in both ways
+        whole, parts = np.flatnonzero(shared == 0), np.flatnonzero(shared)
+        scores = torch.zeros(len(lengths), device=device)
+        if len(whole):
+            (places,) = sent(device, whole)
+            scores.index_copy_(0, places, self(batch.take(whole).to(device)))
+        if len(parts):
+            some = batch.take(parts)
+            args = (some.tokens.numpy(), some.lengths.numpy(), lists[parts], shared[parts])
+            (places,) = sent(device, parts)
+            scores.index_copy_(0, places, self.log_odds(last_states(self, *args, device)))
+        return scores

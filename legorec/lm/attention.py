@@ -33,8 +33,8 @@ def short_row_attention(
 
     Args:
         query: (B, heads, L, D); ``key`` and ``value`` may have fewer heads, each shared by several queries,
-            and values may be of another width.
-        attention_mask: (B or 1, 1, L, L) True where a token is seen; None: everywhere.
+            and values may be of another width. They may be M, see ``plain_attention``.
+        attention_mask: (B or 1, 1, L, M) True where a token is seen; None: everywhere.
         softcap: logits are bent to lie within plus and minus this, as in Gemma 2.
         s_aux: (heads,) a logit beside each query's, of a place that holds nothing, as in GPT-OSS.
     Returns: (B, L, heads, width of a value), and None for the weights, as transformers expects.
@@ -64,13 +64,15 @@ def plain_attention(
 ) -> Tensor:
     """(B, heads, L, D) ``scaled_dot_product_attention`` as plain products, over rows of one length.
 
+    Keys and values may be M, with those of tokens that the rows come after in front.
+
     Args:
-        attn_mask: (B or 1, 1, L, L) True where a token is seen, or what is added to the logits.
+        attn_mask: (B or 1, 1, L, M) True where a token is seen, or what is added to the logits.
         enable_gqa: not read: fewer keys than queries are always shared.
         softcap, s_aux: as in ``short_row_attention``.
     """
     B, heads, L, D = query.shape
-    by_key = (B, key.shape[1], heads // key.shape[1], L, L)
+    by_key = (B, key.shape[1], heads // key.shape[1], L, key.shape[2])
     # Queries that share a key come one after another, so that keys need no copies.
     rows = query.reshape(B, key.shape[1], -1, D)
     logits = (rows * (D**-0.5 if scale is None else scale) @ key.transpose(2, 3)).view(by_key)
@@ -89,8 +91,8 @@ def plain_attention(
         beside = s_aux.to(logits.dtype).view(1, *by_key[1:3], 1, 1).expand(B, -1, -1, L, -1)
         weights = torch.cat([logits, beside], -1).softmax(-1)[..., :-1]
     # By query head, whether or not the caller has copied the keys that several share.
-    weights = dropped(weights.reshape(B, heads, L, L), dropout_p).to(value.dtype)
-    weights = weights.view(B, key.shape[1], -1, L)
+    weights = dropped(weights.reshape(B, heads, L, -1), dropout_p).to(value.dtype)
+    weights = weights.view(B, key.shape[1], -1, key.shape[2])
     return (weights @ value).view(B, heads, L, value.shape[3])
 
 

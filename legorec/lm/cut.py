@@ -8,6 +8,7 @@ adapters stay correct.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from legorec.lm.attention import AUTO, implementation
 from legorec.lm.cut_check import check_cut
 from legorec.lm.length_groups import LengthGroups
 from legorec.lm.model_types import PassThrough, layers_at, replace
-from legorec.lm.padded_rows import PaddedRows
+from legorec.lm.padded_rows import PaddedRows, Past
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.lm.row_dropout import computed_again, row_dropout
 from legorec.nn.drawing import belonging, entry, keys_now
@@ -117,6 +118,11 @@ class LowerLayers(nn.Module):
             if depth < len(layers):
                 layers[depth].register_forward_pre_hook(Taken(depth))
 
+    @property
+    def longest_kept(self) -> int:
+        """See ``PaddedRows``; embeddings alone need no keys."""
+        return self._rows.longest_kept if max(self.depths) else sys.maxsize
+
     def train(self, mode: bool = True) -> LowerLayers:
         """Frozen layers never have dropout, whatever the mode of the rest of the model."""
         return super().train(False)
@@ -132,14 +138,16 @@ class LowerLayers(nn.Module):
             device = next(self.parameters()).device
             return self.padded(torch.zeros(1, dtype=torch.int64, device=device), ONE)[self.depths[0]]
 
-    def padded(self, ids_T: Tensor, lengths: np.ndarray, mean: bool = False) -> dict[int, Tensor]:
+    def padded(
+        self, ids_T: Tensor, lengths: np.ndarray, mean: bool = False, past: Past | None = None
+    ) -> dict[int, Tensor]:
         """Depth -> packed states (T, E) of rows that are run as one padded batch; no row may be empty.
 
         With ``mean``, depth -> the mean of each row (R, E), in at least float32. It is taken layer by layer,
         so that the states of many depths are never in memory together.
         """
         rows = Segments(torch.from_numpy(lengths))
-        inputs = self._rows.inputs(ids_T.unsqueeze(1), rows)
+        inputs = self._rows.inputs(ids_T.unsqueeze(1), rows, past)
         inputs["input_ids"] = inputs.pop("inputs_embeds").squeeze(2)
 
         def keep(padded_RLE: Tensor) -> Tensor:
@@ -271,10 +279,15 @@ class UpperLayers(nn.Module):
         device = next(self.parameters()).device
         return self.padded(torch.zeros(1, self.width, dtype=self.dtype, device=device), ONE)
 
-    def padded(self, values_TE: Tensor, lengths: np.ndarray) -> Tensor:
+    @property
+    def longest_kept(self) -> int:
+        """See ``PaddedRows``."""
+        return self._rows.longest_kept
+
+    def padded(self, values_TE: Tensor, lengths: np.ndarray, past: Past | None = None) -> Tensor:
         """``forward`` of rows that are run as one padded batch; no row may be empty."""
         rows = Segments(torch.from_numpy(lengths))
-        out = self.model(**self._rows.inputs(values_TE, rows)).last_hidden_state
+        out = self.model(**self._rows.inputs(values_TE, rows, past)).last_hidden_state
         return self._rows.packed(out, rows)
 
 

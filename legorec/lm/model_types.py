@@ -32,6 +32,8 @@ class Family:
             were no row.
         own_masks: the model makes the masks of its layers from one of two dimensions, and takes no others.
         short_rows: its attention can be replaced by ``legorec.lm.attention``.
+        shares_prefixes: nothing but keys and values goes from one token to the next, so that rows that begin
+            alike can be read once up to where they part.
     """
 
     model_type: str
@@ -51,6 +53,7 @@ class Family:
     tried: bool = False
     own_masks: bool = False
     short_rows: bool = True
+    shares_prefixes: bool = True
 
 
 def _encoder(model_type: str) -> Family:
@@ -76,6 +79,8 @@ def _decoder(model_type: str) -> Family:
         tried=model_type in ("gemma", "gemma2", "vaultgemma"),
         # DeepSeek's queries and values go through a narrow place first.
         targets=("q_b_proj", "kv_b_proj") if model_type.startswith("deepseek") else ("q_proj", "v_proj"),
+        # Linear attention hands on a state of its own.
+        shares_prefixes=not model_type.startswith(("qwen3_next", "qwen3_5")),
     )
 
 
@@ -137,7 +142,7 @@ FAMILIES = {
         ),
         _deberta("deberta-v2", "query_proj", "value_proj"),
         _deberta("deberta", "in_proj"),
-        Family("lfm2", "layers", after=("embedding_norm",)),
+        Family("lfm2", "layers", after=("embedding_norm",), shares_prefixes=False),  # it has convolutions
         Family("phi", "layers", after=("final_layernorm",), before=("embed_dropout",)),
         Family("phi3", "layers", after=("norm",), targets=("qkv_proj",)),
         Family(

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from legorec.lm.attention import SHORT_ROWS
 from legorec.lm.pretrained import Pretrained
 from legorec.nn.segments import Segments
+from legorec.nn.sending import sent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Past:
+    """What rows come after: keys and values of tokens that the model has read before.
+
+    Args:
+        cache: as transformers has it; a pass over rows without ``lengths`` fills it.
+        lengths: (R,) tokens before each row; None: nothing is there yet.
+        width: places of the cache, those of shorter prefixes are padding at their end.
+    """
+
+    cache: Any
+    lengths: np.ndarray | None = None
+    width: int = 0
 
 
 class PaddedRows:
@@ -31,11 +50,23 @@ class PaddedRows:
         self.names = frozenset(signature(model.forward).parameters)
         self.first_position = pretrained.first_position
         windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
-        self.window = min((size for size in windows if size is not None), default=None)
+        self.window = min((size for size in windows if size), default=None)
         self.own_masks = family.own_masks
         self.whole_masks = not self.own_masks and model.config._attn_implementation in (SHORT_ROWS, "sdpa")
 
-    def inputs(self, values_TE: Tensor, rows: Segments) -> dict[str, Any]:
+    @property
+    def longest_kept(self) -> int:
+        """Tokens of the longest row that may come after others, those included, see ``Past``; 0: none may.
+
+        The mask must be made here, and nobody knows in which layers a window would leave tokens out.
+        """
+        if not (self.causal and self.whole_masks):
+            return 0
+        return sys.maxsize if self.window is None else self.window
+
+    def inputs(self, values_TE: Tensor, rows: Segments, past: Past | None = None) -> dict[str, Any]:
+        if past is not None:
+            return self._after(values_TE, rows, past)
         device, length = values_TE.device, rows.max_length
         positions = torch.arange(length, device=device)
         same = rows.total == rows.num_rows * length
@@ -55,6 +86,26 @@ class PaddedRows:
             # As a tokenizer gives it, to a model that computes with it.
             inputs["attention_mask"] = mask.long() if self.own_masks else mask
         return inputs
+
+    def _after(self, values_TE: Tensor, rows: Segments, past: Past) -> dict[str, Any]:
+        """The arguments for rows that come after others, or that others are to come after."""
+        device, length = values_TE.device, rows.max_length
+        positions = torch.arange(length, device=device)
+        same = rows.total == rows.num_rows * length
+        values = values_TE.view(rows.num_rows, length, -1) if same else rows.pad(values_TE)[0]
+        seen = self._seen(rows, positions, same)
+        first = torch.zeros(rows.num_rows, dtype=torch.int64, device=device)
+        if past.lengths is not None:
+            there, first = sent(device, np.arange(past.width) < past.lengths[:, None], past.lengths)
+            seen = seen.expand(rows.num_rows, -1, -1, -1)
+            seen = torch.cat([there[:, None, None, :].expand(-1, 1, length, -1), seen], dim=3)
+        return {
+            "inputs_embeds": values,
+            "position_ids": positions + first[:, None] + self.first_position,
+            "attention_mask": seen,
+            "past_key_values": past.cache,
+            "use_cache": True,
+        }
 
     def _seen(self, rows: Segments, positions: Tensor, same: bool) -> Tensor:
         """(R or 1, 1, L, L) True where a token sees another."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
 from legorec.lm.cut import Attention, Precision, UpperLayers
 from legorec.lm.lora import LoRA, inject, load_adapter, save_adapter
+from legorec.lm.padded_rows import Past
 from legorec.lm.pretrained import DTYPES, Pretrained
 from legorec.lm.quantized import Bits, quantize
 
@@ -106,7 +109,13 @@ class TunedLayers(nn.Module):
 
     def forward(self, states: TokenStates) -> Tensor:
         """(T, output_dim), packed as the states are, all fields of an item as one sequence."""
-        values_TE = states.values
+        return self._through(states.values, lambda values_TE: self.upper(values_TE, states.by_item.lengths))
+
+    def padded(self, values_TE: Tensor, lengths: np.ndarray, past: Past) -> Tensor:
+        """``forward`` of rows that are run as one padded batch, after others; without gradients."""
+        return self._through(values_TE, lambda values_TE: self.upper.padded(values_TE, lengths, past))
+
+    def _through(self, values_TE: Tensor, layers: Callable[[Tensor], Tensor]) -> Tensor:
         if self.project is not None:
             values_TE = self.project(values_TE.to(self.project.weight.dtype))
         values_TE = values_TE.to(self.upper.dtype or values_TE.dtype)
@@ -115,5 +124,5 @@ class TunedLayers(nn.Module):
             self._refuse_fp16()  # it is the source that learns
         rounding = torch.autocast(values_TE.device.type, self.dtype) if self.rounds else nullcontext()
         with torch.no_grad() if unneeded else nullcontext(), rounding:
-            out_TE = self.upper(values_TE, states.by_item.lengths)
+            out_TE = layers(values_TE)
         return out_TE.to(torch.promote_types(out_TE.dtype, torch.float32))

@@ -88,12 +88,15 @@ class Prompt:
         negative, positive = (int(self._pool.values[start + self._blank]) for start, _ in self._answers)
         return positive, negative
 
-    def __call__(self, batch: ClickBatch, answered: bool = True) -> TokenBatch:
+    def __call__(
+        self, batch: ClickBatch, answered: bool = True, marks_BH: np.ndarray | None = None
+    ) -> TokenBatch:
         """Rows of tokens: candidate after candidate of each example, masked ones left out.
 
         Args:
             answered: end with the answer that the label asks for; False: end where the model is to answer. A
                 blank that both answers begin with, a token of its own for some tokenizers, stands there too.
+            marks_BH: of the clicks, in place of those that are stored for the batch's spans.
         """
         example, column = np.nonzero(batch.candidate_mask.numpy())
         num_rows = len(example)
@@ -106,7 +109,9 @@ class Prompt:
         for each in pieces.values():
             room -= each.length
         clicked = batch.items.numpy()[batch.history.numpy()][example]
-        marks = self.histories.beside(self._marks, batch.span.numpy())[example]
+        if marks_BH is None:
+            marks_BH = self.histories.beside(self._marks, batch.span.numpy())
+        marks = marks_BH[example]
         kept = kept_clicks(self._clicks, clicked, batch.history_mask.numpy()[example], marks, room)
         for (part, shown), chosen in zip(self._clicks, kept, strict=True):
             pieces[part.name] = shown.pieces(clicked, chosen)

@@ -10,6 +10,7 @@ import torch
 from legorec.compose.documents import read_document
 from legorec.compose.problems import Problem, SettingsError
 from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.evaluation import Impressions
 from legorec.data.item_text import ItemText, stored_field
 from legorec.engine.task import Learning, Task
 from legorec.engine.weights import LANGUAGE_MODEL, load_best
@@ -66,15 +67,25 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
     return Task(
         model=model,
         learning=lambda: prompt_learning(settings, data, prompt, processes),
-        scorer=lambda split: YesNoScorer(
-            model, prompt, data.impressions(split), data.place(split), settings.exp.evaluation.batch_size
+        scorer=lambda split: answer_scorer(
+            model, prompt, data.impressions(split), data.place(split), settings
         ),
         baselines=lambda split: untrained_scorers(data, split, settings),
         slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
-        said=[*data.filtered, *left_out(data, settings)],
+        said=[*data.filtered, *left_out(data, settings), *model.reads_whole(prompt.max_length)],
         zero_shot=pretrained is not None,
         load=lambda run: load_prompted(run, model, settings, data, prompt),
+    )
+
+
+def answer_scorer(
+    model: CausalModel, prompt: Prompt, impressions: Impressions, place: str, settings: Settings
+) -> YesNoScorer:
+    """The candidates of some impressions, scored as ``exp.evaluation`` says."""
+    evaluation = settings.exp.evaluation
+    return YesNoScorer(
+        model, prompt, impressions, place, evaluation.batch_size, evaluation.fast, evaluation.token_budget
     )
 
 

@@ -33,6 +33,7 @@ LATER: dict[str, Any] = {
     "exp.policy.keep_epochs": 1,
     "exp.load_epoch": None,
     "exp.evaluation.slices": None,
+    "exp.evaluation.token_budget": 32768,
     "exp.sweep": None,
     "exp.cache.memory_gb": None,
     "exp.generate": None,

@@ -272,6 +272,7 @@ class EvaluationSettings(Strict):
     fast: Flag = True
     batch_size: Positive = 256
     item_page_size: Positive = 512
+    token_budget: Positive = 32768  # tokens of the prompts that are scored at a time
     metric: MetricName = "gauc"
     save_ranking: Flag = False
     slices: SliceSettings | None = None

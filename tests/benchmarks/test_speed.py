@@ -156,7 +156,7 @@ def test_wrong_arguments(
 def test_every_ratio_is_recorded_at_its_sizes() -> None:
     ratios = json.loads(guard.RECORDED.read_text(encoding="utf-8"))["ratios"]
     expected = {each.name: guard.described(held, each) for held in guard.CONTESTS for each in held.ratios}
-    assert len(expected) == 10
+    assert len(expected) == 11
     assert {name: each["what"] for name, each in ratios.items()} == expected
 
 
@@ -167,4 +167,4 @@ def test_no_ratio_fell() -> None:
         [sys.executable, "-m", "benchmarks.guard"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) == 10
+    assert len(done.stdout.splitlines()) == 11
