@@ -64,6 +64,7 @@ class MetricReport(Mapping[str, float]):
     num_rows: int
     num_groups: int
     num_clicks: int
+    ties: float = 0.0  # share of rows whose score another row of their group has
 
     def __getitem__(self, name: str) -> float:
         return self.values_by_name[name]
@@ -141,6 +142,7 @@ def evaluate(ranking: Ranking, names: Iterable[str] = MIND_METRICS) -> MetricRep
         num_rows=len(score),
         num_groups=len(blocks.group),
         num_clicks=int(blocks.clicks.sum()),
+        ties=blocks.tied / len(score),
     )
 
 

@@ -7,7 +7,7 @@ ranking of that split, the model's and those of the baselines, in the same way.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,14 +75,7 @@ def _report(part: Ranking, metrics: list[Metric]) -> MetricReport:
     # What is asked here is cheaper than a metric: with no metric, `evaluate` checks and counts.
     report = evaluate(part, [metric.name for metric in metrics if _is_defined(metric, part)])
     skipped = {name: report.skipped.get(name, report.num_groups) for name in names}
-    return MetricReport(
-        report.values_by_name,
-        skipped,
-        report.group_by,
-        report.num_rows,
-        report.num_groups,
-        report.num_clicks,
-    )
+    return replace(report, skipped=skipped)
 
 
 def _is_defined(metric: Metric, part: Ranking) -> bool:

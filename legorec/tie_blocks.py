@@ -33,6 +33,7 @@ class TieBlocks:
     size: np.ndarray  # (X,) rows of the block
     hits: np.ndarray  # (X,) clicks of the block, 1 or more
     above: np.ndarray  # (X,) clicks of the group above the block
+    tied: int = 0  # rows whose score another row of their group has, with a click among them or not
 
     @property
     def longest(self) -> int:
@@ -130,6 +131,7 @@ def tie_blocks(group: np.ndarray, click: np.ndarray, score: np.ndarray) -> TieBl
         size=np.append(block_first, len(key))[block + 1] - block_row,
         hits=hits,
         above=np.cumsum(hits) - hits - (np.cumsum(clicks) - clicks)[block_group],
+        tied=len(key) - int((np.diff(block_first, append=len(key)) == 1).sum()),
     )
 
 

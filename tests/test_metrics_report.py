@@ -112,6 +112,18 @@ def test_a_report_says_what_each_figure_is_over() -> None:
     assert lines[1].split(maxsplit=2) == ["auc", "1.000000", "over all 3 rows"]
 
 
+def test_the_share_of_ties_is_that_of_rows_that_another_of_their_group_equals() -> None:
+    group, label = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([1, 0, 0, 1, 0, 0, 0, 0])
+    for score, share in (
+        ([1, 1, 2, 1, 3, 4, 4, 4], 5 / 8),  # equal scores of two groups are none
+        ([1, 2, 3, 1, 2, 1, 2, 3], 0.0),
+        ([5, 5, 5, 5, 5, 5, 5, 5], 1.0),
+        ([0.0, -0.0, 1, 2, 3, 4, 5, 6], 2 / 8),
+    ):
+        for dtype in (np.float32, np.float64):
+            assert evaluate(Ranking(group, label, np.array(score, dtype)), ["gauc"]).ties == share
+
+
 def test_the_ranking_is_left_as_it_was() -> None:
     ranking = ranking_of([1, 0], [2, 1])
     before = [part.copy() for part in (ranking.group, ranking.label, ranking.score)]

@@ -134,8 +134,8 @@ class CausalModel(nn.Module):
         named = self.base.config.model_type in FAMILIES
         if not (named and self.base.family.shares_prefixes):
             return 0
-        parts = [self.upper.upper] if self.table is not None else [self.upper.upper, self.lower]
-        return min(part.longest_kept for part in parts)
+        upper = self.upper.upper.longest_kept
+        return upper if self.table is not None else min(upper, self.lower.longest_kept)
 
     def reads_whole(self, longest: int) -> list[str]:
         """A line for the log where prompts of so many tokens are read whole, each for itself; empty: none."""

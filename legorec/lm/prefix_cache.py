@@ -47,5 +47,6 @@ def after_prefixes(cache: DynamicCache, owner: Tensor) -> DynamicCache:
         owner: (R,) the prefix of each row, on the device.
     """
     found = DynamicCache()
-    found.layers = [_AfterPrefix(layer, owner) for layer in cache.layers]
+    layers: list[Any] = cache.layers
+    found.layers = [_AfterPrefix(layer, owner) for layer in layers]
     return found

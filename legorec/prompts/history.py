@@ -23,6 +23,10 @@ class ShownClicks:
     empty: tuple[int, int]
     marks: tuple[int, ...]
 
+    def belonging(self, part: HistorySegment, seen_RH: np.ndarray, marks_RH: np.ndarray) -> np.ndarray:
+        """(R, H) the clicks with one of the segment's marks, all where it names none."""
+        return seen_RH & np.isin(marks_RH, self.marks) if part.marks else seen_RH.copy()
+
     def pieces(self, clicked_RH: np.ndarray, kept_RH: np.ndarray) -> Pieces:
         """Items with separators between them, oldest first, or what stands where there is none."""
         row, column = np.nonzero(kept_RH)
@@ -52,7 +56,7 @@ def kept_clicks(
     """
     chosen, costs_RH = [], np.zeros(seen_RH.shape, dtype=np.int64)
     for part, shown in parts:
-        mine_RH = seen_RH & np.isin(marks_RH, shown.marks) if part.marks else seen_RH.copy()
+        mine_RH = shown.belonging(part, seen_RH, marks_RH)
         if part.last is not None:
             mine_RH &= _from_newest(mine_RH) <= part.last
         cost_RH = np.where(mine_RH, shown.lengths[clicked_RH] + shown.separator[1], 0)

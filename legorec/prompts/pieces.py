@@ -40,6 +40,12 @@ class TokenPool:
         self._size = 0
         self._values: np.ndarray | None = None
 
+    def copy(self) -> TokenPool:
+        """One that may grow and leaves this one as it is."""
+        found = TokenPool()
+        found._parts, found._size, found._values = [*self._parts], self._size, self._values
+        return found
+
     def add(self, ids: np.ndarray) -> tuple[int, int]:
         """Add one stretch; returns its start and length."""
         start = self._size

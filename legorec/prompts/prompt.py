@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -100,19 +102,9 @@ class Prompt:
         """
         example, column = np.nonzero(batch.candidate_mask.numpy())
         num_rows = len(example)
-        candidates = batch.items.numpy()[batch.candidates.numpy()[example, column]]
+        pieces = self._fixed(batch, example, column)
         labels = batch.labels.numpy()[example, column]
-        pieces = {name: Pieces.once(num_rows, *place) for name, place in self._texts.items()}
-        for name, (starts, lengths) in self._items.items():
-            pieces[name] = Pieces.once(num_rows, starts[candidates], lengths[candidates])
-        room = np.full(num_rows, self.max_length - self._answer_length)
-        for each in pieces.values():
-            room -= each.length
-        clicked = batch.items.numpy()[batch.history.numpy()][example]
-        if marks_BH is None:
-            marks_BH = self.histories.beside(self._marks, batch.span.numpy())
-        marks = marks_BH[example]
-        kept = kept_clicks(self._clicks, clicked, batch.history_mask.numpy()[example], marks, room)
+        clicked, _, kept = self._clicked(batch, example, pieces, marks_BH)
         for (part, shown), chosen in zip(self._clicks, kept, strict=True):
             pieces[part.name] = shown.pieces(clicked, chosen)
         if answered and self.answer is not None:
@@ -132,6 +124,75 @@ class Prompt:
             label=torch.from_numpy(labels),
             number=batch.number,
         )
+
+    def clicks_shown(self, batch: ClickBatch) -> dict[str, np.ndarray]:
+        """Of each segment of clicks: (R, 2) how many stand in a row, and how many would with more room."""
+        example, column = np.nonzero(batch.candidate_mask.numpy())
+        _, wanted, kept = self._clicked(batch, example, self._fixed(batch, example, column), None)
+        counts = [np.stack([mine.sum(1), own.sum(1)], axis=1) for mine, own in zip(kept, wanted, strict=True)]
+        return {part.name: count for (part, _), count in zip(self._clicks, counts, strict=True)}
+
+    def _fixed(self, batch: ClickBatch, example: np.ndarray, column: np.ndarray) -> dict[str, Pieces]:
+        """What is never cut, but the answer."""
+        num_rows = len(example)
+        candidates = batch.items.numpy()[batch.candidates.numpy()[example, column]]
+        pieces = {name: Pieces.once(num_rows, *place) for name, place in self._texts.items()}
+        for name, (starts, lengths) in self._items.items():
+            pieces[name] = Pieces.once(num_rows, starts[candidates], lengths[candidates])
+        return pieces
+
+    def _clicked(
+        self,
+        batch: ClickBatch,
+        example: np.ndarray,
+        fixed: Mapping[str, Pieces],
+        marks_BH: np.ndarray | None,
+    ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """The clicked items (R, H), and where those are that belong to each segment, and that stand there."""
+        room = np.full(len(example), self.max_length - self._answer_length)
+        for each in fixed.values():
+            room -= each.length
+        clicked = batch.items.numpy()[batch.history.numpy()][example]
+        if marks_BH is None:
+            marks_BH = self.histories.beside(self._marks, batch.span.numpy())
+        seen, marks = batch.history_mask.numpy()[example], marks_BH[example]
+        wanted = [shown.belonging(part, seen, marks) for part, shown in self._clicks]
+        return clicked, wanted, kept_clicks(self._clicks, clicked, seen, marks, room)
+
+    @property
+    def shows_marks(self) -> bool:
+        """Whether marks of the clicks decide what stands in it."""
+        return any(part.marks for part, _ in self._clicks)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Those of the items, each once."""
+        parts = (part for part in self.segments if isinstance(part, ItemSegment | HistorySegment))
+        return tuple(dict.fromkeys(part.template for part in parts))
+
+    def with_more(self, items: Mapping[str, Ragged]) -> Prompt:
+        """The same prompt where more items come after those that are there.
+
+        Args:
+            items: the tokens of these by template, as ``Prompt`` takes them.
+
+        Raises:
+            ValueError: one is longer than there is room for.
+        """
+        found = copy(self)
+        found._pool = self._pool.copy()
+        more = {template: found._pool.add_rows(rows) for template, rows in items.items()}
+        found._items = {
+            part.name: _joined(self._items[part.name], more[part.template])
+            for part in self.segments
+            if isinstance(part, ItemSegment)
+        }
+        found._clicks = []
+        for part, shown in self._clicks:
+            starts, lengths = _joined((shown.starts, shown.lengths), more[part.template])
+            found._clicks.append((part, replace(shown, starts=starts, lengths=lengths)))
+        found._check()
+        return found
 
     def text(self, batch: TokenBatch, row: int) -> dict[str, str]:
         """The text of each segment of a row, for people to read."""
@@ -165,6 +226,13 @@ class Prompt:
         fixed += sum(shown.empty[1] for _, shown in self._clicks)
         longest = sum(int(lengths.max(initial=0)) for _, lengths in self._items.values())
         check_room(fixed, longest, self.max_length)
+
+
+def _joined(
+    first: tuple[np.ndarray, np.ndarray], more: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and lengths of both."""
+    return np.concatenate([first[0], more[0]]), np.concatenate([first[1], more[1]])
 
 
 def _spans(pieces: Mapping[str, Pieces], num_rows: int) -> dict[str, np.ndarray]:

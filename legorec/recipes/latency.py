@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,10 @@ from legorec.engine.rank import evaluating
 from legorec.nn.device import module_device
 from legorec.nn.sending import on
 from legorec.processes import ALONE, Processes
-from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.store_data import Data, open_data
-from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.inputs.served import Request, Ways, served
+from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.figures import print_figures
-from legorec.recipes.outputs.item_table import item_table
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recommender import Recommender
 from legorec.settings.schema import LatencySettings
@@ -33,16 +30,15 @@ if TYPE_CHECKING:
     from legorec.settings import Settings
 
 WARM_UP = 10  # requests that are answered and not timed
-Request = tuple[np.ndarray, np.ndarray, int]  # item rows clicked, item rows to score, user row
-AT_HAND, ON_THE_SPOT = "item_vectors_at_hand", "items_encoded_on_the_spot"
 
 
 def latency(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     """Time ``exp.latency.requests`` impressions of the test split, one by one; returns the figures.
 
-    A request is a history and ``exp.latency.candidates`` candidates, and its answer their scores on the host:
-    from item vectors that were computed beforehand, and once more with the request's own items encoded on the
-    spot. With several processes the first one works and the others wait.
+    A request is a history and ``exp.latency.candidates`` candidates, and its answer their scores on the host,
+    once in each way that the model's family has: from item vectors that were computed beforehand and with the
+    request's own items encoded on the spot, or from prompts. With several processes the first one works and
+    the others wait.
 
     Raises:
         ValueError: something the user can mend.
@@ -51,24 +47,20 @@ def latency(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     asked = settings.exp.latency or LatencySettings()
     with processes.agreeing():
         device = choose_device(settings.device, processes)
-        data = open_data(settings, ["test"])
-        requests = draw_requests(data, asked.requests, asked.candidates, settings.seed)
-        model = build_model(settings, data, device).eval()
-        loaded = load_trained(Path(settings.exp.load), model, settings, data) if settings.exp.load else None
+        found = served(settings, device, ["test"])
+        requests = draw_requests(found.data, asked.requests, asked.candidates, settings.seed)
+        run, epoch = settings.exp.load, settings.exp.load_epoch
+        loaded = found.load(Path(run), epoch) if run else None
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, {torch.get_num_threads()} threads")
         session.log(f"weights of {loaded}" if loaded else "untrained weights: no --load was given")
-        for line in data.filtered:
+        for line in found.said:
             session.log(line)
-        start = time.perf_counter()
-        table = item_table(model, data.num_items, settings, session)
-        _wait_for(device)
-        seconds = time.perf_counter() - start
+        ways = found.ways(session)
 
-        def answered(title: str, item_table: Tensor | None) -> dict[str, float]:
-            with evaluating(model, bf16=settings.exp.policy.precision == "bf16"):
-                reply = partial(answer, model, item_table=item_table)
-                return _timed(title, reply, requests, device, session)
+        def timed(title: str, reply: Callable[[Request], np.ndarray]) -> dict[str, float]:
+            with evaluating(found.model, bf16=settings.exp.policy.precision == "bf16"):
+                return _timed(title.replace("_", " "), reply, requests, device, session)
 
         figures = {
             "trained": loaded is not None,
@@ -76,16 +68,15 @@ def latency(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "requests": len(requests),
             "candidates": asked.candidates,
-            "items": {"count": data.num_items, "seconds": seconds},
-            AT_HAND: answered("vectors at hand", table),
-            ON_THE_SPOT: answered("on the spot", None),
+            **ways.figures,
         }
-        found = processes.from_first({"latency": figures})
+        figures |= {name: timed(name, reply) for name, reply in ways.answers.items()}
+        measured = processes.from_first({"latency": figures})
         if processes.is_first:
-            show(settings, figures)
-        session.folder.write_metrics(found)
+            show(settings, figures, ways)
+        session.folder.write_metrics(measured)
         session.log(f"wrote {session.folder.metrics_file}")
-        return found
+        return measured
 
 
 def draw_requests(data: Data, count: int, num_candidates: int, seed: int) -> list[Request]:
@@ -113,27 +104,32 @@ def draw_requests(data: Data, count: int, num_candidates: int, seed: int) -> lis
         drawn = rng.choice(data.num_real, num_candidates, replace=False)
         others = drawn[~np.isin(drawn, own)][: num_candidates - len(own)]
         candidates = np.concatenate([own, others]).astype(np.int64)
-        requests.append((history[mask], candidates, int(interactions.user[row])))
+        user, span = int(interactions.user[row]), int(interactions.span[row])
+        requests.append(Request(history[mask], candidates, user, span))
     return requests
 
 
-def answer(model: Recommender, request: Request, item_table: Tensor | None = None) -> np.ndarray:
-    """The scores of a request's candidates, from the items' vectors if they are at hand."""
-    history, candidates, user = request
+def batch_of(request: Request) -> ClickBatch:
+    """A request as a batch of one example, on the host."""
+    history, candidates, user, span = request
     clicked = np.ones((1, max(1, len(history))), dtype=bool) & bool(len(history))
     shown = history[None] if len(history) else np.zeros((1, 1), dtype=np.int64)
-    everywhere, nobody = np.ones((1, len(candidates)), dtype=bool), np.zeros(1, dtype=np.int64)
-    batch: ClickBatch = collate(
+    everywhere = np.ones((1, len(candidates)), dtype=bool)
+    return collate(
         shown,
         clicked,
         candidates[None],
         everywhere,
         np.zeros(everywhere.shape),
         user=np.array([user]),
-        group=nobody,
-        span=nobody,
+        group=np.zeros(1, dtype=np.int64),
+        span=np.array([span]),
     )
-    scores = model(batch.to(module_device(model)), item_table)
+
+
+def answer(model: Recommender, request: Request, item_table: Tensor | None = None) -> np.ndarray:
+    """The scores of a request's candidates, from the items' vectors if they are at hand."""
+    scores = model(batch_of(request).to(module_device(model)), item_table)
     return scores[0].cpu().numpy()
 
 
@@ -149,10 +145,10 @@ def _timed(
     with bar(title, len(requests), shown=session.processes.is_first) as advance:
         for number, request in enumerate([*requests[:WARM_UP], *requests]):
             if session.processes.is_first:
-                _wait_for(device)
+                wait_for(device)
                 start = time.perf_counter()
                 reply(request)
-                _wait_for(device)
+                wait_for(device)
                 times.append(time.perf_counter() - start)
             advance(max(0, number + 1 - WARM_UP), len(requests))
             session.stop.check()
@@ -164,25 +160,23 @@ def _timed(
     return found | {"requests_per_second": 1000 * len(requests) / float(milliseconds.sum())}
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
     """Wait until an accelerator has finished."""
     if device.type != "cpu":
         with on(device):
             torch.get_device_module(device).synchronize()
 
 
-def show(settings: Settings, figures: dict[str, Any]) -> None:
+def show(settings: Settings, figures: dict[str, Any], ways: Ways) -> None:
     """Print the figures as a table."""
-    items = figures["items"]
     print_figures(
         f"{settings.model.name}: a request of {figures['candidates']} candidates on {figures['device']}",
         ("", "median ms", "95 % ms", "99 % ms", "requests/s"),
         [
             (name.replace("_", " "), *(f"{value:,.3f}" for value in list(each.values())[:3]),
              f"{each['requests_per_second']:,.1f}")
-            for name, each in ((name, figures[name]) for name in (AT_HAND, ON_THE_SPOT))
+            for name, each in ((name, figures[name]) for name in ways.answers)
         ],
         f"{figures['requests']} requests of {settings.data.name} one by one, {figures['threads']} threads; "
-        f"{'trained' if figures['trained'] else 'untrained'} weights; the vectors of all {items['count']:,} "
-        f"items took {items['seconds']:.2f} s beforehand",
+        f"{'trained' if figures['trained'] else 'untrained'} weights{ways.said}",
     )  # fmt: skip

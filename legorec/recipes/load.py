@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,19 +17,25 @@ from legorec.halving import Halving
 from legorec.item_parts import learns_items
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
-from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import usable_device
 from legorec.recipes.inputs.new_items import catalogs_of
-from legorec.recipes.inputs.store_data import Data, open_data
-from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.inputs.served import served
+from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.recommended import (
+    Item,
+    Recommended,
+    best_items,
+    check_count,
+    check_real,
+    checked,
+    checked_user,
+    known_rows,
+)
 from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
 from legorec.scorers.paging import rows_at_once, score_rows
-from legorec.sequences import as_text, is_whole, listed, texts
+from legorec.sequences import texts
 from legorec.threads import Once, after_fork
-
-Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
-
 
 CELLS = 16384  # items scored at a time, or pairs of item and click
 
@@ -37,13 +43,6 @@ CELLS = 16384  # items scored at a time, or pairs of item and click
 class _Items(NamedTuple):
     vectors: Tensor  # (n, D)
     rows: Tensor  # (n,) of the store, on the host; 0 for new ones
-
-
-class Recommended(NamedTuple):
-    """One recommended item."""
-
-    item: str
-    score: float
 
 
 def load(
@@ -54,8 +53,10 @@ def load(
     store: str | Path | None = None,
     paths: Mapping[str, str | Path] | None = None,
     allow: Sequence[str] = (),
-) -> TrainedRecommender:
-    """The best epoch of a run, on the store that it was trained on.
+) -> Any:
+    """The best epoch of a run, on the store that it was trained on: a ``TrainedRecommender``.
+
+    A run of another family gives the object of that family, see ``Family.served``.
 
     Relative paths of its settings are looked for where the run was made, in the current folder, and above the
     run's folder.
@@ -85,15 +86,13 @@ def load(
     allowed = ["--allow", json.dumps(packages)] if packages else []
     settings = read_command_line(argv + allowed, whole_paths=True)
     try:
-        data = open_data(settings)
-        model = build_model(settings, data, usable_device(device))
+        found = served(settings, usable_device(device))
     except ValueError as error:
         if settings.lost:
             raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
         raise
-    epoch = settings.exp.load_epoch if epoch is None else epoch
-    load_trained(Path(settings.exp.load or folder), model, settings, data, epoch)
-    return TrainedRecommender(model.eval(), data)
+    found.load(Path(settings.exp.load or folder), settings.exp.load_epoch if epoch is None else epoch)
+    return found.trained()
 
 
 class TrainedRecommender:
@@ -143,9 +142,7 @@ class TrainedRecommender:
         after_fork(module_device(self.model))
         candidates = checked(candidates, "candidates")
         clicked, shown = self._history(history), self._known_or_new(candidates)
-        if (generated := shown.rows >= self.data.num_real).any():
-            raw = candidates[int(generated.nonzero()[0])]
-            raise ValueError(f"`candidates` holds the generated item {raw!r}; such stand in histories alone")
+        check_real(self.data, candidates, shown.rows.numpy())
         return self._scores(clicked, shown, user).cpu().numpy()
 
     def recommend(
@@ -159,25 +156,11 @@ class TrainedRecommender:
             ValueError: as ``score``, or ``k`` is below 1.
         """
         after_fork(module_device(self.model))
-        if not is_whole(k):
-            raise ValueError(f"`k` must be a whole number, got {k!r}")
-        if k < 1:
-            raise ValueError(f"`k` must be at least 1, got {k}")
+        check_count(k)
         history = checked(history, "history")
         every = _Items(self.item_vectors, torch.arange(self.data.num_items))
         scores = self._scores(self._history(history), every, user).clone()
-        scores[self.data.num_real :] = -torch.inf
-        known = [item for item in history if isinstance(item, str)]
-        if known and not include_history:
-            (rows,) = sent(scores.device, self._rows(known).astype(np.int64))
-            scores.index_fill_(0, rows, -torch.inf)
-        order = torch.argsort(scores, descending=True, stable=True)[:k]  # ties in the order of the store
-        ids = self.data.store.items.ids
-        return [
-            Recommended(ids[row], score)
-            for row, score in zip(order.tolist(), scores[order].tolist(), strict=True)
-            if score != -torch.inf
-        ]
+        return best_items(self.data, scores, k, history, include_history)
 
     def _history(self, items: Sequence[Item]) -> _Items:
         limit = self.data.settings.history.max_length
@@ -221,7 +204,9 @@ class TrainedRecommender:
         rows = torch.zeros(len(items), dtype=torch.int64)
         with torch.inference_mode():
             if known:
-                rows[known] = torch.from_numpy(self._rows([str(items[place]) for place in known])).long()
+                rows[known] = torch.from_numpy(
+                    known_rows(self.data, [str(items[place]) for place in known])
+                ).long()
                 places, chosen = sent(table.device, torch.tensor(known), rows[known])
                 vectors.index_copy_(0, places, table.index_select(0, chosen))
             if new:
@@ -229,16 +214,6 @@ class TrainedRecommender:
                 (places,) = sent(table.device, torch.tensor(new))
                 vectors.index_copy_(0, places, encoded)
         return _Items(vectors, rows)
-
-    def _rows(self, raw_ids: Sequence[str]) -> np.ndarray:
-        rows = self.data.store.items.index(raw_ids)
-        unknown = [raw for raw, row in zip(raw_ids, rows, strict=True) if row < 0]
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} of {len(raw_ids)} items are not in {self.data.store.path}, first "
-                f"'{unknown[0]}'; give an item that is new as its fields, {{'title': ...}}"
-            )
-        return rows
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         fresh = dict(zip(map(id, self.data.catalogs), catalogs_of(self.data, items), strict=True))
@@ -256,30 +231,3 @@ class TrainedRecommender:
             return self.model.encode_new_items({name: each.tokens(rows) for name, each in read.items()})
 
         return torch.cat(list(self._items.pages(torch.arange(len(items)), encode, "new item {}".format)))
-
-
-def checked(items: Iterable[Item], name: str) -> list[Item]:
-    """The items in the order in which they are given, each a raw id or a mapping of fields.
-
-    A list of its own: a column of a data frame is read by its labels where a list is read by its places.
-
-    Raises:
-        ValueError: they have no order or are not items, naming the first that is none.
-    """
-    every = listed(items, name, "items")
-    for item in every:
-        if not isinstance(item, str | Mapping):
-            wanted = "a raw id (a text) or a mapping of fields"
-            raise ValueError(f"an item of `{name}` is {wanted}, got {item!r}{as_text(item)}")
-    return every
-
-
-def checked_user(user: str | None) -> str | None:
-    """The raw id of a user, or None for a stranger.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if user is not None and not isinstance(user, str):
-        raise ValueError(f"`user` is a raw id (a text) or None, got {user!r}{as_text(user)}")
-    return user

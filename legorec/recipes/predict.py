@@ -13,18 +13,14 @@ import polars as pl
 
 from legorec.data.evaluation import Impressions
 from legorec.data.latest import latest_spans
-from legorec.engine.progress import bar
-from legorec.engine.rank import evaluating
 from legorec.engine.stopping import StopRequest
 from legorec.files.disk import writing
 from legorec.files.whole import all_or_none
 from legorec.processes import ALONE, Processes
-from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.pairs import Pairs, read_pairs
-from legorec.recipes.inputs.store_data import Data, open_data
-from legorec.recipes.inputs.trained_towers import load_trained
-from legorec.recipes.outputs.item_table import item_table
+from legorec.recipes.inputs.served import Served, served
+from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.measure import ranked
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.submission import (
@@ -34,9 +30,6 @@ from legorec.recipes.outputs.submission import (
     check_submission,
     write_submission,
 )
-from legorec.recipes.tower import click_scorer
-from legorec.recommender import Recommender
-from legorec.scorers.top_items import top_items
 from legorec.settings.schema import PredictSettings
 
 if TYPE_CHECKING:
@@ -97,7 +90,8 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
     split = asked.split or "test"
     with processes.agreeing():
         device = choose_device(settings.device, processes)
-        data = open_data(settings, [] if asked.pairs else [split])
+        found = served(settings, device, [] if asked.pairs else [split])
+        data = found.data
         pairs = read_pairs(Path(asked.pairs), data, asked.max_missing) if asked.pairs else None
         stored = getattr(data.settings.splits, split)
         if pairs is None and not len(data.impressions(split)):
@@ -109,34 +103,33 @@ def predict(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
                     f"every impression of the split; got filters for {split}"
                 )
             check_submission(data.store, stored)
-        model = build_model(settings, data, device).eval()
-        loaded = load_trained(Path(settings.exp.load or ""), model, settings, data)
+        loaded = found.load(Path(settings.exp.load or ""), settings.exp.load_epoch)
     with open_session(settings, processes) as session:
         session.log(f"{session.folder.path}  on {device}, weights of {loaded}")
-        for line in data.filtered:
+        for line in found.said:
             session.log(line)
         if pairs is not None:
-            found = of_pairs(model, pairs, settings, session)
+            scored = of_pairs(found, pairs, settings, session)
         elif asked.top_k is not None:
-            found = of_users(model, data, split, asked.top_k, settings, session)
+            scored = of_users(found, split, asked.top_k, session)
         else:
-            found = of_split(model, data, split, settings, session)
+            scored = of_split(found, split, settings, session)
         with processes.agreeing():
             if processes.is_first:
-                write(session.folder.path, found, asked.format, data, stored, session.stop)
-        metrics: dict[str, Any] = {"files": FILES[asked.format], "rows": len(found.table)}
+                write(session.folder.path, scored, asked.format, data, stored, session.stop)
+        metrics: dict[str, Any] = {"files": FILES[asked.format], "rows": len(scored.table)}
         metrics |= {"split": stored} if pairs is None else {"pairs": asked.pairs, **pairs.counts}
         session.folder.write_metrics({"predict": metrics})
         for name in FILES[asked.format]:
-            session.log(f"wrote {session.folder.path / name}: {len(found.table):,} scores")
+            session.log(f"wrote {session.folder.path / name}: {len(scored.table):,} scores")
         return {"predict": metrics}
 
 
-def of_split(model: Recommender, data: Data, split: str, settings: Settings, session: Session) -> Predictions:
+def of_split(found: Served, split: str, settings: Settings, session: Session) -> Predictions:
     """The candidates of a split in stored order; ranks within the impression, ties in stored order."""
-    impressions = data.impressions(split)
+    impressions = found.data.impressions(split)
     shown = impressions.interactions
-    score = _ranked(model, impressions, split, settings, session)
+    score = _ranked(found, impressions, split, settings, session)
     row = shown.candidates.rows
     table = pl.DataFrame(
         {
@@ -147,16 +140,16 @@ def of_split(model: Recommender, data: Data, split: str, settings: Settings, ses
             "rank": candidate_ranks(shown.candidates, score),
         }
     )
-    names = _names(data)
+    names = _names(found.data)
     return Predictions(table, names | ({} if shown.ids is None else {"impression": shown.ids.series()}))
 
 
-def of_pairs(model: Recommender, pairs: Pairs, settings: Settings, session: Session) -> Predictions:
+def of_pairs(found: Served, pairs: Pairs, settings: Settings, session: Session) -> Predictions:
     """The rows of a file as they stand there; ranks among those of one user, and history where one is given.
 
     A row whose item is not in the store has neither score nor rank.
     """
-    score = _ranked(model, pairs.impressions, "pairs", settings, session)
+    score = _ranked(found, pairs.impressions, "pairs", settings, session)
     count = len(pairs.table)
     scores, ranks = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.uint32)
     scores[pairs.row] = score
@@ -169,34 +162,12 @@ def of_pairs(model: Recommender, pairs: Pairs, settings: Settings, session: Sess
     )
 
 
-def of_users(
-    model: Recommender, data: Data, split: str, k: int, settings: Settings, session: Session
-) -> Predictions:
+def of_users(found: Served, split: str, k: int, session: Session) -> Predictions:
     """The ``k`` best items of the store for each user of a split, best first; clicked ones are left out."""
-    kept = data.interactions(split)
-    latest = latest_spans([kept], data.histories, len(data.store.users))
+    data = found.data
+    latest = latest_spans([data.interactions(split)], data.histories, len(data.store.users))
     users = np.flatnonzero(latest >= 0)
-    vectors = item_table(model, data.num_items, settings, session)
-    bf16, processes = settings.exp.policy.precision == "bf16", session.processes
-    with bar("users", len(users), shown=processes.is_first) as show, evaluating(model, bf16):
-
-        def advanced(done: int, total: int) -> None:
-            show(done, total)
-            session.stop.check()
-
-        top = top_items(
-            model,
-            data.histories,
-            vectors,
-            users,
-            latest[users],
-            k,
-            num_real=data.num_real,
-            batch_size=settings.exp.evaluation.batch_size,
-            advanced=advanced,
-            processes=processes,
-            say=session.tell,
-        )
+    top = found.top(users, latest[users], k, session)
     _check(top.score)
     left = np.isfinite(top.score) | (top.score > 0)  # all but -inf: an item that was clicked
     place = np.broadcast_to(np.arange(1, top.score.shape[1] + 1, dtype=np.uint32), left.shape)
@@ -212,10 +183,10 @@ def of_users(
 
 
 def _ranked(
-    model: Recommender, impressions: Impressions, title: str, settings: Settings, session: Session
+    found: Served, impressions: Impressions, title: str, settings: Settings, session: Session
 ) -> np.ndarray:
     """(R,) the scores of all candidates, as in evaluation."""
-    ranking = ranked(title, click_scorer(model, impressions, title, settings), settings, session)
+    ranking = ranked(title, found.scorer(impressions, title), settings, session)
     _check(ranking.score)
     return ranking.score
 

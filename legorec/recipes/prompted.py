@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 
 from legorec.compose.documents import read_document
@@ -49,21 +51,13 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
     Raises:
         ValueError: something the user can mend in the settings, the store or the checkpoint.
     """
-    chosen = layer_of(settings)
-    pretrained = language_model_of(settings)
-    mode = MODES[settings.exp.mode]
-    if pretrained is None and not mode.learns and settings.exp.load is None:
+    mode, chosen = MODES[settings.exp.mode], layer_of(settings).language_model
+    if chosen.checkpoint is None and not mode.learns and settings.exp.load is None:
         raise ValueError(
             "a model from `scratch` has learned nothing yet: name a trained run with `exp.load`, or a "
             "`model.language_model.checkpoint`"
         )
-    data = opened(settings, needed_splits(settings), pretrained)
-    vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
-    prompt = make_prompt(chosen, data, vocabulary)
-    model = build_causal(settings, prompt, pretrained)
-    if chosen.language_model.shard and processes.world > 1:
-        model.spread(processes, device)
-    model.to(device)
+    data, prompt, model = built(settings, device, needed_splits(settings), processes)
     return Task(
         model=model,
         learning=lambda: prompt_learning(settings, data, prompt, processes),
@@ -74,18 +68,46 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
         slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
         said=[*data.filtered, *left_out(data, settings), *model.reads_whole(prompt.max_length)],
-        zero_shot=pretrained is not None,
+        zero_shot=chosen.checkpoint is not None,
         load=lambda run: load_prompted(run, model, settings, data, prompt),
     )
 
 
+def built(
+    settings: Settings, device: torch.device, splits: Iterable[str], processes: Processes = ALONE
+) -> tuple[Data, Prompt, CausalModel]:
+    """The store, the prompt over it and the model, all of which the settings name.
+
+    Raises:
+        ValueError: something the user can mend in the settings, the store or the checkpoint.
+    """
+    data, prompt, pretrained = prompt_of(settings, splits)
+    model = build_causal(settings, prompt, pretrained)
+    if layer_of(settings).language_model.shard and processes.world > 1:
+        model.spread(processes, device)
+    return data, prompt, model.to(device)
+
+
+def prompt_of(settings: Settings, splits: Iterable[str]) -> tuple[Data, Prompt, Pretrained | None]:
+    """The store and the prompt over it, and the checkpoint if there is one, whose weights are not read."""
+    pretrained = language_model_of(settings)
+    data = opened(settings, splits, pretrained)
+    vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
+    return data, make_prompt(layer_of(settings), data, vocabulary), pretrained
+
+
 def answer_scorer(
-    model: CausalModel, prompt: Prompt, impressions: Impressions, place: str, settings: Settings
+    model: CausalModel,
+    prompt: Prompt,
+    impressions: Impressions,
+    place: str,
+    settings: Settings,
+    marks: np.ndarray | None = None,
 ) -> YesNoScorer:
     """The candidates of some impressions, scored as ``exp.evaluation`` says."""
-    evaluation = settings.exp.evaluation
+    asked = settings.exp.evaluation
     return YesNoScorer(
-        model, prompt, impressions, place, evaluation.batch_size, evaluation.fast, evaluation.token_budget
+        model, prompt, impressions, place, asked.batch_size, asked.fast, asked.token_budget, marks
     )
 
 
@@ -213,8 +235,18 @@ def prompt_digests(settings: Settings, data: Data, prompt: Prompt) -> dict[str, 
     return data_digests(settings, data, fields, users=False)
 
 
-def load_prompted(run: Path, model: CausalModel, settings: Settings, data: Data, prompt: Prompt) -> Path:
+def load_prompted(
+    run: Path,
+    model: CausalModel,
+    settings: Settings,
+    data: Data,
+    prompt: Prompt,
+    epoch: int | None = None,
+) -> Path:
     """Load the weights of a run's best epoch; returns their checkpoint.
+
+    Args:
+        epoch: another one that is kept; ``exp.load_epoch`` if None.
 
     Raises:
         ValueError: the folder is no trained run, or prompt, model, tokenizer or weights differ.
@@ -233,4 +265,5 @@ def load_prompted(run: Path, model: CausalModel, settings: Settings, data: Data,
     inputs = {
         name: digest for name, digest in now.items() if name.startswith(("tokenizers/", LANGUAGE_MODEL))
     }
-    return load_best(run, model, inputs, str(data.store.path), settings.exp.load_epoch)
+    epoch = settings.exp.load_epoch if epoch is None else epoch
+    return load_best(run, model, inputs, str(data.store.path), epoch)

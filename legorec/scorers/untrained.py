@@ -35,6 +35,26 @@ class PopularityBaseline(nn.Module):
         return self.counts[batch.items][batch.candidates]
 
 
+class ItemMeanBaseline(nn.Module):
+    """The mean label of the item as a candidate of the training impressions; for others, that of all of them.
+
+    Where candidates were liked or disliked it says how much an item is liked, and where they were shown it is
+    the click-through rate.
+    """
+
+    def __init__(self, clicks: TrainingClicks) -> None:
+        super().__init__()
+        shown, labels = clicks.interactions.candidates.values, clicks.interactions.labels
+        count = np.bincount(shown, minlength=clicks.num_items)
+        total = np.bincount(shown, weights=labels, minlength=clicks.num_items)
+        mean = float(labels.mean()) if len(labels) else 0.0
+        means = np.where(count > 0, total / np.maximum(count, 1), mean)
+        self.means = torch.from_numpy(means.astype(np.float32))
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        return self.means[batch.items][batch.candidates]
+
+
 class LikesRatioBaseline(nn.Module):
     """The share of liked clicks in the history, the same for every candidate; a half where there is no click.
 

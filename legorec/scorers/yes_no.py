@@ -22,6 +22,7 @@ class YesNoScorer(ImpressionRows):
 
     Args:
         place: the split, for messages.
+        marks: (num_clicks,) beside ``data.histories.clicks``; None: the prompt's own, of its own histories.
         batch_size: impressions whose prompts are made at a time.
         shared, token_budget: see ``AnswerPages``.
     """
@@ -33,6 +34,7 @@ class YesNoScorer(ImpressionRows):
     batch_size: int = 32
     shared: bool = True
     token_budget: int = 32768
+    marks: np.ndarray | None = None
 
     def turns(self, processes: Processes, say: Callable[[str], None]) -> Iterator[Turn]:
         """Pages of impressions, dealt out among the processes."""
@@ -41,5 +43,7 @@ class YesNoScorer(ImpressionRows):
             pages: list[tuple[np.ndarray, Tensor]] = []
             if len(rows):
                 batch, place = self.data.batch(rows, number=number)
-                pages.append((place[batch.candidate_mask.numpy()], answers.scores(batch)))
+                span = self.data.interactions.span[rows]
+                marks_BH = None if self.marks is None else self.data.histories.beside(self.marks, span)
+                pages.append((place[batch.candidate_mask.numpy()], answers.scores(batch, marks_BH)))
             yield Turn(pages, done)

@@ -22,7 +22,10 @@ class Family:
         settings: the schema of its ``model`` layer.
         task: ``module:function`` below ``legorec.recipes``, called with the settings, the device and the
             processes, that returns its ``Task``.
-        size: the module below ``legorec.recipes`` whose ``figures`` and ``show`` mode ``size`` calls.
+        size: the module below ``legorec.recipes`` whose ``figures`` and ``show`` mode ``size`` calls;
+            empty: there is none.
+        served: the same, called with the settings, the device and the splits that are read, that returns what
+            can be asked of a model with its weights (``legorec.recipes.inputs.served``).
         bricks: whether blocks of the model layer are bricks of the registry.
         zero_shot: whether its models may be measured without a trained run (``exp.load``).
     """
@@ -31,7 +34,8 @@ class Family:
     about: str
     settings: type[BaseModel]
     task: str
-    size: str
+    size: str = ""
+    served: str = ""
     bricks: bool = False
     zero_shot: bool = False
 
@@ -44,7 +48,8 @@ FAMILIES = {
             "an item encoder, a user encoder and a predictor",
             TowerSettings,
             "tower:tower",
-            "size",
+            size="size",
+            served="tower_served:tower_served",
             bricks=True,
         ),
         Family(
@@ -52,7 +57,8 @@ FAMILIES = {
             "a causal language model that answers a prompt",
             PromptedSettings,
             "prompted:prompted",
-            "prompted_size",
+            size="prompted_size",
+            served="prompted_served:prompted_served",
             zero_shot=True,
         ),
     )

@@ -35,6 +35,7 @@ LATER: dict[str, Any] = {
     "exp.evaluation.slices": None,
     "exp.evaluation.token_budget": 32768,
     "exp.sweep": None,
+    "exp.prompt": None,
     "exp.cache.memory_gb": None,
     "exp.generate": None,
     "exp.merge": None,

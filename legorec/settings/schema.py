@@ -327,9 +327,20 @@ class PredictSettings(Strict):
     max_missing: float = Field(default=0.0, ge=0, le=1)
 
 
+class PromptShownSettings(Strict):
+    """The example whose prompt is printed: its place in a split, and its candidate, both counted from 0."""
+
+    split: Literal["train", "dev", "test"] = "test"
+    example: Count = 0
+    candidate: Count = 0
+
+
 # Untrained scorers with rows of their own in every table, see ``legorec.recipes.inputs.baselines``.
 BASELINES = ("random", "popularity", "most_recent", "cosine", "item_knn")
-MORE_BASELINES = ("likes_ratio",)  # that few data sets have what they read; for those who name them
+MORE_BASELINES = (
+    "likes_ratio",
+    "item_mean",
+)  # that few data sets have what they read; for those who name them
 
 
 class ExpSettings(Strict):
@@ -346,6 +357,7 @@ class ExpSettings(Strict):
     latency: LatencySettings | None = None
     predict: PredictSettings | None = None
     sweep: SweepSettings | None = None
+    prompt: PromptShownSettings | None = None
     generate: GenerateSettings | None = None
     merge: MergeSettings | None = None
     metrics: list[MetricName] = Field(default=["gauc", "mrr", "ndcg@5", "ndcg@10"], min_length=1)

@@ -10,6 +10,7 @@ from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
 from legorec.data.histories import Histories
 from legorec.scorers.untrained import (
+    ItemMeanBaseline,
     LikesRatioBaseline,
     MostRecentBaseline,
     PopularityBaseline,
@@ -36,6 +37,20 @@ def test_popularity_counts_the_users_who_clicked():
     wanted = [len(users[item]) for item in data.interactions.candidates.values]
     assert rank(PopularityBaseline(clicks), data, batch_size=9).score.tolist() == wanted
     assert max(wanted) > 2 and min(wanted) == 0
+
+
+def test_an_item_that_was_shown_has_the_mean_of_its_labels():
+    clicks, data = small.training_clicks(), small.impressions(seed=0)
+    table = clicks.interactions
+    labels: dict[int, list[int]] = {}
+    for item, label in zip(table.candidates.values.tolist(), table.labels.tolist(), strict=True):
+        labels.setdefault(item, []).append(label)
+    shown = data.interactions.candidates.values.tolist()
+    every = float(table.labels.mean())
+    wanted = [float(np.mean(labels[item])) if item in labels else every for item in shown]
+    assert rank(ItemMeanBaseline(clicks), data, batch_size=9).score == pytest.approx(wanted)
+    unseen = ItemMeanBaseline(TrainingClicks(table, clicks.histories, small.NUM_ITEMS + 1)).means[-1]
+    assert len(set(wanted)) > 2 and unseen == pytest.approx(every)
 
 
 def test_the_most_recent_click_of_training_comes_first():

@@ -18,6 +18,7 @@ from legorec.scorers.clicks import ClickScorer, needed_items
 from legorec.scorers.cosine import CosineBaseline, TfIdfBaseline
 from legorec.scorers.item_knn import ItemKNNBaseline
 from legorec.scorers.untrained import (
+    ItemMeanBaseline,
     LikesRatioBaseline,
     MostRecentBaseline,
     PopularityBaseline,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from legorec.recommender import Recommender
     from legorec.settings import Settings
 
-OF_TRAINING = ("popularity", "most_recent", "item_knn")  # those that count training clicks
+OF_TRAINING = ("popularity", "most_recent", "item_knn", "item_mean")  # those that count training clicks
 ITEMS = "items"  # the table of `embed.tables` with a row an item
 LIKED = "liked"  # the mark of a click
 PAGE = 1024  # items whose tokens are averaged at a time
@@ -59,6 +60,7 @@ def made_of(data: Data, settings: Settings, model: Recommender | None = None) ->
         "cosine": lambda: cosines(data, settings, model),
         "item_knn": lambda: {"item_knn": lambda _: ItemKNNBaseline(data.training)},
         "likes_ratio": lambda: likes_ratio(data),
+        "item_mean": lambda: {"item_mean": lambda _: ItemMeanBaseline(data.training)},
     }
     found: dict[str, Make] = {}
     for name in settings.exp.baselines:

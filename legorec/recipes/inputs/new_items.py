@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from legorec.data.catalog import Catalog, CatalogField
-from legorec.data.item_text import stored_field
+from legorec.data.item_text import ItemText, stored_field
 from legorec.data.ragged import Ragged
 from legorec.data.text import encode
 from legorec.recipes.inputs.store_data import Data
@@ -22,10 +22,7 @@ def catalogs_of(data: Data, items: Sequence[Mapping[str, Any]]) -> list[Catalog]
         ValueError: an item has a field that the model does not read, or a value of another kind.
     """
     read = list(dict.fromkeys(name for catalog in data.catalogs for name in _names(catalog)))
-    for item in items:
-        for name in item:
-            if name not in read:
-                raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(read)}")
+    check_fields(items, read)
     return [_fresh(data, catalog, items) for catalog in data.catalogs]
 
 
@@ -39,16 +36,33 @@ def _names(catalog: Catalog) -> list[str]:
 def _fresh(data: Data, catalog: Catalog, items: Sequence[Mapping[str, Any]]) -> Catalog:
     text, names = catalog.text, _names(catalog)
     if text is not None:
-        stored = [stored_field(data.store, name, text.tokenizer_name) for name in names]
-        kinds = dict(zip(names, (field.kind for field in stored), strict=True))
-        filled = [{name: _written(name, kinds[name], item.get(name)) for name in names} for item in items]
-        rows = [text.of(filled)]
+        rows = [tokens_of(data, text, items)]
     else:
         rows = [
             _tokenize(data, part, [item.get(name) for item in items])
             for part, name in zip(catalog.fields, names, strict=True)
         ]
     return catalog.with_items(rows).to(catalog.values.device)
+
+
+def tokens_of(data: Data, text: ItemText, items: Sequence[Mapping[str, Any]]) -> Ragged:
+    """The tokens of new items by a template.
+
+    Raises:
+        ValueError: a value is of another kind than the store's.
+    """
+    names = text.field_names
+    stored = [stored_field(data.store, name, text.tokenizer_name) for name in names]
+    kinds = dict(zip(names, (field.kind for field in stored), strict=True))
+    return text.of([{name: _written(name, kinds[name], item.get(name)) for name in names} for item in items])
+
+
+def check_fields(items: Sequence[Mapping[str, Any]], read: Sequence[str]) -> None:
+    """Raises ValueError: an item has a field that the model does not read."""
+    for item in items:
+        for name in item:
+            if name not in read:
+                raise ValueError(f"a new item has the field '{name}'; the model reads {', '.join(read)}")
 
 
 def _tokenize(data: Data, part: CatalogField, values: Sequence[Any]) -> Ragged:

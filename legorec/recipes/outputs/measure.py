@@ -142,7 +142,7 @@ def report_json(report: MetricReport) -> dict[str, Any]:
     """A report; null stands for a metric that is not defined in a part."""
     counted = {"group_by": report.group_by, "rows": report.num_rows, "groups": report.num_groups}
     metrics = {name: report.get(name) for name in report.skipped}
-    return {"metrics": metrics, **counted, "skipped": report.skipped}
+    return {"metrics": metrics, **counted, "skipped": report.skipped, "ties": report.ties}
 
 
 def save_per_group(

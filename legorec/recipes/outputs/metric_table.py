@@ -10,7 +10,7 @@ from legorec.slices import SliceReports
 
 
 def print_table(title: str, reports: dict[str, MetricReport]) -> None:
-    """One row a model, one column a metric, and what the figures are means of."""
+    """One row a model, one column a metric; below, what the figures are means of, and the shares of ties."""
     first = next(iter(reports.values()))
     by_basis: dict[str, list[str]] = {}
     for name in first:
@@ -19,6 +19,9 @@ def print_table(title: str, reports: dict[str, MetricReport]) -> None:
     caption = "; ".join(
         f"{', '.join(names)}: {basis}" if several else basis for basis, names in by_basis.items()
     )
+    tied = [f"{name} {report.ties:.1%}" for name, report in reports.items() if report.ties]
+    if tied:
+        caption += f"\nrows that tie with another of their {first.group_by}: {', '.join(tied)}"
     console = _console()
     pages = _pages(list(first), console.width - max(map(len, reports)) - 4)
     for page, names in enumerate(pages):
