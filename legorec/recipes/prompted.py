@@ -33,6 +33,7 @@ from legorec.prompts import (
 )
 from legorec.prompts.learning import TokenObjective
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
+from legorec.recipes.inputs.chat import as_chat, chat_turn
 from legorec.recipes.inputs.digests import data_digests
 from legorec.recipes.inputs.store_data import Data, opened
 from legorec.recipes.outputs.session import settings_file
@@ -93,7 +94,7 @@ def prompt_of(settings: Settings, splits: Iterable[str]) -> tuple[Data, Prompt, 
     pretrained = language_model_of(settings)
     data = opened(settings, splits, pretrained)
     vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
-    return data, make_prompt(layer_of(settings), data, vocabulary), pretrained
+    return data, make_prompt(layer_of(settings), data, vocabulary, pretrained), pretrained
 
 
 def answer_scorer(
@@ -134,10 +135,23 @@ def text_of(data: Data) -> ItemText:
     return text
 
 
-def make_prompt(chosen: PromptedSettings, data: Data, vocabulary: PromptVocabulary) -> Prompt:
-    """The prompt that the settings spell, over the items and histories of a store."""
+def make_prompt(
+    chosen: PromptedSettings,
+    data: Data,
+    vocabulary: PromptVocabulary,
+    pretrained: Pretrained | None = None,
+) -> Prompt:
+    """The prompt that the settings spell, over the items and histories of a store.
+
+    Raises:
+        ValueError: it is impossible, or is to be a chat, for which the model has no template.
+    """
     text = text_of(data)
     segments = [segment_of(each) for each in chosen.prompt.segments]
+    if chosen.prompt.chat:
+        if pretrained is None:
+            raise ValueError("`prompt.chat` (--chat) takes the template of a checkpoint, and there is none")
+        segments = as_chat(segments, chat_turn(pretrained.folder, pretrained.name))
     templates = {part.template for part in segments if isinstance(part, ItemSegment | HistorySegment)}
     items = {
         each: ItemText(each, text.tokenizer, text.tokenizer_name, vocabulary.encode).from_store(data.store)

@@ -47,6 +47,7 @@ class PromptSettings(Strict):
     segments: list[SegmentSettings] = Field(min_length=1)
     max_length: Positive = 512
     loss_on: Literal["answer", "all"] = "answer"
+    chat: Flag = False  # the segments are a user's turn in the chat template of the checkpoint
 
 
 class AdapterSettings(Strict):

@@ -27,6 +27,7 @@ LATER: dict[str, Any] = {
     "model.join": None,
     "model.language_model.shard": False,
     "model.language_model.bits": None,
+    "model.prompt.chat": False,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,

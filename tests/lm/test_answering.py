@@ -83,6 +83,13 @@ def test_two_rows_of_the_head_give_what_all_do(llama):
     assert torch.allclose(model(batch), whole[:, 11] - whole[:, 5], atol=1e-6)
 
 
+def test_a_constant_added_to_all_logits_changes_nothing(llama, monkeypatch):
+    model, batch, logits = CausalModel(llama, (11, 5), lora=OFF).eval(), tokens_of(), CausalModel.logits
+    before = model(batch)
+    monkeypatch.setattr(CausalModel, "logits", lambda *given: logits(*given) + 3.5)
+    assert torch.allclose(model(batch), before, atol=1e-5)
+
+
 def test_softmax_twice_is_another_ranking():
     """TALLRec's script takes a softmax of two probabilities: it ranks by their difference."""
     probabilities = np.array([[0.30, 0.10], [0.02, 0.001], [0.4, 0.25]])

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from legorec.prompts import AnswerSegment, HistorySegment, TextSegment
+from legorec.data.histories import Histories
+from legorec.data.item_text import ItemText
+from legorec.prompts import AnswerSegment, HistorySegment, Prompt, PromptVocabulary, TextSegment
 from legorec.prompts.checks import check_answers
+from tests.support.causal import byte_level
 from tests.support.prompted import SEGMENTS, TITLES, click_stream, marked_store, prompt_over
 
 
@@ -60,6 +63,39 @@ def test_spans_partition_each_row(store, batch):
     assert (before == made.lengths.numpy()).all()
 
 
+def test_the_text_of_a_row_is_that_of_its_segments_joined(store, batch):
+    """With a tokenizer of bytes, which loses nothing: blanks and line breaks too."""
+    tokenizer = byte_level()
+    vocabulary = PromptVocabulary(tokenizer, grows=False)
+    items = ItemText('"{name}"', tokenizer, "bytes").of([{"name": title} for title in TITLES])
+    segments = (replace(SEGMENTS[0], text="### What?\n\n  Liked: "), *SEGMENTS[1:])
+    segments = tuple(
+        replace(each, template='"{name}"') if hasattr(each, "template") else each for each in segments
+    )
+    histories = Histories(store.histories, store.spans)
+    marks = {"marks": store.marks, "mark_names": store.mark_names}
+    prompt = Prompt(segments, vocabulary, {'"{name}"': items}, histories, **marks)
+    made = prompt(batch)
+    for row, ids in enumerate(made.tokens.split(made.lengths.tolist())):
+        text = prompt.text(made, row)
+        assert vocabulary.decode(ids.numpy()) == "".join(text.values())
+        assert text["instruction"] == "### What?\n\n  Liked: "
+        target = TITLES[int(batch.items[batch.candidates[row, 0]])]
+        assert text["target"] == f'"{target}"'
+
+
+def test_more_items_leave_the_prompt_as_it_is(store, batch):
+    """And they stand after those of the store, as if they had been there from the start."""
+    prompt = prompt_over(store)
+    tokens = prompt._pool.values.copy()
+    template, size = '"{title}"', len(TITLES)
+    text = ItemText(template, store.tokenizer("words"), "words", prompt.vocabulary.encode)
+    more = prompt.with_more({template: text.of([{"title": TITLES[5]}])})
+    other = replace(batch, items=torch.where(batch.items == 5, size, batch.items))
+    assert torch.equal(more(other).tokens, prompt(batch).tokens) and 5 in batch.items
+    assert np.array_equal(prompt._pool.values, tokens)
+
+
 def test_words_of_the_prompt_alone_have_tokens_of_their_own(store):
     vocabulary = prompt_over(store).vocabulary
     ids = vocabulary.encode("Yes No film")
@@ -97,7 +133,7 @@ def test_a_short_budget_drops_the_oldest_clicks_and_nothing_else(store, batch):
     least = int((whole(batch).lengths - sum(whole(batch).spans[n][:, 1] - whole(batch).spans[n][:, 0]
                                             for n in ("liked", "disliked"))).max()) + 2  # fmt: skip
     kept_before = None
-    for room in range(least + 6, int(whole(batch).lengths.max()) + 1, 5):
+    for room in range(least + 6, int(whole(batch).lengths.max()) + 1):
         prompt = prompt_over(store, max_length=room)
         made = prompt(batch)
         assert int(made.lengths.max()) <= room

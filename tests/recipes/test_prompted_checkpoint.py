@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copy, copytree
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
+import worker
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.engine import checkpoint
-from tests.support.causal import byte_level
+from tests.support.causal import byte_level, fast
 from tests.support.launching import one_thread
 from tests.support.prompted import arguments, marked_store
 from tests.support.runs import ROOT, differences, finish, refused
@@ -93,6 +96,25 @@ def test_a_tower_still_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture
     for name in ("--lm_path", "--lora_r", "--model.prompt.segments"):
         del argv[argv.index(name) : argv.index(name) + 2]
     refused(argv, capsys, "exp.load: is needed where exp.mode is 'test'")
+
+
+def test_a_prompt_may_be_a_turn_of_a_chat(
+    store: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the template writes around the turn has spans of its own; a control token in it is one token."""
+    folder = tmp_path / "chat"
+    copytree(weights, folder)
+    argv = command(store, folder, tmp_path / "runs", "prompt", **{"model.prompt.chat": "true"})
+    refused(argv, capsys, "`prompt.chat` (--chat): the tokenizer of", "has no chat template; leave it out")
+    template = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{{ '<s>model:' }}"
+    fast(Tokenizer.from_file(str(folder / "tokenizer.json")), template).save_pretrained(folder)
+    copy(weights / "tokenizer.json", folder)  # that of the store, to the byte
+    assert worker.main(argv) == 0
+    rows = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()[2:8]]
+    assert [row[0] for row in rows] == ["chat_user", "liked", "target", "cue", "chat_model", "answer"]
+    text = "".join(json.loads(row[4][row[4].index('"') :]) for row in rows)
+    assert text.startswith("<s>user: ") and " :</s><s>model:" in text
+    assert int(rows[4][2]) == 2 + len(byte_level().encode("model:", add_special_tokens=False).ids)
 
 
 def test_a_tokenizer_that_the_store_lacks_is_told(
