@@ -128,6 +128,15 @@ ELSEWHERE = {
     "texts/records": "texts/test_answer_log",
     "texts/scheme": "texts/test_schemes",
     "texts/training_histories": "texts/test_schemes",
+    "lm/prefix_cache": "lm/test_shared_prefix",
+    "recipes/inputs/chat": "recipes/test_prompted_checkpoint",
+    "recipes/inputs/served": "recipes/test_predict and test_prompted_served",
+    "recipes/outputs/prompt_text": "recipes/test_print_prompt",
+    "recipes/outputs/recommended": "recipes/test_load and test_prompted_served",
+    "recipes/tower_served": "recipes/test_predict and test_latency",
+    "recipes/trained_prompts": "recipes/test_prompted_served",
+    "scorers/answer_pages": "scorers/test_yes_no",
+    "scorers/top_answers": "recipes/test_prompted_served",
 }
 
 

@@ -15,6 +15,7 @@ import worker
 from legorec.engine.run_folder import best_checkpoint
 from legorec.recipes import latency
 from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.served import Request
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.latency import WARM_UP, answer, draw_requests
@@ -36,12 +37,13 @@ def test_a_request_is_an_impression_filled_up_with_drawn_items(store: Path, tmp_
     for num_candidates in (1, 3, 20, data.num_items):
         requests = draw_requests(data, len(shown), num_candidates, seed=1)
         rows = np.random.default_rng(1).permutation(len(shown))
-        for row, (history, candidates, user) in zip(rows.tolist(), requests, strict=True):
+        for row, (history, candidates, user, span) in zip(rows.tolist(), requests, strict=True):
             own = shown.candidates[row]
             assert len(set(candidates.tolist())) == len(candidates) == num_candidates
             assert len(set(own.tolist()) & set(candidates.tolist())) == min(len(own), num_candidates)
             expected, mask = data.histories.padded(shown.span[[row]])
             assert np.array_equal(history, expected[mask]) and user == shown.user[row]
+            assert span == shown.span[row]
 
 
 def test_requests_depend_on_the_seed_alone_and_repeat_where_too_few(store: Path, tmp_path: Path) -> None:
@@ -64,7 +66,8 @@ def test_answers_are_the_scores_of_rank(store: Path, done: Path, tmp_path: Path)
         table = model.encode_items(torch.arange(data.num_items))
         for row in range(len(impressions)):
             history, mask = data.histories.padded(shown.span[[row]])
-            request = (history[mask], shown.candidates[row].astype(np.int64), int(shown.user[row]))
+            shown_items = shown.candidates[row].astype(np.int64)
+            request = Request(history[mask], shown_items, int(shown.user[row]))
             expected = ranked.score[ranked.group == row]
             for scores in (answer(model, request, table), answer(model, request)):
                 assert np.allclose(scores, expected, atol=1e-5)

@@ -19,9 +19,9 @@ from legorec.data.store import Interactions, Store
 from legorec.data.strings import Strings
 from legorec.data.writing.writer import StoreWriter
 from legorec.engine.stopping import StopRequest
-from legorec.recipes import predict
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.load import TrainedRecommender, load
+from legorec.recommender import Recommender
 from legorec.scorers.top_items import best_of, top_items
 from legorec.settings import read_command_line
 from tests.support.labelled import Labelled
@@ -231,7 +231,7 @@ def test_stopped_it_leaves_no_file(
 def test_scores_that_are_nan_are_refused(
     store: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(predict.Recommender, "score", lambda *given: given[2].sum(2) * torch.nan)
+    monkeypatch.setattr(Recommender, "score", lambda *given: given[2].sum(2) * torch.nan)
     for flags in ({}, {"top_k": 3}):
         argv = arguments(store, tmp_path, exp="predict", load=done, **flags)
         refused(argv, capsys, "scores are NaN and cannot be ranked", "--precision fp32")

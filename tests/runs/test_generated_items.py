@@ -85,7 +85,7 @@ def test_none_is_a_negative_or_a_candidate(data: Data) -> None:
         assert data.interactions(split).candidates.values.max() < data.num_real
     settings = read_command_line(arguments(data.store.path, Path("runs"), exp="latency"))
     assert settings.exp.latency is not None
-    for _, shown, _ in draw_requests(data, 20, data.num_real, seed=1):
+    for _, shown, _, _ in draw_requests(data, 20, data.num_real, seed=1):
         assert shown.max() < data.num_real
     with pytest.raises(ValueError, match=f"at most the {data.num_real} items"):
         draw_requests(data, 20, data.num_items, seed=1)

@@ -44,6 +44,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     }
     found = read_command_line(arguments(tmp_path, tmp_path, **flags)).dump()
     found["exp"]["cache"] = CacheSettings(layers=[-1]).model_dump()
+    found["model"]["prompt"] = {"chat": False}  # of another family
     return found
 
 

@@ -30,7 +30,7 @@ class Request(NamedTuple):
     history: np.ndarray  # (H,) item rows, oldest first
     candidates: np.ndarray  # (K,) item rows
     user: int  # row of the user table
-    span: int  # the stored history that ``history`` is
+    span: int = 0  # the stored history that ``history`` is, where marks are read
 
 
 class Ways(NamedTuple):
@@ -83,6 +83,9 @@ def served(settings: Settings, device: torch.device, splits: Iterable[str] = ())
     Raises:
         ValueError: something the user can mend in the settings, the store or a checkpoint.
     """
-    found: Served = function_at(FAMILIES[settings.model.family].served)(settings, device, list(splits))
+    family = FAMILIES[settings.model.family]
+    if not family.served:
+        raise ValueError(f"a model of the family '{family.name}' is trained and measured, and no more")
+    found: Served = function_at(family.served)(settings, device, list(splits))
     found.model.eval()
     return found
