@@ -24,9 +24,10 @@ from legorec.metrics import evaluate
 from legorec.processes import ALONE
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import Data, open_data
+from legorec.recipes.outputs.judged import dev_metrics
 from legorec.recipes.outputs.measure import check_measurable
 from legorec.recipes.tower import click_task
-from legorec.recipes.train import begin_training, dev_metrics
+from legorec.recipes.train import begin_training
 from legorec.scorers.clicks import ClickScorer
 from legorec.settings import Settings, read_command_line
 

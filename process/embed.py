@@ -42,7 +42,7 @@ from legorec.lm.free_memory import free_memory
 from legorec.lm.item_encoding import ItemEncoding
 from legorec.lm.pretrained import DTYPES, Pretrained, find_pretrained
 from legorec.lm.stream_plan import Streaming, check_memory, choose_streaming, gigabytes_up, vectors_memory
-from legorec.lm.tables import POOLS, item_vectors, token_table
+from legorec.lm.tables import POOLS, item_vectors, randomly_projected, token_table
 
 REMARKS = {
     "tokens": "The token table of a language model; process/embed.py tokens writes it.",
@@ -139,6 +139,10 @@ def items_parser() -> Arguments:
         "--normalize", action=argparse.BooleanOptionalAction, help="vectors of length 1, after they are cut"
     )
     parser.add_argument("--width", type=int, metavar="N", help="keep the first N numbers (Matryoshka)")
+    parser.add_argument(
+        "--random_projection", type=int, metavar="SEED",
+        help="multiply the vectors by a drawn matrix of their width: a control for tables that were learned",
+    )  # fmt: skip
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the model; vectors are fp32")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--token_budget", type=int, default=8192, help="tokens that are run at once")
@@ -165,11 +169,14 @@ def items(arguments: Sequence[str]) -> None:
         progress.say(encoding.said)
     progress.say(f"special tokens: {frame.said}")
     streaming = how_to_run(pretrained, rows.lengths, device, args, progress)
-    new = new_table("items", ITEMS, args, encoding.record(pretrained, rows))
+    drawn = {} if args.random_projection is None else {"random_projection": args.random_projection}
+    new = new_table("items", ITEMS, args, encoding.record(pretrained, rows) | drawn)
     table = item_vectors(
         pretrained, rows, encoding.pool, normalize=encoding.normalize, width=args.width, dtype=args.dtype,
         device=device, token_budget=args.token_budget, streaming=streaming, progress=progress,
     )  # fmt: skip
+    if args.random_projection is not None:
+        table = randomly_projected(table, args.random_projection)
     new.write(table, Rows.of_items(store))
     report(new, table)
     if empty := int((filled.lengths == 0).sum()):

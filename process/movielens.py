@@ -6,6 +6,8 @@ A rating of at least --min_rating is a like. With --protocol last, each liked mo
 the likes before it as history; a user's last like is the test and the one before it dev, each among
 --num_negatives movies that the user never rated. With --protocol rating, every rating is an example of its
 own, liked or not, and the splits follow each other in time.
+--plots names a table with `item_id` and `overview`, which becomes the text field `plot`; a movie that is not
+in it has an empty one.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+import polars as pl
 
 from legorec.data.raw.command import (
     log_arguments,
@@ -33,7 +37,8 @@ from legorec.data.raw.holdout import (
     split_times,
 )
 from legorec.data.raw.movielens import Folder, MovieLens, read_movielens
-from legorec.data.raw.readers import numbers_of
+from legorec.data.raw.readers import need_columns, numbers_of
+from legorec.data.raw.table_files import read_table
 from legorec.data.raw.times import times_of
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
@@ -43,7 +48,11 @@ def write(writer: StoreWriter, raw: MovieLens, args: argparse.Namespace) -> None
     """Write everything into the store."""
     items_file, users_file, file = raw.files
     item_fields = [Column("title", "text"), Column("genres", "categories"), Column("year", "category")]
-    writer.items(raw.items, item_fields, file=items_file)
+    items = raw.items
+    if args.plots is not None:
+        items = with_plots(items, args.plots, writer)
+        item_fields.append(Column("plot", "text"))
+    writer.items(items, item_fields, file=items_file)
     if raw.users is not None:
         fields = [Column("age", "number"), Column("gender", "category"), Column("occupation", "category")]
         fields = [field for field in fields if field.name in raw.users.columns]
@@ -62,12 +71,29 @@ def write(writer: StoreWriter, raw: MovieLens, args: argparse.Namespace) -> None
     liked_among_unmet(writer, events, last_left_out(events), args.num_negatives, args.seed)
 
 
+def with_plots(items: pl.DataFrame, path: Path, writer: StoreWriter) -> pl.DataFrame:
+    """The movies with a column `plot`, of a repeated one the first.
+
+    Raises:
+        InputError: the table lacks a column.
+    """
+    table = read_table(path)
+    need_columns(table, ["item_id", "overview"], str(path))
+    plots = table.select(id=pl.col("item_id").cast(pl.String), plot=pl.col("overview").cast(pl.String))
+    plots = plots.unique("id", keep="first", maintain_order=True)
+    writer.dropped("plots of movies that are not there", len(plots.join(items, on="id", how="anti")))
+    return items.join(plots, on="id", how="left", maintain_order="left").with_columns(
+        pl.col("plot").fill_null("")
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = store_arguments(__doc__)
     parser.add_argument(
         "--source", type=Path, required=True, metavar="FOLDER", help="where the raw files lie"
     )
+    parser.add_argument("--plots", type=Path, metavar="FILE", help="CSV or TSV with item_id and overview")
     parser.add_argument("--min_rating", type=float, default=4, help="the lowest rating that is a like")
     parser.add_argument("--protocol", choices=("last", "rating"), default="last")
     parser.add_argument("--num_negatives", type=int, default=20, help="of each dev and test impression")

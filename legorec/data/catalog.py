@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from legorec.data.store import Store, Table
 
 
+Scaled = Literal["standard", "min_max"]
+
+
 class FieldCut(Protocol):
     """How much of a field is used: the first or the last ``max_length`` tokens (None: all)."""
 
@@ -31,14 +34,17 @@ class FieldCut(Protocol):
 
 @runtime_checkable
 class FieldReading(FieldCut, Protocol):
-    """A cut that says more: which field of a store is read (None: the one of the same name), and whether its
-    tokens have a table of their own."""
+    """A cut that says more: which field of a store is read (None: the one of the same name), whether its
+    tokens have a table of their own, and how its numbers are scaled."""
 
     @property
     def column(self) -> str | None: ...
 
     @property
     def own_table(self) -> bool: ...
+
+    @property
+    def scaled(self) -> Scaled: ...
 
 
 def own_table(name: str) -> str:
@@ -58,8 +64,8 @@ class CatalogField:
     vocabulary: str
     vocab_size: int
     max_length: int  # length of the longest row
-    mean: float = 0.0  # of the given numbers
-    deviation: float = 1.0  # standard deviation of the numbers; 0 if all are the same
+    mean: float = 0.0  # of the given numbers; with `min_max` their least
+    deviation: float = 1.0  # standard deviation of the numbers, or their range; 0 if all are the same
     column: str | None = None  # of the store, if it has another name there
     own: bool = False  # whether its tokens have vectors of their own
 
@@ -74,9 +80,11 @@ class CatalogField:
         return own_table(self.name) if self.own else self.vocabulary
 
     @classmethod
-    def of_numbers(cls, name: str, rows: Ragged) -> CatalogField:
+    def of_numbers(cls, name: str, rows: Ragged, scaled: Scaled = "standard") -> CatalogField:
         """A field of numbers, with mean and standard deviation over the items that have one.
 
+        Args:
+            scaled: ``min_max`` takes the least number and the range in their place.
         Raises:
             ValueError: a number is not finite.
         """
@@ -86,6 +94,8 @@ class CatalogField:
         # The mean of equal numbers may be off by a rounding error, which must not become the deviation.
         differ = len(numbers) > 0 and numbers.min() < numbers.max()
         deviation = float(numbers.std()) if differ else 0.0
+        if scaled == "min_max" and len(numbers):
+            mean, deviation = float(numbers.min()), float(numbers.max() - numbers.min())
         longest = int(rows.lengths.max(initial=0))
         # The space keeps the name apart from every vocabulary of a store.
         return cls(name, "number", f"number {name}", 1, longest, mean, deviation)
@@ -180,12 +190,13 @@ class Catalog:
         fields, rows = [], []
         for name, cut in cuts.items():
             source, column, own = _reading(name, cut)
+            scaled = cut.scaled if isinstance(cut, FieldReading) else "standard"
             stored = table.field(source)
             row = stored.rows
             if cut.max_length is not None:
                 row = row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
             if stored.vocabulary is None:
-                fields.append(replace(CatalogField.of_numbers(name, row), column=column))
+                fields.append(replace(CatalogField.of_numbers(name, row, scaled), column=column))
             else:
                 longest = int(row.lengths.max(initial=0))
                 part = CatalogField(name, stored.kind, stored.vocabulary, stored.vocab_size, longest)

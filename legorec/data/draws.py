@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     DROPOUT = 3
     BASELINE = 4
     SHOTS = 5
+    HELD_OUT = 6
+    MASKED_TOKENS = 7
 
 
 def generator(seed: int, purpose: Purpose, place: int) -> np.random.Generator:

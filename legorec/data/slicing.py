@@ -11,14 +11,27 @@ from legorec.data.evaluation import Impressions
 from legorec.slices import Slicing
 
 
-def by_popularity(data: Impressions, training: TrainingClicks, edges: Sequence[int]) -> Slicing:
+NOWHERE = -1  # the place of a click that is in no part
+
+
+def by_popularity(
+    data: Impressions,
+    training: TrainingClicks,
+    edges: Sequence[int],
+    among: np.ndarray | None = None,
+    name: str = "popularity",
+) -> Slicing:
     """By how many users clicked the clicked item in the training data, as the popularity baseline counts.
 
     Args:
         edges: where the parts after the first begin: [1, 5] are 0, 1 to 4, and 5 and more.
+        among: (N,) True for items whose clicks are in the parts; None: all.
     """
-    counts = training.known.counts()[data.interactions.candidates.values]
-    return Slicing("popularity", _of_clicks(data, _place(counts, edges), names(edges)))
+    items = data.interactions.candidates.values
+    place = _place(training.known.counts()[items], edges)
+    if among is not None:
+        place = np.where(among[items], place, NOWHERE)
+    return Slicing(name, _of_clicks(data, place, names(edges)))
 
 
 def by_cold_items(data: Impressions, training: TrainingClicks) -> Slicing:

@@ -89,6 +89,37 @@ def made_with(path: Path) -> dict[str, Any]:
     return found
 
 
+def table_content(
+    path: Path, matrix: Tensor, rows: Rows, settings: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a table of vectors, and what its header says.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    if not matrix.isfinite().all():
+        raise ValueError(
+            f"{path}: some values are not finite as {matrix.dtype}, so nothing was written; "
+            "--dtype takes another"
+        )
+    said = {KEY: json.dumps(asdict(rows))}
+    if settings:
+        said[MADE_WITH_KEY] = json.dumps(dict(settings))
+    return {"vectors": matrix}, said
+
+
+def save_table(path: Path, matrix: Tensor, rows: Rows, settings: Mapping[str, Any]) -> None:
+    """Write a table of vectors without a layer, as a run does that leaves one in its folder.
+
+    Raises:
+        ValueError: a value is not finite.
+        WriteError: the disk is full, or may not be written.
+    """
+    tensors, said = table_content(path, matrix, rows, settings)
+    with written_whole(path, matrix.nbytes) as temporary:
+        save_sealed(tensors, temporary, {"format": "pt", **said})
+
+
 class _Quoted(str):
     """A text that is quoted in YAML, so that one like ``1e5`` stays a text."""
 
@@ -167,15 +198,7 @@ class NewTable:
             ValueError: a value is not finite.
             OSError: the disk is full or not writable.
         """
-        if not matrix.isfinite().all():
-            raise ValueError(
-                f"{self.path}: some values are not finite as {matrix.dtype}, so nothing was written; "
-                "--dtype takes another"
-            )
-        said = {KEY: json.dumps(asdict(rows))}
-        if self._settings:
-            said[MADE_WITH_KEY] = json.dumps(self._settings)
-        self._write({"vectors": matrix}, said)
+        self._write(*table_content(self.path, matrix, rows, self._settings))
 
     def write_codes(self, codes: np.ndarray, sizes: Sequence[int], rows: Rows | None) -> None:
         """Write codes (num_items, levels), as ``write`` does vectors.

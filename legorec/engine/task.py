@@ -44,27 +44,45 @@ def not_loaded(run: Path) -> Path:
     )
 
 
+def nothing_to_rank(split: str) -> Scorer:
+    """The default of ``Task.scorer``; nobody calls it.
+
+    Raises:
+        AssertionError: always.
+    """
+    raise AssertionError(f"this task has nothing to rank, asked for was '{split}'")
+
+
 @dataclass(frozen=True)
 class Task:
     """A model, what it learns from and how its splits are ranked.
 
     Args:
         learning: made once, by runs that train; may refuse settings that cannot be trained.
-        scorer: split (``dev`` or ``test``) -> its rows, to be ranked by the model.
+        scorer: split (``dev`` or ``test``) -> its rows, to be ranked by the model. Left out, there is
+            nothing to rank: epochs are judged by their loss on ``Learning.dev_stream``.
         baselines: split -> untrained scorers by name, each for a row of its own in the table.
         slices: split -> ways to cut its rows, in each of which all that is ranked is measured once more.
         place: where the data is, for messages.
         load: run folder -> the checkpoint of its best epoch, whose weights are then in the model.
         said: lines about the data that the log begins with.
         zero_shot: whether it may be measured without the weights of a run.
+        finish: given the run's folder once the model has the weights of the best epoch, by the process that
+            writes: what is of use outside of the run.
     """
 
     model: nn.Module
     learning: Callable[[], Learning]
-    scorer: Callable[[str], Scorer]
+    scorer: Callable[[str], Scorer] = nothing_to_rank
     baselines: Callable[[str], Mapping[str, Scorer]] = lambda split: {}
     slices: Callable[[str], Sequence[Slicing]] = lambda split: ()
     place: str = "the data"
     load: Callable[[Path], Path] = not_loaded
     said: Sequence[str] = ()
     zero_shot: bool = False
+    finish: Callable[[Path], None] = lambda folder: None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether there is something to rank."""
+        return self.scorer is not nothing_to_rank

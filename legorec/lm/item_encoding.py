@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from legorec.data.ragged import Ragged
 
 
+def tokenizer_digest(pretrained: Pretrained) -> str:
+    """The digest of a checkpoint's tokenizer."""
+    return digest_bytes(pretrained.tokenizer().to_str().encode())
+
+
 @dataclass(frozen=True)
 class ItemEncoding:
     """All that decides what the vectors are, beside the checkpoint and the texts.
@@ -83,6 +88,7 @@ class ItemEncoding:
         return {
             "checkpoint": Path(pretrained.name).name,
             "weights": pretrained.digest(),
+            "tokenizer": tokenizer_digest(pretrained),
             "template": self.template,
             "prefix": self.prefix,
             "special_tokens": self.special_tokens,

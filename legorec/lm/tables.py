@@ -97,6 +97,13 @@ def item_vectors(
     return F.normalize(vectors) if normalize else vectors
 
 
+def randomly_projected(table_NE: Tensor, seed: int) -> Tensor:
+    """(N, E) the vectors times a matrix drawn from the seed, as long as before on average."""
+    width = table_NE.shape[1]
+    drawn_EE = torch.randn(width, width, generator=torch.Generator().manual_seed(seed)) / width**0.5
+    return table_NE.float() @ drawn_EE
+
+
 def _check(pretrained: Pretrained, tokens: Ragged, pool: str, width: int | None, token_budget: int) -> None:
     if pool not in POOLS:
         raise ValueError(f"`pool` must be one of {', '.join(POOLS)}, got '{pool}'")

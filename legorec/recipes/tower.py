@@ -148,6 +148,10 @@ def slicings(data: Data, split: str, settings: Settings) -> list[Slicing]:
     if asked is None:
         return []
     found = [by_popularity(impressions, data.training, asked.popularity)] if asked.popularity else []
+    if asked.popularity and asked.filled is not None:
+        filled = data.store.items.field(asked.filled).rows.lengths > 0
+        name = f"popularity with {asked.filled}"
+        found.append(by_popularity(impressions, data.training, asked.popularity, filled, name))
     found += [by_history(impressions, asked.history)] if asked.history else []
     found += [by_cold_items(impressions, data.training)] if asked.cold_items else []
     found += [by_cold_users(impressions, data.training)] if asked.cold_users else []

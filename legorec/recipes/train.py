@@ -23,8 +23,8 @@ from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.rates import rates_said, training_of
+from legorec.recipes.outputs.judged import check_judged, dev_metrics
 from legorec.recipes.outputs.measure import (
-    check_measurable,
     measure,
     measure_baselines,
     measured_json,
@@ -63,8 +63,7 @@ def train(
     with processes.agreeing():  # all that can be refused is refused before the folder is touched
         device = choose_device(settings.device, processes)
         task = (make_task or function_at(FAMILIES[settings.model.family].task))(settings, device, processes)
-        for split in mode.measures:
-            check_measurable(task.scorer(split), dev_metrics(settings) if split == "dev" else exp.metrics)
+        check_judged(task, settings)
         training = begin_training(settings, task, processes) if mode.learns else None
         untouched = training is not None or (exp.load is None and task.zero_shot)
         loaded = None if untouched else load_weights(task, settings)
@@ -79,7 +78,12 @@ def train(
             train_to_end(training, settings, session)
             if session.folder.writes:
                 save_adapters(task.model, session.folder.path / "adapter")
-        metrics = measure_result(task, mode.measures[-1], settings, session)
+                task.finish(session.folder.path)
+        split = mode.measures[-1]
+        if task.ranks:
+            metrics = measure_result(task, split, settings, session)
+        else:
+            metrics = loss_result(split, training)
         session.folder.write_metrics(metrics)
         session.log(f"wrote {session.folder.metrics_file}")
         return metrics
@@ -226,11 +230,6 @@ def columns(epochs: list[dict[str, Any]], settings: Settings) -> list[str]:
     return ["epoch", "loss", *sorted(terms), *measured]
 
 
-def dev_metrics(settings: Settings) -> list[str]:
-    """Metrics measured after every epoch: ``exp.metrics``, and the one that chooses the best epoch."""
-    return list(dict.fromkeys([*settings.exp.metrics, settings.exp.evaluation.metric]))
-
-
 def dev_loss(training: Training, session: Session) -> float:
     """Mean training loss on the dev split, with the same negatives in every epoch.
 
@@ -285,6 +284,13 @@ def measure_result(task: Task, split: str, settings: Settings, session: Session)
         "baselines": {name: measured_json(each) for name, each in baselines.items()},
         "trainable_parameters": num_trainable(task.model),
     }
+
+
+def loss_result(split: str, training: Training | None) -> dict[str, Any]:
+    """The loss of the best epoch on what is held out, where there is nothing to rank."""
+    assert training is not None and training.state.best is not None, "such a task is trained"
+    loss = -training.state.best["value"]
+    return {split: {"loss": loss}, "trainable_parameters": num_trainable(training.model)}
 
 
 def save_adapters(model: nn.Module, folder: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from legorec.settings.aligned import AdaptedSettings, AlignedSettings
 from legorec.settings.prompted import PromptedSettings
 from legorec.settings.schema import TowerSettings
 
@@ -60,6 +61,18 @@ FAMILIES = {
             size="prompted_size",
             served="prompted_served:prompted_served",
             zero_shot=True,
+        ),
+        Family(
+            "adapted",
+            "a language model adapted to the texts of items",
+            AdaptedSettings,
+            "adapted:adapted",
+        ),
+        Family(
+            "aligned",
+            "a language model whose texts are aligned to the fields of a click model",
+            AlignedSettings,
+            "aligned:aligned",
         ),
     )
 }

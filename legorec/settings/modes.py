@@ -57,7 +57,7 @@ MODES = {
             "train",
             "train, and measure the best epoch on dev",
             "train:train",
-            families=("tower", "prompted"),
+            families=("tower", "prompted", "adapted", "aligned"),
             learns=True,
             measures=("dev",),
         ),

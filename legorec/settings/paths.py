@@ -56,11 +56,14 @@ def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         "exp.predict.pairs",
         "exp.generate.log",
         "exp.merge.scheme",
+        "model.fields_of",
+        "model.language_model.checkpoint",
     ]
     for place in ("exp.generate.generator", "exp.generate.generator.of"):
         named += [f"{place}.{name}" for name in ("log", "checkpoint", "adapter")]
     tables = block_at(layers, "embed.tables")
-    named += [f"embed.tables.{row}.path" for row in range(len(tables) if isinstance(tables, list) else 0)]
+    rows = range(len(tables) if isinstance(tables, list) else 0)
+    named += [f"embed.tables.{row}.{name}" for row in rows for name in ("path", "checkpoint")]
     for brick, kind in brick_places(layers.get("model")):
         for name in _places(kind, block_at(layers, f"model.{brick}.name")):
             named.append(f"model.{brick}.{name}")

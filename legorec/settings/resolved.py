@@ -35,6 +35,7 @@ LATER: dict[str, Any] = {
     "exp.load_epoch": None,
     "exp.evaluation.slices": None,
     "exp.evaluation.token_budget": 32768,
+    "exp.evaluation.slices.filled": None,
     "exp.sweep": None,
     "exp.prompt": None,
     "exp.cache.memory_gb": None,
@@ -45,11 +46,14 @@ LATER: dict[str, Any] = {
     "data.stratified": False,
     "data.fields.*.column": None,
     "data.fields.*.own_table": False,
+    "data.fields.*.scaled": "standard",
     "data.user_fields.*.column": None,
     "data.user_fields.*.own_table": False,
+    "data.user_fields.*.scaled": "standard",
     "embed.tables.*.field": None,
     "embed.tables.*.dropout": 0.0,
     "embed.tables.*.made_with": {},
+    "embed.tables.*.checkpoint": None,
 }
 # Lists that have grown: in the digest the default of now is the default of before, for the same reason.
 GROWN: dict[str, tuple[list[str], list[str]]] = {

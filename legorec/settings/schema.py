@@ -32,13 +32,15 @@ class FieldSettings(Strict):
     """How one field of the items is read: at most ``max_length`` tokens, the first or the last ones.
 
     ``column`` is the store's field where this one has another name, so that one may be read several times;
-    ``own_table`` keeps its vectors apart from those of other fields with the same vocabulary.
+    ``own_table`` keeps its vectors apart from those of other fields with the same vocabulary. Numbers are
+    ``scaled``: to mean 0 and deviation 1, or with ``min_max`` to between 0 and 1.
     """
 
     max_length: Positive | None = None
     keep: Literal["first", "last"] = "first"
     column: FieldName | None = None
     own_table: Flag = False
+    scaled: Literal["standard", "min_max"] = "standard"
 
 
 class HistorySettings(Strict):
@@ -105,6 +107,7 @@ class TokenTableSettings(Strict):
     transform: Literal["auto", "linear", "none"] = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # behind the table, and its projection if it has one
     made_with: dict[str, Any] = {}  # what the file must say of itself; ``process/embed.py items`` writes it
+    checkpoint: Text | None = None  # the language model whose weights and tokenizer must have made it
 
     @model_validator(mode="after")
     def _one_owner(self) -> TokenTableSettings:
@@ -257,13 +260,15 @@ Edges = Annotated[list[Positive], Field(max_length=100), AfterValidator(_rising)
 class SliceSettings(Strict):
     """Parts of a split that are measured once more, each on its own; see ``legorec.data.slicing``.
 
-    ``popularity`` and ``history`` say where the parts after the first begin; [] leaves them out.
+    ``popularity`` and ``history`` say where the parts after the first begin; [] leaves them out. ``filled``
+    names a field of the store: the parts of ``popularity`` are there once more, of the items that have it.
     """
 
     popularity: Edges = [1, 5, 20]  # users who clicked the clicked item in training
     history: Edges = [5, 20]  # clicks stored before the impression
     cold_items: Flag = True
     cold_users: Flag = True
+    filled: FieldName | None = None
 
 
 class EvaluationSettings(Strict):

@@ -27,6 +27,7 @@ ORDER: list[set[str]] = [
     {"item_parts"},
     {"recommender"},
     {"objectives", "scorers"},
+    {"aligning"},
     {"engine"},
     {"compose"},
     {"settings", "build"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ def tables_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in files("embed"):
         layer = yaml.safe_load(path.read_text())
         for table in [*layer["tables"], *([layer["codes"]] if "codes" in layer else [])]:
-            Path(table["path"]).parent.mkdir(parents=True, exist_ok=True)
-            Path(table["path"]).touch()
+            path = Path(re.sub(r"\$\{\w+:(.*)\}", r"\1", table["path"]))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
 
 
 def files(layer: str) -> list[Path]:
@@ -55,6 +57,9 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
     if is_for_generating(chosen.get("exp")):  # which reads no model
         layers = {"data": first["data"], "exp": chosen["exp"]}
         return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))] + ["--llm", "m"]
+    if is_for_texts(chosen.get("model")):  # which ranks nothing
+        layers = first | {"exp": CONFIG / "exp" / "cela-texts.yaml"} | chosen
+        return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))]
     argv = [part for layer, path in (first | chosen).items() for part in (f"--{layer}", str(path))]
     if reads_users((first | chosen)["data"]):
         argv += ["--model.user_plugin", "{name: profile}"]
@@ -67,6 +72,11 @@ def is_for_generating(path: Path | None) -> bool:
     return path is not None and "generating.yaml" in path.read_text()
 
 
+def is_for_texts(path: Path | None) -> bool:
+    """A language model that is trained on the texts of items."""
+    return path is not None and path.stem in ("cela-adapted", "cela-aligned")
+
+
 def reads_users(path: Path) -> bool:
     """A data layer with fields of users, which a user plugin reads."""
     return "user_fields:" in path.read_text()
@@ -75,7 +85,7 @@ def reads_users(path: Path) -> bool:
 def is_for_language_models(path: Path) -> bool:
     """Items as one text, a language model that encodes them, its token table, or an experiment on it."""
     named = path.stem.removeprefix("joined-").startswith(("bert-", "llama-", "plmnr-"))
-    named |= path.stem.endswith(("-llm", "-llama"))
+    named |= path.stem.endswith(("-llm", "-llama")) or is_for_texts(path)
     return named or "template:" in path.read_text() or is_joined(path) and path.parent.name == "data"
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from legorec.batch import TokenVectors
 from legorec.data.vectors import ITEMS, Rows, made_with
 from legorec.files.sealed import load_sealed
+from legorec.lm.item_encoding import tokenizer_digest
+from legorec.lm.pretrained import find_pretrained
 
 if TYPE_CHECKING:
     from legorec.recipes.inputs.store_data import Data
@@ -73,8 +75,9 @@ def _owner(table: TokenTableSettings, data: Data) -> tuple[str, int]:
 
 def _check_made_with(table: TokenTableSettings) -> None:
     """Check what the layer says of the table: a file of another making may lie in its place."""
-    there = made_with(Path(table.path)) if table.made_with else {}
-    for name, wanted in table.made_with.items():
+    required = table.made_with | ({} if table.checkpoint is None else _of_checkpoint(table.checkpoint))
+    there = made_with(Path(table.path)) if required else {}
+    for name, wanted in required.items():
         if name not in there:
             raise ValueError(
                 f"{table.path} does not say which `{name}` it was made with, the layer requires {wanted!r}; "
@@ -85,6 +88,12 @@ def _check_made_with(table: TokenTableSettings) -> None:
                 f"{table.path} was made with `{name}` = {there[name]!r}, the layer requires {wanted!r}; "
                 "write one of them with process/embed.py items under a --name of its own"
             )
+
+
+def _of_checkpoint(name: str) -> dict[str, str]:
+    """What a table says of the language model that made it."""
+    pretrained = find_pretrained(name)
+    return {"weights": pretrained.digest(), "tokenizer": tokenizer_digest(pretrained)}
 
 
 def _check_owner(path: str, vocabulary: str, stated: Rows, data: Data) -> None:

@@ -74,7 +74,7 @@ def check_make(run: Path, settings: Settings) -> None:
             )
         for name, cut in getattr(here, key).items():
             trained, asked = ((there.get(key) or {}).get(name) or {}, cut.model_dump())
-            for part, default in (("column", None), ("own_table", False)):
+            for part, default in (("column", None), ("own_table", False), ("scaled", "standard")):
                 if trained.get(part, default) != asked[part]:
                     raise ValueError(
                         f"{run} was trained with data.{key}.{name}.{part} "
