@@ -64,11 +64,22 @@ def item_stream(
     epoch_batch: int = 0,
     **made: Masking,
 ) -> ItemStream:
-    """Batches of items as large as the settings say."""
+    """Batches of items as large as the settings say.
+
+    Raises:
+        ValueError: a process would have no item of the last batch: the losses compare the items of all.
+    """
+    size = settings.exp.policy.batch_size
+    last = len(items) % size or size
+    if last < processes.world:
+        raise ValueError(
+            f"the last batch of {len(items):,} items has {last}, fewer than the {processes.world} processes; "
+            "give another `exp.policy.batch_size` (--batch_size)"
+        )
     return ItemStream(
         texts.rows,
         items,
-        batch_size=settings.exp.policy.batch_size,
+        batch_size=size,
         epoch_batch=epoch_batch,
         seed=settings.seed,
         processes=processes,

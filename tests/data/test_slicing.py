@@ -144,3 +144,20 @@ def test_without_training_clicks_all_is_cold_and_a_part_may_be_empty(training):
 )
 def test_parts_are_called_after_their_edges(edges, names):
     assert slicing.names(edges) == names
+
+
+def test_popularity_among_some_items_has_their_clicks_alone(training: TrainingClicks) -> None:
+    data = small.impressions()
+    among = np.arange(training.num_items) % 2 == 0
+    every = slicing.by_popularity(data, training, [1, 2])
+    some = slicing.by_popularity(data, training, [1, 2], among, "popularity of even ones")
+    table = data.interactions
+    clicked = table.labels == 1
+    assert some.name == "popularity of even ones" and set(some.parts) == set(every.parts)
+    kept = 0
+    for part, rows in some.parts.items():
+        clicks = rows[clicked[rows]]
+        whole = every.parts[part][clicked[every.parts[part]]]
+        assert np.array_equal(clicks, whole[among[table.candidates.values[whole]]])
+        kept += len(clicks)
+    assert kept == int((clicked & among[table.candidates.values]).sum()) > 0

@@ -15,7 +15,7 @@ from legorec.data.vectors import Rows
 from legorec.data.writing.progress import Progress
 from legorec.lm import tables
 from legorec.lm.stream_plan import Streaming
-from legorec.lm.tables import POOLS, item_vectors, token_table
+from legorec.lm.tables import POOLS, item_vectors, randomly_projected, token_table
 from tests.lm.test_build_streamed import sampled
 from tests.support.short_memory import shorten
 from tests.support.tiny import difference, packed_ids, states_of, tiny, whole
@@ -157,3 +157,12 @@ def test_token_table_is_the_checkpoints_in_full(tmp_path: Path, options: dict[st
     assert rows == Rows.of_tokens(tokenizer) and rows.count == 3
     half, _ = token_table(pretrained, "bf16")
     assert half.dtype == torch.bfloat16 and torch.equal(half, table.bfloat16())
+
+
+def test_a_random_projection_is_one_matrix_of_the_seed() -> None:
+    vectors = torch.randn(40, 64)
+    found = randomly_projected(vectors, 1)
+    assert torch.equal(found, randomly_projected(vectors, 1))
+    assert not torch.allclose(found, randomly_projected(vectors, 2))
+    assert torch.allclose(randomly_projected(2 * vectors[:3], 1), 2 * found[:3], atol=1e-5)
+    assert 0.8 < float(found.norm() / vectors.norm()) < 1.2

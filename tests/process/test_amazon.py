@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from legorec.data.raw import lines
+from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.store_data import open_data
+from legorec.settings import read_command_line
 from process.amazon import main, number_of, text_of
 from tests.process.test_goodreads import impressions, interrupted, liked, sees_nothing_of_later
 from tests.support.raw_files import made, refusal
+from tests.support.runs import ROOT
 from tests.support.small_store import files
 
 Row = dict[str, Any]
@@ -278,3 +283,22 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     interrupted(main, tmp_path, *raw(tmp_path, 2023, clicks()), *CORE)
+
+
+def test_the_fields_of_celas_click_model_are_read(tmp_path: Path) -> None:
+    reviews = write_lines(tmp_path / "reviews.json", [review(2018, *row) for row in clicks()], 2018)
+    meta = [item(2018, number, price=f"${number + 1}.00") for number in range(40)]
+    files = ("--reviews", reviews, "--meta", write_lines(tmp_path / "meta.json", meta, 2018))
+    store = made(main, tmp_path / "store", *files, *CORE)
+    layers = {"data": "data/cela-amazon", "model": "model/cela-din", "exp": "exp/cela-clicks"}
+    argv = [part for name, file in layers.items() for part in (f"--{name}", f"{ROOT}/config/{file}.yaml")]
+    settings = read_command_line([*argv, "--data.store", str(store.path)])
+    data = open_data(settings, ["train"])
+    kinds = {part.name: part.kind for part in data.catalog.fields}
+    assert kinds == {"categories": "categories", "brand": "category", "price": "number"}
+    price = [part.kind for part in data.catalog.fields].index("number")
+    prices = data.store.items.field("price").rows.values
+    scaled = data.catalog.fields[price].standardised(prices)
+    assert scaled.min() == 0.0 and scaled.max() == 1.0
+    model = build_model(settings, data, torch.device("cpu")).eval()
+    assert model.encode_items(torch.arange(data.num_items)).isfinite().all()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from legorec.data.raw.movielens import GENRES
+from legorec.data.store import Store
 from process.movielens import main
 from tests.support.raw_files import candidates, history, made, refusal, shared
 from tests.support.small_store import files
@@ -214,3 +215,14 @@ def test_ml_100k(tmp_path: Path) -> None:
     assert first < 0.2, "the place of a candidate tells nothing"
     made(main, tmp_path / "again", "--source", source)
     assert files(tmp_path / "store") == files(tmp_path / "again")
+
+
+def test_plots_become_a_text_and_a_movie_without_one_has_none(tmp_path: Path) -> None:
+    plots = tmp_path / "plots.tsv"
+    lines = ["item_id\toverview\tkeywords", "2\tTwo go out.\tx", "2\tAgain.\ty", "99\tOf none.\tz"]
+    plots.write_text("\n".join(lines) + "\n")
+    arguments = ["--source", str(write_100k(tmp_path / "raw")), "--out", str(tmp_path / "store")]
+    main([*arguments, "--plots", str(plots), "--tokenizer", "words"])
+    items = Store.open(tmp_path / "store").items
+    assert [items.text("plot")[row] for row in (0, 1, 2)] == ["", "Two go out.", ""]
+    assert "plots of movies that are not there" in str(Store.open(tmp_path / "store").manifest["dropped"])

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import worker
+from legorec.engine import checkpoint
 from legorec.lm.pretrained import find_pretrained
 from tests.faults.test_resume import send_at
-from tests.support.launching import one_thread
+from tests.support.launching import one_thread, shared
 from tests.support.runs import differences, finish, only_run, refused
 from tests.support.texts import text_model, text_store, texts
 
@@ -73,3 +74,25 @@ def test_judging_by_a_ranking_is_refused(store: Path, model: Path, tmp_path: Pat
 def test_a_model_without_a_mask_is_refused(store: Path, tmp_path: Path, capsys) -> None:
     llama = text_model(tmp_path / "llama", "llama").folder
     refused(texts(store, tmp_path / "runs", "cela-adapted", llama), capsys, "none of its tokenizations")
+
+
+@pytest.mark.slow
+def test_r16_two_processes_train_what_one_does(
+    straight: Path, model: Path, store: Path, tmp_path: Path
+) -> None:
+    argv = texts(store, tmp_path, "cela-adapted", model, lr=1e-2, item_lr=1e-2)
+    status, out = shared(2, argv)
+    assert status == 0, out
+    mine, theirs = (
+        checkpoint.load(checkpoint.complete(run / "checkpoints")[-1]).tensors["weights"]
+        for run in (straight, only_run(tmp_path))
+    )
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert (value - theirs[name]).abs().max() <= 1e-3, name
+
+
+@pytest.mark.slow
+def test_a_process_without_an_item_is_refused(model: Path, store: Path, tmp_path: Path) -> None:
+    status, out = shared(3, texts(store, tmp_path, "cela-adapted", model, model__held_out=0.03))
+    assert status == 2 and "fewer than the 3 processes" in out

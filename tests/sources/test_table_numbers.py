@@ -62,3 +62,11 @@ def test_a_constant_number_is_a_zero_vector_and_finite():
     years = Ragged.from_lists([[2000], [2000]], np.float32)
     source = TableSource(Catalog([CatalogField.of_numbers("year", years)], [years]), 4)
     assert not source(torch.arange(2)).values.any()
+
+
+def test_min_max_puts_the_least_at_zero_and_the_largest_at_one():
+    rows = Ragged.from_lists(PRICES, np.float32)
+    field = CatalogField.of_numbers("price", rows, "min_max")
+    assert field.standardised(rows.values).tolist() == pytest.approx([2 / 7, 0.0, 1.0])
+    same = Ragged.from_lists([[4.0], [4.0]], np.float32)
+    assert CatalogField.of_numbers("price", same, "min_max").standardised(same.values).tolist() == [0.0, 0.0]
