@@ -20,8 +20,8 @@ from legorec.lm.pretrained import find_pretrained
 from legorec.lm.whole import WholeModel
 from legorec.recipes.load import load
 from tests.support.launching import one_thread
-from tests.support.runs import finish, refused
-from tests.support.texts import clicks, text_model, text_store, texts
+from tests.support.runs import ROOT, differences, finish, refused, run_folders
+from tests.support.texts import arguments, clicks, text_model, text_store, texts
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,3 +148,26 @@ def test_an_epoch_encodes_every_item_once(
     assert worker.main(argv) == 0
     filled = int((Store.open(store).items.field("title@tiny").rows.lengths > 0).sum())
     assert 0.6 * filled < sum(counted) <= 0.8 * filled + 1
+
+
+def staged(store: Path, runs: Path, model: Path, **more) -> list[str]:
+    """The command line of all four stages."""
+    text = f"{ROOT}/config/data/synthetic-text.yaml"
+    given = {"stages__adapt__data": text, "stages__align__data": text, "lm_path": model, "epoch": 1}
+    return arguments(store, runs, "synthetic-fields", "cela-din", "cela", **given | more)
+
+
+@pytest.mark.slow
+def test_stages_one_by_one_equal_one_command(store: Path, model: Path, tmp_path: Path) -> None:
+    assert worker.main(staged(store, tmp_path / "one", model)) == 0
+    for stage in ("fields", "adapt", "align"):
+        assert worker.main(staged(store, tmp_path / "two", model, stage=stage)) == 0
+    assert worker.main(staged(store, tmp_path / "two", model)) == 0  # goes on with the last
+    one, two = (
+        {each.parents[0].name: each for each in run_folders(tmp_path / name)} for name in ("one", "two")
+    )
+    assert set(one) == set(two) == {"CELA-DIN", "CELA-adapted", "CELA-aligned", "CELA-fused-DIN"}
+    for name, folder in one.items():
+        assert folder.name == two[name].name and differences(folder, two[name]) == [], name
+    tables = [digest_file(each["CELA-aligned"] / "items.safetensors") for each in (one, two)]
+    assert tables[0] == tables[1]
