@@ -27,6 +27,11 @@ from legorec.nn.segments import Segments
 
 FORMAT = "legorec-language-model"
 WEIGHTS = "model.safetensors"
+# The config and the tokenizer; how a sentence encoder pools is no longer true once it was trained otherwise.
+KEPT = (
+    *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "*.model"),
+)
 
 
 class WholeModel(nn.Module):
@@ -104,9 +109,7 @@ class WholeModel(nn.Module):
             WriteError: the disk is full, or may not be written.
         """
         weights = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-        kept = [*self.base.folder.glob("*.json"), *self.base.folder.glob("*.txt")]
-        index = [each for each in kept if each.name.endswith(".safetensors.index.json")]
-        kept = [each for each in kept if each not in index and each.name not in (MANIFEST, "source.json")]
+        kept = sorted({file for pattern in KEPT for file in self.base.folder.glob(pattern)})
         size = sum(value.nbytes for value in weights.values()) + sum(each.stat().st_size for each in kept)
         with folder_whole(folder, size) as partial:
             for each in kept:

@@ -31,9 +31,9 @@ def adapted(settings: Settings, device: torch.device, processes: Processes = ALO
         ValueError: something the user can mend in the settings, the store or the checkpoint.
     """
     chosen = cast("AdaptedSettings", settings.model)
-    texts = open_texts(settings)
-    masking = Masking(texts.text.tokenizer, chosen.masked, settings.seed)
     language = chosen.language_model
+    texts = open_texts(settings, language.checkpoint)
+    masking = Masking(texts.text.tokenizer, chosen.masked, settings.seed)
     torch.manual_seed(settings.seed)
     model = PretrainedText(WholeModel(texts.pretrained, language.frozen_layers, language.attention))
     learned, judged = held_out(texts.readable, chosen.held_out, settings.seed)

@@ -43,9 +43,9 @@ def aligned(settings: Settings, device: torch.device, processes: Processes = ALO
         ValueError: something the user can mend in the settings, the store, the checkpoint or the click model.
     """
     chosen = cast("AlignedSettings", settings.model)
-    texts = open_texts(settings, ["train"])
-    fields = frozen_fields(load(chosen.fields_of, "cpu"), texts)
     language = chosen.language_model
+    texts = open_texts(settings, language.checkpoint, ["train"])
+    fields = frozen_fields(load(chosen.fields_of, "cpu"), texts)
     torch.manual_seed(settings.seed)
     whole = WholeModel(texts.pretrained, language.frozen_layers, language.attention)
     model = AlignedText(whole, fields, chosen.projects_fields)

@@ -42,14 +42,17 @@ class ItemTexts(NamedTuple):
         return text
 
 
-def open_texts(settings: Settings, splits: Sequence[str] = ()) -> ItemTexts:
-    """Open the store and read its items through ``data.text``, as the model's own checkpoint tokenizes.
+def open_texts(settings: Settings, checkpoint: str, splits: Sequence[str] = ()) -> ItemTexts:
+    """Open the store and read its items through ``data.text``, as a language model's own tokenizer does.
+
+    Special tokens are around each text, and a vector of it is the state of its first token; of its last one
+    for a model that reads from left to right.
 
     Raises:
         ValueError: a checkpoint or store that cannot be read, no template, or an item longer than the model's
             positions.
     """
-    pretrained = find_pretrained(settings.model.language_model.checkpoint)  # type: ignore[attr-defined]
+    pretrained = find_pretrained(checkpoint)
     if settings.data.text is None:
         raise ValueError(
             f"a model of the family '{settings.model.family}' reads items as text: `data.text` must name a "
