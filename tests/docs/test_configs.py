@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from legorec.settings import SettingsError, read_command_line
+from legorec.settings import SettingsError, read_command_line, read_stages
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
@@ -103,8 +103,8 @@ def test_there_are_files_of_every_layer() -> None:
 
 @pytest.mark.parametrize(("layer", "path"), EVERY, ids=[str(each[1].relative_to(CONFIG)) for each in EVERY])
 def test_every_file_is_read(tmp_path: Path, layer: str, path: Path) -> None:
-    settings = read_command_line(command(tmp_path, **{layer: path}))
-    assert getattr(settings, layer).name
+    for stage in read_stages(command(tmp_path, **{layer: path})):
+        assert getattr(stage.settings, layer).name
 
 
 @pytest.mark.parametrize("model", files("model"), ids=[each.stem for each in files("model")])
