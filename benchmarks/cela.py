@@ -139,8 +139,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=30, help="of each click model (30)")
     args = parser.parse_args(argv)
     try:
-        chosen = [read_command_line(shlex.split(each)) for each in (args.aligned, args.fields, args.fused)]
-        print(page(measured(*chosen, history=args.history, steps=args.steps)))
+        aligning, fields, fused = (
+            read_command_line(shlex.split(each)) for each in (args.aligned, args.fields, args.fused)
+        )
+        print(page(measured(aligning, fields, fused, args.history, args.steps)))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

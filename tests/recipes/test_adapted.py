@@ -6,12 +6,16 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import worker
-from legorec.engine import checkpoint
+from legorec.data.ragged import Ragged
 from legorec.lm.pretrained import find_pretrained
+from legorec.processes import Processes
+from legorec.recipes.adapted import item_stream
 from tests.faults.test_resume import send_at
 from tests.support.launching import one_thread, shared
 from tests.support.runs import differences, finish, only_run, refused
@@ -84,15 +88,18 @@ def test_r16_two_processes_train_what_one_does(
     status, out = shared(2, argv)
     assert status == 0, out
     mine, theirs = (
-        checkpoint.load(checkpoint.complete(run / "checkpoints")[-1]).tensors["weights"]
+        [float(cell) for cell in (run / "epochs.csv").read_text().splitlines()[1].split(",")]
         for run in (straight, only_run(tmp_path))
     )
-    assert mine.keys() == theirs.keys()
-    for name, value in mine.items():
-        assert (value - theirs[name]).abs().max() <= 1e-3, name
+    # With half of the negatives SimCSE would be log 2 lower. Weights are no measure here: the gradient of a
+    # key's bias is zero but for rounding, which Adam makes a step of.
+    assert mine == pytest.approx(theirs, rel=1e-2)
 
 
-@pytest.mark.slow
-def test_a_process_without_an_item_is_refused(model: Path, store: Path, tmp_path: Path) -> None:
-    status, out = shared(3, texts(store, tmp_path, "cela-adapted", model, model__held_out=0.03))
-    assert status == 2 and "fewer than the 3 processes" in out
+def test_a_process_without_an_item_is_refused() -> None:
+    settings = SimpleNamespace(exp=SimpleNamespace(policy=SimpleNamespace(batch_size=8)), seed=1)
+    texts = SimpleNamespace(rows=Ragged.from_lengths(np.zeros(20, dtype=np.int32), np.ones(20, dtype=int)))
+    items, three = np.arange(18), Processes(rank=0, world=3)
+    with pytest.raises(ValueError, match="the last batch of 18 items has 2, fewer than the 3 processes"):
+        item_stream(settings, texts, three, items)  # type: ignore[arg-type]
+    assert len(item_stream(settings, texts, three, items[:16]).epoch(0)) == 2  # type: ignore[arg-type]
