@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--field", action="append", required=True, help="a text of the items; several are taken"
     )
-    parser.add_argument("--tokenizer", required=True, help="words, chars or name=FOLDER")
+    parser.add_argument("--tokenizer", required=True, help="words, chars, titles or name=FOLDER")
     parser.add_argument("--min_count", type=int, default=1, help="rarer words and characters become [UNK]")
     parser.add_argument("--max_words", type=int, help="largest vocabulary of words or characters")
     args = parser.parse_args(arguments)

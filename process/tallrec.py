@@ -30,6 +30,7 @@ from legorec.files.whole import save_whole
 HISTORY = 10  # ratings before each example
 SIZES = {"train": 8000, "dev": 1000, "test": 1000}
 JSON_NAMES = {"train": "train.json", "dev": "valid.json", "test": "test.json"}
+TEST = "test"  # whose labels are never shuffled
 MARKS = ("disliked", "liked")
 INSTRUCTION = (
     "Given the user's preference and unpreference, identify whether the user will like the target movie by "
@@ -43,9 +44,12 @@ class Sequences:
     Args:
         raw: the tables of MovieLens-100K.
         above: ratings above this are likes.
+        shuffle: a seed, by which the labels of train, and those of dev, change places among themselves: a
+            control, in which there is nothing to learn. Marks of histories and test stay what they are.
     """
 
-    def __init__(self, raw: MovieLens, above: float) -> None:
+    def __init__(self, raw: MovieLens, above: float, shuffle: int | None = None) -> None:
+        self.shuffle = shuffle
         name = (
             pl.when(pl.col("year").is_null()).then("title").otherwise(pl.format("{} ({})", "title", "year"))
         )
@@ -77,22 +81,28 @@ class Sequences:
             )
         return found[-total:]
 
-    def parts(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Each split and its examples, as ``windows`` has them."""
+    def parts(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Each split, its examples as ``windows`` has them, and whether each is liked."""
         windows, start = self.windows(), 0
-        for split, size in SIZES.items():
-            yield split, windows[start : start + size]
+        liked = self.ratings["liked"].to_numpy()
+        starts = np.concatenate([[0], np.cumsum(self.counts)])
+        for number, (split, size) in enumerate(SIZES.items()):
+            part = windows[start : start + size]
+            labels = liked[starts[part[:, 0]] + part[:, 1]]
+            if self.shuffle is not None and split != TEST:
+                labels = np.random.default_rng([self.shuffle, number]).permutation(labels)
+            yield split, part, labels
             start += size
 
 
-def prompts(data: Sequences, windows: np.ndarray) -> list[dict[str, str]]:
+def prompts(data: Sequences, windows: np.ndarray, labels: np.ndarray) -> list[dict[str, str]]:
     """The examples as TALLRec's files have them."""
     starts = np.concatenate([[0], np.cumsum(data.counts)])
     names = dict(zip(data.items["id"], data.items["name"], strict=True))
     shown = [f'"{names[item]}"' for item in data.ratings["item"]]
     liked = data.ratings["liked"].to_list()
     rows = []
-    for user, place in windows:
+    for (user, place), label in zip(windows, labels, strict=True):
         target = int(starts[user] + place)
         before = range(target - HISTORY, target)
         preference, unpreference = (
@@ -103,7 +113,7 @@ def prompts(data: Sequences, windows: np.ndarray) -> list[dict[str, str]]:
                 "instruction": INSTRUCTION,
                 "input": f"User Preference: {preference}\nUser Unpreference: {unpreference}\n"
                 f"Whether the user will like the target movie {shown[target]}?",
-                "output": "Yes." if liked[target] else "No.",
+                "output": "Yes." if label else "No.",
             }
         )
     return rows
@@ -124,11 +134,11 @@ def write(writer: StoreWriter, data: Sequences, file: str) -> None:
     marks = Ragged.from_lengths(liked, data.counts)
     clicks = Ragged.from_lengths(items, data.counts)
     writer.sequences(clicks, (marks, MARKS))
-    for split, windows in data.parts():
+    for split, windows, labels in data.parts():
         user, place = windows[:, 0], windows[:, 1]
         rows = clicks.offsets[user] + place
         candidates = Ragged.from_lengths(items[rows], np.ones(len(rows), dtype=np.int64))
-        writer.windows(split, user, place - HISTORY, place, candidates, liked[rows])
+        writer.windows(split, user, place - HISTORY, place, candidates, labels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -136,14 +146,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = store_arguments(__doc__)
     parser.add_argument("--source", type=Path, required=True, metavar="FOLDER", help="MovieLens-100K")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="write train, valid and test.json here")
+    parser.add_argument(
+        "--shuffle_labels",
+        type=int,
+        metavar="SEED",
+        help="a control: labels of train and dev in any order",
+    )
     text_arguments(parser, encoding=None, quoting=False)
     args: argparse.Namespace = parser.parse_args(arguments)
     raw = read_movielens(Folder(args.source, args.encoding))
-    data = Sequences(raw, above=3)
+    data = Sequences(raw, above=3, shuffle=args.shuffle_labels)
     if args.json is not None:
-        for split, windows in data.parts():
-            save_whole(args.json / JSON_NAMES[split], json_bytes(prompts(data, windows)))
-    with open_writer(args, "tallrec") as writer:
+        for split, windows, labels in data.parts():
+            save_whole(args.json / JSON_NAMES[split], json_bytes(prompts(data, windows, labels)))
+    settings = [] if args.shuffle_labels is None else ["shuffle_labels"]
+    with open_writer(args, "tallrec", *settings) as writer:
         write(writer, data, raw.files[0])
     print_counts(args.out)
 

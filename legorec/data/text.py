@@ -18,6 +18,7 @@ from legorec.data.spelled_tokens import for_text
 from legorec.files.digest import digest_bytes
 
 UNKNOWN = "[UNK]"
+MADE = ("words", "chars", "titles")  # whose vocabularies are made from the items
 BATCH = 4096
 # For a folder with none of these, transformers would make up an empty tokenizer.
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -28,12 +29,13 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
 class TokenizerChoice:
     """Where a store's tokenizer ``name`` comes from.
 
-    Words are lower-cased and split at spaces and around punctuation; characters are all but spaces. Both take
-    their vocabulary from the items that training may see, the most frequent first; id 0 is ``[UNK]``.
+    Words are lower-cased and split at spaces and around punctuation; characters are all but spaces; of titles
+    each text is one token as a whole. All take their vocabulary from the items that training may see, the
+    most frequent first; id 0 is ``[UNK]``.
 
     Args:
         name: the name after the ``@`` of a field.
-        folder: of a Hugging Face tokenizer; None for words and characters.
+        folder: of a Hugging Face tokenizer; None for one of ``MADE``.
         min_count: tokens that are rarer than this in training become ``[UNK]``.
         max_size: maximum size of the vocabulary; None keeps all.
     """
@@ -47,9 +49,9 @@ class TokenizerChoice:
         check_name(self.name, "tokenizer")
         if "@" in self.name:
             raise StoreError(f"tokenizer '{self.name}' may not hold '@'")
-        if self.folder is None and self.name not in ("words", "chars"):
+        if self.folder is None and self.name not in MADE:
             raise StoreError(
-                f"tokenizer '{self.name}' needs a folder, {self.name}=FOLDER; words and chars need none"
+                f"tokenizer '{self.name}' needs a folder, {self.name}=FOLDER; {', '.join(MADE)} need none"
             )
         if self.min_count < 1:
             raise StoreError(f"`min_count` must be at least 1, got {self.min_count}")
@@ -58,7 +60,7 @@ class TokenizerChoice:
 
     @classmethod
     def parse(cls, text: str, min_count: int = 1, max_size: int | None = None) -> TokenizerChoice:
-        """``words``, ``chars`` or ``name=folder``."""
+        """One of ``MADE``, or ``name=folder``."""
         name, given, folder = text.partition("=")
         return cls(name, Path(folder)) if given else cls(name, None, min_count, max_size)
 
@@ -77,6 +79,8 @@ class TokenizerChoice:
         if self.name == "words":
             tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
             tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        elif self.name == "titles":
+            tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Strip()])
         else:
             tokenizer.normalizer = normalizers.NFC()
             tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -32,7 +32,8 @@ class CausalModel(nn.Module):
     """Scores of prompts by the answer that the model would give, and the likelihood of what it is to learn.
 
     Args:
-        answer_ids: the first token of the positive and of the negative answer.
+        answer_ids: the first token of the positive and of the negative answer; None: it says free text, whose
+            likelihood is known, and no scores.
         layer: the layers below are frozen and run without gradients; negative: counted from the top.
         lora: adapters on the layers above; with ``enabled: false`` their own weights are tuned.
         dtype: of what is frozen.
@@ -47,7 +48,7 @@ class CausalModel(nn.Module):
     def __init__(
         self,
         pretrained: Pretrained,
-        answer_ids: tuple[int, int],
+        answer_ids: tuple[int, int] | None,
         *,
         layer: int = 0,
         lora: LoRA = LoRA(),  # noqa: B008 - frozen
@@ -170,6 +171,7 @@ class CausalModel(nn.Module):
 
         Their sigmoid is P(yes) / (P(yes) + P(no)) (TALLRec; Bao et al., 2023): two rows of the head suffice.
         """
+        assert self.answer_ids is not None, "it is asked for free text"
         states_TD = self.states(batch)
         (ends,) = sent(states_TD.device, batch.ends)
         return self.log_odds(states_TD.index_select(0, ends))

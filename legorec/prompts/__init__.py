@@ -1,7 +1,15 @@
 """Prompts: the clicks of a user and a candidate become the tokens that a causal language model reads."""
 
 from legorec.prompts.prompt import Prompt
-from legorec.prompts.segments import AnswerSegment, HistorySegment, ItemSegment, Segment, TextSegment
+from legorec.prompts.segments import (
+    AnswerSegment,
+    HistorySegment,
+    ItemSegment,
+    OfItems,
+    ResponseSegment,
+    Segment,
+    TextSegment,
+)
 from legorec.prompts.stream import PromptStream
 from legorec.prompts.vocabulary import PromptVocabulary
 
@@ -9,9 +17,11 @@ __all__ = [
     "AnswerSegment",
     "HistorySegment",
     "ItemSegment",
+    "OfItems",
     "Prompt",
     "PromptStream",
     "PromptVocabulary",
+    "ResponseSegment",
     "Segment",
     "TextSegment",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from legorec.prompts.segments import AnswerSegment, HistorySegment, ItemSegment, Segment
+from legorec.prompts.segments import AnswerSegment, HistorySegment, ItemSegment, ResponseSegment, Segment
 
 
 def check_segments(segments: Sequence[Segment], mark_names: Sequence[str]) -> None:
@@ -14,10 +14,10 @@ def check_segments(segments: Sequence[Segment], mark_names: Sequence[str]) -> No
     names = [part.name for part in segments]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"`prompt.segments`: two of them are called '{min(twice)}'")
-    if not any(isinstance(part, ItemSegment) for part in segments):
+    if not any(isinstance(part, ItemSegment | ResponseSegment) for part in segments):
         raise ValueError("`prompt.segments` must hold the candidate: a segment with `item`")
     for part in segments[:-1]:
-        if isinstance(part, AnswerSegment):
+        if isinstance(part, AnswerSegment | ResponseSegment):
             raise ValueError(f"`prompt.segments`: the answer '{part.name}' must be the last of them")
     for part in segments:
         for mark in part.marks if isinstance(part, HistorySegment) else ():

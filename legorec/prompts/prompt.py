@@ -16,7 +16,14 @@ from legorec.data.ragged import Ragged
 from legorec.prompts.checks import check_answers, check_room, check_segments
 from legorec.prompts.history import ShownClicks, kept_clicks
 from legorec.prompts.pieces import Pieces, TokenPool
-from legorec.prompts.segments import AnswerSegment, HistorySegment, ItemSegment, Segment, TextSegment
+from legorec.prompts.segments import (
+    AnswerSegment,
+    HistorySegment,
+    ItemSegment,
+    ResponseSegment,
+    Segment,
+    TextSegment,
+)
 from legorec.prompts.vocabulary import PromptVocabulary
 
 LossOn = Literal["answer", "all"]
@@ -69,7 +76,7 @@ class Prompt:
                 self._texts[part.name] = self._literal(part.text)
             elif isinstance(part, AnswerSegment):
                 self._answers = [self._literal(text) for text in (part.negative, part.positive)]
-            elif isinstance(part, ItemSegment):
+            elif isinstance(part, ItemSegment | ResponseSegment):
                 self._items[part.name] = self._pool.add_rows(items[part.template])
             else:
                 places = self._pool.add_rows(items[part.template])
@@ -80,13 +87,22 @@ class Prompt:
 
     @property
     def answer(self) -> AnswerSegment | None:
-        """What the model is to say, if the prompt has it."""
+        """Which of two texts the model is to say, if it is asked that."""
         return self.segments[-1] if isinstance(self.segments[-1], AnswerSegment) else None
 
     @property
-    def answer_ids(self) -> tuple[int, int]:
-        """The first token of the positive and of the negative answer, after a blank that both begin with."""
-        assert self._answers, "the prompt has no answer"
+    def response(self) -> ResponseSegment | None:
+        """What the model is to say in free text, if it is asked that."""
+        return self.segments[-1] if isinstance(self.segments[-1], ResponseSegment) else None
+
+    @property
+    def answer_ids(self) -> tuple[int, int] | None:
+        """The first token of the positive and of the negative answer, after a blank that both begin with.
+
+        None where the prompt asks for no such answer.
+        """
+        if not self._answers:
+            return None
         negative, positive = (int(self._pool.values[start + self._blank]) for start, _ in self._answers)
         return positive, negative
 
@@ -107,6 +123,8 @@ class Prompt:
         clicked, _, kept = self._clicked(batch, example, pieces, marks_BH)
         for (part, shown), chosen in zip(self._clicks, kept, strict=True):
             pieces[part.name] = shown.pieces(clicked, chosen)
+        if not answered and self.response is not None:
+            del pieces[self.response.name]
         if answered and self.answer is not None:
             chosen = np.array(self._answers)[(labels > 0.5).astype(np.int64)]
             pieces[self.answer.name] = Pieces.once(num_rows, chosen[:, 0], chosen[:, 1])
@@ -203,11 +221,12 @@ class Prompt:
 
     def _learned(self, rows: Ragged, spans: Mapping[str, np.ndarray], answered: bool) -> np.ndarray:
         place = rows.places
-        if self.loss_on == "all" or self.answer is None:
+        said = self.answer or self.response
+        if self.loss_on == "all" or said is None:
             return np.flatnonzero(place > 0)
         if not answered:
             return np.empty(0, dtype=np.int64)
-        start, stop = (np.repeat(each, rows.lengths) for each in spans[self.answer.name].T)
+        start, stop = (np.repeat(each, rows.lengths) for each in spans[said.name].T)
         return np.flatnonzero((place >= start) & (place < stop))
 
     def _literal(self, text: str) -> tuple[int, int]:

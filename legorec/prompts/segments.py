@@ -51,4 +51,13 @@ class AnswerSegment:
     negative: str
 
 
-Segment = TextSegment | ItemSegment | HistorySegment | AnswerSegment
+@dataclass(frozen=True)
+class ResponseSegment:
+    """What the model is to say, in free text: a template of the candidate's fields. The last segment."""
+
+    name: str
+    template: str
+
+
+Segment = TextSegment | ItemSegment | HistorySegment | AnswerSegment | ResponseSegment
+OfItems = ItemSegment | HistorySegment | ResponseSegment  # those with a template

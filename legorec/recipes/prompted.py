@@ -25,9 +25,11 @@ from legorec.prompts import (
     AnswerSegment,
     HistorySegment,
     ItemSegment,
+    OfItems,
     Prompt,
     PromptStream,
     PromptVocabulary,
+    ResponseSegment,
     Segment,
     TextSegment,
 )
@@ -38,6 +40,7 @@ from legorec.recipes.inputs.digests import data_digests
 from legorec.recipes.inputs.store_data import Data, opened
 from legorec.recipes.outputs.session import settings_file
 from legorec.recipes.tower import needed_splits, slicings
+from legorec.scorers.response import ResponseScorer
 from legorec.scorers.yes_no import YesNoScorer
 from legorec.settings.modes import MODES
 
@@ -104,9 +107,11 @@ def answer_scorer(
     place: str,
     settings: Settings,
     marks: np.ndarray | None = None,
-) -> YesNoScorer:
-    """The candidates of some impressions, scored as ``exp.evaluation`` says."""
+) -> YesNoScorer | ResponseScorer:
+    """The candidates of some impressions, by one of two answers or by the likelihood of a text."""
     asked = settings.exp.evaluation
+    if prompt.response is not None:
+        return ResponseScorer(model, prompt, impressions, place, asked.batch_size)
     return YesNoScorer(
         model, prompt, impressions, place, asked.batch_size, asked.fast, asked.token_budget, marks
     )
@@ -147,12 +152,12 @@ def make_prompt(
         ValueError: it is impossible, or is to be a chat, for which the model has no template.
     """
     text = text_of(data)
-    segments = [segment_of(each) for each in chosen.prompt.segments]
+    segments = [segment_of(each) for each in chosen.prompt.segments if each.when]
     if chosen.prompt.chat:
         if pretrained is None:
             raise ValueError("`prompt.chat` (--chat) takes the template of a checkpoint, and there is none")
         segments = as_chat(segments, chat_turn(pretrained.folder, pretrained.name))
-    templates = {part.template for part in segments if isinstance(part, ItemSegment | HistorySegment)}
+    templates = {part.template for part in segments if isinstance(part, OfItems)}
     items = {
         each: ItemText(each, text.tokenizer, text.tokenizer_name, vocabulary.encode).from_store(data.store)
         for each in sorted(templates)
@@ -177,6 +182,8 @@ def segment_of(settings: SegmentSettings) -> Segment:
         return ItemSegment(settings.name, settings.item)
     if settings.answer is not None:
         return AnswerSegment(settings.name, *settings.answer)
+    if settings.response is not None:
+        return ResponseSegment(settings.name, settings.response)
     return HistorySegment(
         settings.name,
         str(settings.history),
@@ -242,7 +249,7 @@ def prompt_stream(
 def prompt_digests(settings: Settings, data: Data, prompt: Prompt) -> dict[str, str]:
     """Digests of all that the prompts are made of."""
     text = text_of(data)
-    templates = [part.template for part in prompt.segments if isinstance(part, ItemSegment | HistorySegment)]
+    templates = [part.template for part in prompt.segments if isinstance(part, OfItems)]
     texts = [ItemText(each, text.tokenizer, text.tokenizer_name) for each in templates]
     names = dict.fromkeys(name for each in texts for name in each.field_names)
     fields = [stored_field(data.store, name, text.tokenizer_name) for name in names]

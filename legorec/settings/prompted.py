@@ -11,9 +11,11 @@ from legorec.settings.values import FieldName, Flag, Positive, SafeName, Strict,
 
 
 class SegmentSettings(Strict):
-    """One segment of a prompt: a ``text``, the candidate (``item``), clicks (``history``), or the ``answer``.
+    """One segment of a prompt: a ``text``, the candidate (``item``), clicks (``history``), or what is said.
 
-    ``item`` and ``history`` are templates of an item's fields; see ``legorec.prompts`` for the rest.
+    What is said is an ``answer``, one of two, or a ``response`` in free text. ``item``, ``history`` and
+    ``response`` are templates of an item's fields; see ``legorec.prompts`` for the rest. With ``when: false``
+    the segment is left out, so that a flag can have it.
     """
 
     name: FieldName
@@ -21,18 +23,22 @@ class SegmentSettings(Strict):
     item: Template | None = None
     history: Template | None = None
     answer: list[Text] | None = Field(default=None, min_length=2, max_length=2)
+    response: Template | None = None
     separator: str = ", "
     marks: list[Text] = []
     last: Positive | None = None
     budget: Positive | None = None
     empty: str = ""
+    when: Flag = True
 
     @model_validator(mode="after")
     def _one_kind(self) -> SegmentSettings:
-        given = [name for name in ("text", "item", "history", "answer") if getattr(self, name) is not None]
+        kinds = ("text", "item", "history", "answer", "response")
+        given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "a segment is a `text`, an `item`, a `history` or an `answer` ([yes, no]): give one of them"
+                "a segment is a `text`, an `item`, a `history`, an `answer` ([yes, no]) or a `response`: "
+                "give one of them"
             )
         fields = type(self).model_fields
         for name in ("separator", "marks", "last", "budget", "empty") if given != ["history"] else ():

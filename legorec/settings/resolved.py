@@ -41,6 +41,8 @@ LATER: dict[str, Any] = {
     "exp.cache.memory_gb": None,
     "exp.generate": None,
     "exp.merge": None,
+    "model.prompt.segments.*.response": None,
+    "model.prompt.segments.*.when": True,
     "data.filters": [],
     "data.shots": None,
     "data.stratified": False,

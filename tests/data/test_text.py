@@ -143,3 +143,9 @@ def test_a_sentencepiece_model_alone_is_read_or_what_it_needs_is_named(
     (folder / name).write_bytes(b"IQ== 0\nIg== 1\n")  # of tiktoken
     with pytest.raises(StoreError, match=r"no tokenizer could be read from it \((?!.*sentencepiece)"):
         load_tokenizer(folder)
+
+
+def test_titles_are_one_token_each() -> None:
+    titles = ["Toy Story (1995)", "toy story (1995)", " Heat "]
+    found = tokens(TokenizerChoice("titles"), [*titles, "Toy Story", "Heat"], titles)
+    assert found == [["Toy Story (1995)"], ["toy story (1995)"], ["Heat"], ["[UNK]"], ["Heat"]]

@@ -34,6 +34,7 @@ RAW: dict[str, tuple[Any, list[Any], list[str]]] = {
     "MIND": (raw.write_mind, [None], []),
     "MovieLens": (raw.write_movielens, ["100K", "1M", "RecBole"], []),
     "TALLRec": (raw.write_ratings, [None], []),
+    "Instructions": (raw.write_instructions, [None], ["TALLRec"]),
     "Generated data": (lambda _: None, [None], []),
     "Goodreads": (raw.write_goodreads, [None], []),
     "Amazon reviews": (raw.write_reviews, [2014, 2018, 2023], []),

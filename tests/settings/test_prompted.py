@@ -6,7 +6,9 @@ from pydantic import ValidationError
 from legorec.settings.prompted import LanguageModelSettings, SegmentSettings
 
 
-@pytest.mark.parametrize("kind", [{"text": ""}, {"item": "{a}"}, {"history": "{a}"}, {"answer": ["y", "n"]}])
+@pytest.mark.parametrize(
+    "kind", [{"text": ""}, {"item": "{a}"}, {"history": "{a}"}, {"answer": ["y", "n"]}, {"response": "{a}"}]
+)
 def test_a_segment_is_of_one_kind(kind):
     assert SegmentSettings(name="part", **kind)
     for other in ({"text": "x"}, {"item": "{b}"}):
@@ -16,7 +18,7 @@ def test_a_segment_is_of_one_kind(kind):
 
 
 def test_a_segment_without_a_kind_is_refused():
-    with pytest.raises(ValidationError, match="a segment is a `text`, an `item`, a `history` or an `answer`"):
+    with pytest.raises(ValidationError, match="a segment is a `text`, an `item`, a `history`, an `answer`"):
         SegmentSettings(name="part")
 
 

@@ -75,6 +75,11 @@ def write_ratings(_: None) -> None:
     movielens.write_100k(Path("ml-100k"), tallrec.ratings(), tallrec.MOVIES)
 
 
+def write_instructions(_: None) -> None:
+    rows = [{"instruction": "Say it.", "input": title, "output": title} for title in TITLES for _ in range(9)]
+    Path("alpaca_data.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
 def write_goodreads(_: None) -> None:
     books = [book(number, title=title) for number, title in enumerate(TITLES)]
     write_lines(Path("goodreads_books_poetry.json.gz"), books)

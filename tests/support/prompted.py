@@ -20,6 +20,7 @@ from legorec.prompts import (
     AnswerSegment,
     HistorySegment,
     ItemSegment,
+    OfItems,
     Prompt,
     PromptVocabulary,
     TextSegment,
@@ -69,7 +70,7 @@ def marked_store(path: Path, seed: int = 0, num_users: int = 12, examples: int =
 def prompt_over(store: Store, segments: tuple = SEGMENTS, **settings: object) -> Prompt:
     """A prompt over the words of a store."""
     tokenizer = store.tokenizer("words")
-    templates = {part.template for part in segments if isinstance(part, ItemSegment | HistorySegment)}
+    templates = {part.template for part in segments if isinstance(part, OfItems)}
     vocabulary = PromptVocabulary(tokenizer)
     items = {
         each: ItemText(each, tokenizer, "words", vocabulary.encode).from_store(store)

@@ -65,7 +65,7 @@ def store_arguments(description: str | None) -> Arguments:
         "--tokenizer",
         action="append",
         metavar="NAME",
-        help="words, chars or name=FOLDER of a Hugging Face tokenizer; may be given several times "
+        help="words, chars, titles or name=FOLDER of a Hugging Face tokenizer; may be given several times "
         "(default: words)",
     )
     parser.add_argument("--min_count", type=int, default=1, help="rarer words and characters become [UNK]")
