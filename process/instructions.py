@@ -12,6 +12,7 @@ measured, and free text is learned.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from legorec.data.raw.command import Arguments, open_writer, print_counts, run, store_arguments
+from legorec.data.raw.command import open_writer, print_counts, run, store_arguments
 from legorec.data.raw.json_lines import json_columns
 from legorec.data.raw.lines import InputError, unpacked
 from legorec.data.writing.columns import Column
@@ -69,7 +70,7 @@ def _lacking(row: object) -> list[str]:
     return [key for key in KEYS if not isinstance(row, dict) or not isinstance(row.get(key), str)]
 
 
-def read_splits(args: Arguments) -> dict[str, pl.DataFrame]:
+def read_splits(args: argparse.Namespace) -> dict[str, pl.DataFrame]:
     """The rows of each split, in order."""
     found = {
         split: pl.concat([read_instructions(path) for path in paths])
@@ -115,7 +116,7 @@ def _numbers(rows: pl.DataFrame) -> pl.Series:
     return pl.Series(np.arange(1, len(rows) + 1))
 
 
-def check(args: Arguments) -> None:
+def check(args: argparse.Namespace) -> None:
     """Which arguments go together."""
     if args.dev and args.dev_share is not None:
         raise InputError("give --dev or --dev_share, not both")

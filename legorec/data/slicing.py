@@ -8,6 +8,7 @@ import numpy as np
 
 from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
+from legorec.data.ragged import Ragged
 from legorec.slices import Slicing
 
 
@@ -55,6 +56,23 @@ def by_cold_users(data: Impressions, training: TrainingClicks) -> Slicing:
     known = training.known.users()
     place = np.isin(data.interactions.user, known).astype(np.int8)
     return Slicing("cold_users", _of_impressions(data, place, ["cold", "known"]))
+
+
+def by_item_field(data: Impressions, name: str, values: Ragged, categories: Sequence[str]) -> Slicing:
+    """By a category of the candidates, such as the data set that each is from.
+
+    Each row goes where its item does, so that every part is ranked on its own.
+
+    Args:
+        values: (num_items rows) ids of categories; an item with several is in the part of each, one without
+            any in none.
+        categories: their names.
+    """
+    rows = values.take(np.asarray(data.interactions.candidates.values))
+    found = {
+        part: np.unique(rows.rows[rows.values == number]) for number, part in enumerate(categories)
+    }
+    return Slicing(name, found)
 
 
 def names(edges: Sequence[int]) -> list[str]:

@@ -11,7 +11,7 @@ from legorec.abilities import NotesSeenItems
 from legorec.build import build
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
-from legorec.data.slicing import by_cold_items, by_cold_users, by_history, by_popularity
+from legorec.data.slicing import by_cold_items, by_cold_users, by_history, by_item_field, by_popularity
 from legorec.engine.fit import Objective
 from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
@@ -155,4 +155,16 @@ def slicings(data: Data, split: str, settings: Settings) -> list[Slicing]:
     found += [by_history(impressions, asked.history)] if asked.history else []
     found += [by_cold_items(impressions, data.training)] if asked.cold_items else []
     found += [by_cold_users(impressions, data.training)] if asked.cold_users else []
-    return found
+    return found + [_by_field(data, impressions, name) for name in asked.item_fields]
+
+
+def _by_field(data: Data, impressions: Impressions, name: str) -> Slicing:
+    """Candidates by a category of theirs.
+
+    Raises:
+        ValueError: the field is no category.
+    """
+    field = data.store.items.field(name)
+    if field.vocabulary is None or field.kind == "text":
+        raise ValueError(f"`exp.evaluation.slices.item_fields`: '{name}' is no category but a {field.kind}")
+    return by_item_field(impressions, name, field.rows, data.store.vocabulary(field.vocabulary))

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from legorec.batch import TokenBatch, Turn
 from legorec.data.evaluation import Impressions
 from legorec.halving import Halving
-from legorec.lm.answering import CausalModel
 from legorec.nn.device import module_device
 from legorec.nn.row_places import row_places
 from legorec.processes import Processes
 from legorec.prompts import Prompt
+from legorec.prompts.learning import SaysTokens
 from legorec.scorers.impression_rows import ImpressionRows
 from legorec.scorers.paging import BATCH_SIZE
 
@@ -39,7 +40,7 @@ class ResponseScorer(ImpressionRows):
         place: the split, for messages.
     """
 
-    model: CausalModel
+    model: nn.Module  # a ``CausalModel``, or any that knows how likely tokens are
     prompt: Prompt
     data: Impressions
     place: str = "the split"
@@ -57,7 +58,8 @@ class ResponseScorer(ImpressionRows):
     def _page(self, number: int, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
         batch, place = self.data.batch(rows, number=number)
         prompts = self.said_alone(self.prompt(batch))
-        loss_S = self.model.negative_log_likelihood(prompts.to(module_device(self.model))).cpu().float()
+        model, there = cast(SaysTokens, self.model), prompts.to(module_device(self.model))
+        loss_S = model.negative_log_likelihood(there).cpu().float()
         start, stop = self._span(prompts)
         counts = torch.from_numpy(stop - start)
         row = torch.arange(len(counts)).repeat_interleave(counts)

@@ -25,8 +25,9 @@ class Family:
             processes, that returns its ``Task``.
         size: the module below ``legorec.recipes`` whose ``figures`` and ``show`` mode ``size`` calls;
             empty: there is none.
-        served: ``module:function``, called with the settings, the device and the splits that are read, that returns what
-            can be asked of a model with its weights (``legorec.recipes.inputs.served``); empty: nothing can.
+        served: ``module:function``, called with the settings, the device and the splits that are read, that
+            returns what can be asked of a model with its weights (``legorec.recipes.inputs.served``); empty:
+            nothing can.
         bricks: whether blocks of the model layer are bricks of the registry.
         zero_shot: whether its models may be measured without a trained run (``exp.load``).
     """

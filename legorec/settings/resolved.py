@@ -36,6 +36,7 @@ LATER: dict[str, Any] = {
     "exp.evaluation.slices": None,
     "exp.evaluation.token_budget": 32768,
     "exp.evaluation.slices.filled": None,
+    "exp.evaluation.slices.item_fields": [],
     "exp.sweep": None,
     "exp.prompt": None,
     "exp.cache.memory_gb": None,

@@ -262,6 +262,7 @@ class SliceSettings(Strict):
 
     ``popularity`` and ``history`` say where the parts after the first begin; [] leaves them out. ``filled``
     names a field of the store: the parts of ``popularity`` are there once more, of the items that have it.
+    ``item_fields`` are categories of the candidates, such as the ``domain`` of joined stores.
     """
 
     popularity: Edges = [1, 5, 20]  # users who clicked the clicked item in training
@@ -269,6 +270,7 @@ class SliceSettings(Strict):
     cold_items: Flag = True
     cold_users: Flag = True
     filled: FieldName | None = None
+    item_fields: list[FieldName] = []
 
 
 class EvaluationSettings(Strict):

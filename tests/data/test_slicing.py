@@ -161,3 +161,14 @@ def test_popularity_among_some_items_has_their_clicks_alone(training: TrainingCl
         assert np.array_equal(clicks, whole[among[table.candidates.values[whole]]])
         kept += len(clicks)
     assert kept == int((clicked & among[table.candidates.values]).sum()) > 0
+
+
+def test_by_a_category_of_the_candidates_each_row_goes_where_its_item_does() -> None:
+    data = small.impressions()
+    kinds = [[item % 3] if item % 3 < 2 else [] for item in range(data.num_items)]  # a third has none
+    kinds[0] = [0, 1]
+    found = slicing.by_item_field(data, "kind", Ragged.from_lists(kinds), ["even", "odd", "never"])
+    items = np.asarray(data.interactions.candidates.values).tolist()
+    for number, part in enumerate(["even", "odd", "never"]):
+        assert found.parts[part].tolist() == [row for row, item in enumerate(items) if number in kinds[item]]
+    assert found.name == "kind" and len(found.parts["even"]) and not len(found.parts["never"])

@@ -35,6 +35,8 @@ RAW: dict[str, tuple[Any, list[Any], list[str]]] = {
     "MovieLens": (raw.write_movielens, ["100K", "1M", "RecBole"], []),
     "TALLRec": (raw.write_ratings, [None], []),
     "Instructions": (raw.write_instructions, [None], ["TALLRec"]),
+    "Steam": (raw.write_steam, [None], []),
+    "Several data sets": (lambda _: None, [None], ["TALLRec", "Steam"]),
     "Generated data": (lambda _: None, [None], []),
     "Goodreads": (raw.write_goodreads, [None], []),
     "Amazon reviews": (raw.write_reviews, [2014, 2018, 2023], []),

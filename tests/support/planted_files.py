@@ -13,6 +13,7 @@ from tests.process import test_ebnerd as ebnerd
 from tests.process import test_embed as embed
 from tests.process import test_mind as mind
 from tests.process import test_movielens as movielens
+from tests.process import test_steam as steam
 from tests.process import test_tables as tables
 from tests.process import test_tallrec as tallrec
 from tests.process.test_goodreads import book, interaction, write_lines
@@ -78,6 +79,10 @@ def write_ratings(_: None) -> None:
 def write_instructions(_: None) -> None:
     rows = [{"instruction": "Say it.", "input": title, "output": title} for title in TITLES for _ in range(9)]
     Path("alpaca_data.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def write_steam(_: None) -> None:
+    steam.write_steam(Path("steam"), num_users=600)
 
 
 def write_goodreads(_: None) -> None:
