@@ -118,6 +118,12 @@ def _alternating(order: np.ndarray, positive: np.ndarray) -> np.ndarray:
     return found
 
 
+def sampled(interactions: Interactions, count: int, seed: int) -> Interactions:
+    """At most so many impressions, drawn by the seed alone, in stored order."""
+    order = generator(seed, Purpose.SHOTS, 1).permutation(len(interactions))
+    return some_of(interactions, np.sort(order[:count]))
+
+
 def _of_rows(
     interactions: Interactions, row: np.ndarray, candidates: Ragged, labels: np.ndarray
 ) -> Interactions:

@@ -45,6 +45,7 @@ LATER: dict[str, Any] = {
     "model.prompt.segments.*.response": None,
     "model.prompt.segments.*.when": True,
     "data.filters": [],
+    "data.dev_rows": None,
     "data.shots": None,
     "data.stratified": False,
     "data.fields.*.column": None,

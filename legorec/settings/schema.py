@@ -81,6 +81,7 @@ class DataSettings(Strict):
     history: HistorySettings = HistorySettings()
     splits: SplitSettings = SplitSettings()
     filters: list[FilterSettings] = []
+    dev_rows: Positive | None = None  # at most so many impressions of dev, drawn by the seed; None: all
     shots: Positive | None = None  # of the training split, drawn by the seed after the filters; None: all
     stratified: Flag = False  # shots: with the share of clicks that the whole split has
     group_by: Literal["impression", "user"] = "impression"

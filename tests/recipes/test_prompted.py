@@ -130,6 +130,16 @@ def test_a_learning_rate_is_found(store: Path, tmp_path: Path) -> None:
     assert 1e-4 < found["suggested"]["lr"] < 1.0
 
 
+def test_epochs_may_be_judged_by_some_rows_of_dev(straight: Path, store: Path, tmp_path: Path) -> None:
+    """What is drawn from dev changes what is measured after an epoch, and nothing that is learned or tested."""
+    run = finish(arguments(store, tmp_path, dev_rows=25, patience=9))
+    assert "dev_rows: 25 of 60 dev impressions are kept" in (run / "run.log").read_text()
+    mine, whole = ((each / "epochs.csv").read_text().splitlines()[1:] for each in (run, straight))
+    assert [row.split(",")[1] for row in mine] == [row.split(",")[1] for row in whole]
+    assert [row.split(",")[2:] for row in mine] != [row.split(",")[2:] for row in whole]
+    assert json.loads((run / "metrics.json").read_text())["test"]["rows"] == 60
+
+
 def test_batches_in_parts_take_the_steps_of_the_whole(straight: Path, store: Path, tmp_path: Path) -> None:
     """Losses are divided by the tokens of the whole step, not part by part."""
     run = finish(arguments(store, tmp_path, batch_size=4, acc_batch=4, loss_on="all"))

@@ -16,7 +16,7 @@ from legorec.build import build_arguments
 from legorec.data.catalog import Catalog, columns
 from legorec.data.clicks import TrainingClicks
 from legorec.data.evaluation import Impressions
-from legorec.data.filters import Rule, few_shots, filtered
+from legorec.data.filters import Rule, few_shots, filtered, sampled
 from legorec.data.histories import Histories
 from legorec.data.interactions import Interactions
 from legorec.data.item_text import ItemText, tokenization_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from legorec.settings.schema import BrickSettings, TextSettings
 
 
-TRAIN = "train"
+TRAIN, DEV = "train", "dev"
 KEPT = ("store", "catalog", "settings", "language_model", "text", "seed")  # in a pickle
 
 
@@ -112,7 +112,8 @@ class Data:
         """
         whole, rules = self.store.interactions(getattr(self.settings.splits, split)), self.rules(split)
         shots = self.settings.shots if split == TRAIN else None
-        if not rules and shots is None:
+        most = self.settings.dev_rows if split == DEV else None
+        if not rules and shots is None and most is None:
             return whole
         if split not in self._kept:
             kept = self._filtered(whole, rules, split) if rules else whole
@@ -122,6 +123,11 @@ class Data:
                 how = ", stratified by label" if stratified else ""
                 self.filtered.append(
                     f"shots: {len(kept):,} of {len(whole):,} {split} impressions are kept{how}"
+                )
+            if most is not None:
+                kept = sampled(kept, most, self.seed)
+                self.filtered.append(
+                    f"dev_rows: {len(kept):,} of {len(whole):,} {split} impressions are kept"
                 )
             self._kept[split] = kept
         return self._kept[split]
