@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from legorec.settings.aligned import AdaptedSettings, AlignedSettings
+from legorec.settings.asked import AskedSettings
 from legorec.settings.prompted import PromptedSettings
 from legorec.settings.schema import TowerSettings
 
@@ -74,6 +75,13 @@ FAMILIES = {
             "a language model whose texts are aligned to the fields of a click model",
             AlignedSettings,
             "aligned:aligned",
+        ),
+        Family(
+            "asked",
+            "a language model that is asked for its answers as texts, as it is",
+            AskedSettings,
+            "asked:asked",
+            zero_shot=True,
         ),
     )
 }

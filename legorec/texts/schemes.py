@@ -85,7 +85,7 @@ def _asked_items(scheme: Scheme, store: Store) -> np.ndarray:
 
 
 def _items(scheme: Scheme, store: Store, train: str) -> Iterator[TextRequest]:
-    line = _Line(scheme.user, store, store.items)
+    line = Line(scheme.user, store, store.items)
     rows = _asked_items(scheme, store)
     request = _requests(scheme)
 
@@ -98,8 +98,8 @@ def _items(scheme: Scheme, store: Store, train: str) -> Iterator[TextRequest]:
 
 
 def _users(scheme: Scheme, store: Store, train: str) -> Iterator[TextRequest]:
-    whole = _Line(scheme.user, store, store.users, (HISTORY,))
-    click = None if scheme.click is None else _Line(scheme.click, store, store.items, (NUMBER,))
+    whole = Line(scheme.user, store, store.users, (HISTORY,))
+    click = None if scheme.click is None else Line(scheme.click, store, store.items, (NUMBER,))
     histories = TrainingHistories.of(scheme, store, train)
     request = _requests(scheme)
 
@@ -139,7 +139,7 @@ def _system(scheme: Scheme) -> str:
     return "".join(parts)
 
 
-class _Line:
+class Line:
     """A template with the columns of a table that fill it.
 
     Args:

@@ -131,7 +131,7 @@ def test_a_learning_rate_is_found(store: Path, tmp_path: Path) -> None:
 
 
 def test_epochs_may_be_judged_by_some_rows_of_dev(straight: Path, store: Path, tmp_path: Path) -> None:
-    """What is drawn from dev changes what is measured after an epoch, and nothing that is learned or tested."""
+    """What is drawn from dev changes what is measured after an epoch, and nothing else."""
     run = finish(arguments(store, tmp_path, dev_rows=25, patience=9))
     assert "dev_rows: 25 of 60 dev impressions are kept" in (run / "run.log").read_text()
     mine, whole = ((each / "epochs.csv").read_text().splitlines()[1:] for each in (run, straight))
