@@ -277,6 +277,8 @@ def load_prompted(
     if problems:
         raise SettingsError(problems)
     there, here = tree.get("model", {}), settings.dump()["model"]
+    if there.get("family") == here["family"]:  # what came later has its default
+        there = type(layer_of(settings)).model_validate(there).model_dump()
     for key in ("family", "prompt"):
         if there.get(key) != here[key]:
             raise ValueError(

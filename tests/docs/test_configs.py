@@ -54,6 +54,8 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
     if "exp" in chosen and chosen["exp"].stem.startswith("tallrec"):  # some of which towers do not know
         first |= {"data": CONFIG / "data" / "tallrec-movie.yaml"}
         first |= {"model": CONFIG / "model" / "tallrec-lora.yaml"}
+    if is_asked(chosen.get("model")):  # which is measured as it is
+        first |= {"exp": CONFIG / "exp" / "tallrec-test.yaml"}
     if is_for_generating(chosen.get("exp")):  # which reads no model
         layers = {"data": first["data"], "exp": chosen["exp"]}
         return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))] + ["--llm", "m"]
@@ -64,7 +66,13 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
     if reads_users((first | chosen)["data"]):
         argv += ["--model.user_plugin", "{name: profile}"]
     load = ["--load", str(tmp_path)] if "load: ${load}$" in (first | chosen)["exp"].read_text() else []
-    return [*argv, *load, *(["--llm_ver", "12L"] if with_lm else [])]
+    asked = ["--llm", "m"] if is_asked(chosen.get("model")) else []
+    return [*argv, *load, *asked, *(["--llm_ver", "12L"] if with_lm else [])]
+
+
+def is_asked(path: Path | None) -> bool:
+    """A language model that is asked for texts, and named on the command line."""
+    return path is not None and "family: asked" in path.read_text()
 
 
 def is_for_generating(path: Path | None) -> bool:

@@ -92,6 +92,24 @@ def test_the_store_holds_the_same_examples(both: tuple[Store, dict[str, Any]]) -
     assert store.mark_names == ("disliked", "liked")
 
 
+def test_shuffled_labels_change_places_and_nothing_else(
+    both: tuple[Store, dict[str, Any]], tmp_path: Path
+) -> None:
+    store, rows = both
+    source, files = write_100k(tmp_path / "ml-100k", ratings(), MOVIES), tmp_path / "json"
+    how = ("--source", source, "--json", files, "--shuffle_labels", 1)
+    shuffled = made(main, tmp_path / "store", *how)
+    for split in SIZES:
+        mine, theirs = shuffled.interactions(split), store.interactions(split)
+        assert (mine.labels == theirs.labels).all() == (split == "test")
+        assert mine.labels.sum() == theirs.labels.sum()
+        assert mine.candidates == theirs.candidates and (mine.span == theirs.span).all()
+        told = json.loads((files / f"{FILES[split]}.json").read_text())
+        assert [row["input"] for row in told] == [row["input"] for row in rows[split]]
+        assert [row["output"] == "Yes." for row in told] == mine.labels.astype(bool).tolist()
+    assert (shuffled.marks == store.marks).all() and shuffled.manifest["made_with"]["shuffle_labels"] == 1
+
+
 def test_the_published_files_byte_for_byte(tmp_path: Path) -> None:
     made(main, tmp_path / "store", "--source", shared("ml-100k"), "--json", tmp_path / "json")
     for name, blob in BLOBS.items():

@@ -9,6 +9,9 @@ import torch
 
 from legorec.data.histories import Histories
 from legorec.data.item_text import ItemText
+from legorec.data.store import Store
+from legorec.data.text import TokenizerChoice
+from legorec.data.tokenizations import add_tokenization
 from legorec.prompts import AnswerSegment, HistorySegment, Prompt, PromptVocabulary, TextSegment
 from legorec.prompts.checks import check_answers
 from tests.support.causal import byte_level
@@ -94,6 +97,26 @@ def test_more_items_leave_the_prompt_as_it_is(store, batch):
     other = replace(batch, items=torch.where(batch.items == 5, size, batch.items))
     assert torch.equal(more(other).tokens, prompt(batch).tokens) and 5 in batch.items
     assert np.array_equal(prompt._pool.values, tokens)
+
+
+def test_titles_are_one_token_each_and_so_are_the_texts_between_them(tmp_path, batch):
+    """Of a tokenizer that is made from the data and splits nothing."""
+    path = tmp_path / "store"
+    marked_store(path)
+    add_tokenization(path, "title", TokenizerChoice("titles"))
+    store = Store.open(path)
+    segments = tuple(
+        replace(part, template="{title}", separator="", empty="")
+        if isinstance(part, HistorySegment)
+        else part
+        for part in SEGMENTS
+    )
+    prompt = prompt_over(store, segments, tokens="titles")
+    made = prompt(batch)
+    sizes = {name: (span[:, 1] - span[:, 0]) for name, span in made.spans.items()}
+    clicks = sizes["liked"] + sizes["disliked"]
+    assert (clicks == batch.history_mask.sum(1)).all() and int(clicks.max()) > 1
+    assert (made.lengths == clicks + 3 + 5).all(), "quotes around the candidate, and five texts"
 
 
 def test_words_of_the_prompt_alone_have_tokens_of_their_own(store):

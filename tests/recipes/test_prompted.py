@@ -16,6 +16,7 @@ from tests.support.launching import one_thread, shared
 from tests.support.prompted import arguments, marked_store
 from tests.support.runs import differences, finish, last_state, only_run, refused, start
 
+ALIKE = "[{name: target, item: '{name}'}, {name: said, answer: [Yes, Yes indeed]}]"
 STEPS = 4  # of an epoch
 EVERY = {"save_every": 3}
 
@@ -155,6 +156,10 @@ def test_batches_in_parts_take_the_steps_of_the_whole(straight: Path, store: Pat
     ("flags", "texts"),
     [
         ({"max_length": 40}, ["`prompt.max_length` must be at least", "got 40"]),
+        (
+            {"model__prompt__segments": ALIKE},
+            ["`prompt.segments.said`: 'Yes' and 'Yes indeed' begin with the same"],
+        ),
         ({"heads": 3}, ["`heads` must divide `hidden_size` (8)", "got 3"]),
     ],
 )

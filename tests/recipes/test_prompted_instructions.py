@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import worker
 from legorec.data.store import Store
+from legorec.data.text import TokenizerChoice
+from legorec.data.tokenizations import add_tokenization
 from legorec.prompts import PromptVocabulary
 from legorec.recipes.inputs.store_data import opened
 from legorec.recipes.prompted import layer_of, make_prompt, text_of
@@ -22,10 +25,11 @@ from tests.process.test_instructions import save
 from tests.process.test_movielens import write_100k
 from tests.process.test_tallrec import MOVIES, ratings
 from tests.prompts.test_prompt import words
-from tests.recipes.test_prompted_checkpoint import weights  # noqa: F401 - a fixture
+from tests.recipes.test_prompted_checkpoint import SHORT, weights  # noqa: F401 - a fixture
 from tests.support.launching import one_thread
+from tests.support.prompted import marked_store
 from tests.support.raw_files import made, shared
-from tests.support.runs import ROOT, finish
+from tests.support.runs import ROOT, differences, finish, run_folders
 
 QUIRK = "  # noqa: E501"
 ASKED = ("ripe", "raw", "old", "new")
@@ -160,3 +164,37 @@ def test_the_quirk_of_the_published_code_is_a_switch(tmp_path: Path) -> None:
     ]
     at, quirk = asked[0].index("#"), words(QUIRK).split()  # of the heading: words are parted at every mark
     assert asked[1] == [*asked[0][:at], *quirk, *asked[0][at:]] and "noqa" in quirk
+
+
+def test_both_stages_are_one_command_and_each_alone(
+    alpaca: Path,
+    weights: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """The second begins with the adapter of the first, as a run that was given it by hand."""
+    movies = tmp_path / "movies"
+    marked_store(movies, num_users=20, examples=3)
+    add_tokenization(movies, "name", TokenizerChoice("llama", weights))
+    small = {"lm_path": weights, "lora_r": 2, "epoch": 1, "batch_size": 16, "lr": 1e-2, "device": "cpu"}
+    files = {"data": "tallrec-movie", "model": "tallrec-lora"}
+    given = {layer: f"{ROOT}/config/{layer}/{name}.yaml" for layer, name in files.items()} | small
+    prompt, runs = "model.prompt.segments", tmp_path / "runs"
+    staged = {
+        "exp": f"{ROOT}/config/exp/tallrec-stages.yaml",
+        "runs": runs,
+        "stages.recommend.data.store": movies,
+    }
+    staged |= {"stages.instruct.data.store": alpaca, f"stages.recommend.{prompt}": SHORT}
+    with one_thread():
+        assert worker.main([*flags(given | staged), "--stage", "instruct"]) == 0
+        (first,) = run_folders(runs)
+        assert worker.main(flags(given | staged)) == 0
+        (second,) = set(run_folders(runs)) - {first}
+        alone = {"exp": f"{ROOT}/config/exp/tallrec.yaml", "runs": tmp_path / "alone", "data.store": movies}
+        by_hand = finish(flags(given | alone | {prompt: SHORT, "adapter": first / "adapter"}))
+    assert differences(second, by_hand) == []
+    assert (first.parents[1].name, second.parents[1].name) == ("Alpaca", "TALLRec-movie")
+
+
+def flags(given: dict[str, Any]) -> list[str]:
+    return [part for key, value in given.items() for part in (f"--{key}", str(value))]

@@ -67,13 +67,15 @@ def marked_store(path: Path, seed: int = 0, num_users: int = 12, examples: int =
     return Store.open(path)
 
 
-def prompt_over(store: Store, segments: tuple = SEGMENTS, **settings: object) -> Prompt:
-    """A prompt over the words of a store."""
-    tokenizer = store.tokenizer("words")
+def prompt_over(
+    store: Store, segments: tuple = SEGMENTS, tokens: str = "words", **settings: object
+) -> Prompt:
+    """A prompt over the words of a store, or other tokens."""
+    tokenizer = store.tokenizer(tokens)
     templates = {part.template for part in segments if isinstance(part, OfItems)}
     vocabulary = PromptVocabulary(tokenizer)
     items = {
-        each: ItemText(each, tokenizer, "words", vocabulary.encode).from_store(store)
+        each: ItemText(each, tokenizer, tokens, vocabulary.encode).from_store(store)
         for each in sorted(templates)
     }
     return Prompt(
