@@ -62,26 +62,31 @@ def sequences(played: pl.DataFrame, seed: int) -> pl.DataFrame:
     return frame.with_columns(turn=turn).sort("turn", "drawn")
 
 
-def write(writer: StoreWriter, games: pl.DataFrame, frame: pl.DataFrame, args: object, file: object) -> None:
-    """Everything into the store."""
+def write(
+    writer: StoreWriter, games: pl.DataFrame, frame: pl.DataFrame, part: np.ndarray, examples: int, file: Path
+) -> None:
+    """Everything into the store.
+
+    Args:
+        frame: as ``sequences`` has it.
+        part: (U,) 0, 1, 2 for users of train, dev and test.
+        examples: of each user, at most.
+        file: where the games stand that were played, for messages.
+    """
     writer.items(games, [Column("name", "text")], file=file)
-    users = frame["user"].unique(maintain_order=True)
-    if not len(users):
-        raise InputError(f"{file}: no user has played more than {LEAST} games")
-    writer.users(pl.DataFrame({"id": users}), file=file)
-    counts = np.bincount(frame["turn"].to_numpy(), minlength=len(users))
+    writer.users(pl.DataFrame({"id": frame["user"].unique(maintain_order=True)}), file=file)
+    counts = np.bincount(frame["turn"].to_numpy(), minlength=len(part))
     items = writer.item_rows("played", frame["id"], file=file)
     if (items < 0).any():
         raise InputError(f"{file}: game '{frame['id'].filter(pl.Series(items < 0))[0]}' is not in {GAMES}")
     liked = frame["liked"].to_numpy().astype(np.uint8)
     clicks, marks = Ragged.from_lengths(items, counts), Ragged.from_lengths(liked, counts)
     writer.sequences(clicks, (marks, MARKS))
-    part = np.random.default_rng([args.seed, 1]).choice(3, len(users), p=args.shares)  # type: ignore[attr-defined]
     for number, split in enumerate(SPLITS):
         own = np.flatnonzero(part == number)
-        shown = np.minimum(args.examples, counts[own] - LEAST)  # type: ignore[attr-defined]
+        shown = np.minimum(examples, counts[own] - LEAST)
         user = np.repeat(own, shown)
-        back = Ragged.from_lengths(np.empty(int(shown.sum())), shown).places
+        back = Ragged.from_lengths(user, shown).places
         place = counts[user] - 1 - back
         rows = clicks.offsets[user] + place
         candidates = Ragged.from_lengths(items[rows], np.ones(len(rows), dtype=np.int64))
@@ -99,8 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.examples < 1:
         raise InputError(f"--examples must be at least 1, got {args.examples}")
     games, played = read(args.source, args.encoding)
+    frame, file = sequences(played, args.seed), args.source / PLAYED
+    if not len(frame):
+        raise InputError(f"{file}: no user has played more than {LEAST} games")
+    users = frame["user"].n_unique()
+    part = np.random.default_rng([args.seed, 1]).choice(len(SPLITS), users, p=args.shares)
     with open_writer(args, "steam", "shares", "examples") as writer:
-        write(writer, games, sequences(played, args.seed), args, args.source / PLAYED)
+        write(writer, games, frame, part, args.examples, file)
     print_counts(args.out)
 
 

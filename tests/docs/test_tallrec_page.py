@@ -1,4 +1,4 @@
-"""Every run of ``docs/tallrec.md`` is understood as typed, and TALLRec's configurations stand in the pages."""
+"""Every run of ``docs/tallrec.md`` is understood as typed, and TALLRec's configurations stand in a page."""
 
 from __future__ import annotations
 
