@@ -104,7 +104,7 @@ def parse_metric(name: str) -> Metric:
         if not re.fullmatch(r"0?\.[0-9]{1,9}", cut) or float(cut) == 0:
             raise ValueError(f"`f1` takes a threshold between 0 and 1, as in 'f1@0.5', got {name!r}")
         return Metric(f"f1@0.{cut.partition('.')[2].rstrip('0')}", kind, float(cut))
-    if kind in _CUT_AT_K:
+    if kind in _CUT_AT_K or (kind in _MAY_BE_CUT and at):
         if not re.fullmatch(r"[1-9][0-9]*", cut):
             raise ValueError(f"`{kind}` takes a whole number k >= 1, as in '{kind}@10', got {name!r}")
         return Metric(f"{kind}@{cut}", kind, int(cut))
@@ -177,13 +177,13 @@ def _gauc(blocks: TieBlocks, _: int) -> np.ndarray:
     return blocks.sum_by_group(blocks.hits * (lower + 0.5 * tied)) / np.maximum(pairs, 1)
 
 
-def _mrr(blocks: TieBlocks, _: int) -> np.ndarray:
-    """By group, as in MIND's evaluation: the mean of 1/rank over all clicks.
+def _mrr(blocks: TieBlocks, k: int) -> np.ndarray:
+    """By group, as in MIND's evaluation: the mean of 1/rank over all clicks; ``mrr@k``: ranks after k give 0.
 
     Ties: a block gives ``p (H(s+m) - H(s)) / m``. Unlike ``rr``, later clicks count, so with several clicks
     even a perfect ranking stays below 1.
     """
-    return _clicks_mean(blocks, blocks.spread(1.0 / blocks.ranks()))
+    return _clicks_mean(blocks, blocks.spread(1.0 / blocks.ranks()[: k or None]))
 
 
 def _rr(blocks: TieBlocks, _: int) -> np.ndarray:
@@ -310,3 +310,4 @@ _POOLED: dict[str, Callable[[np.ndarray, np.ndarray, float], float]] = {
 }
 _NAMED_ELSEWHERE = {"mrr0": "rr", "map": "lrap", "hitratio": "hit", "hr": "hit"}
 _CUT_AT_K = frozenset({"ndcg", "hit", "recall", "precision"})
+_MAY_BE_CUT = frozenset({"mrr"})

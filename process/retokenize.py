@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Arguments(__doc__)
     parser.add_argument("--store", type=Path, required=True, metavar="FOLDER")
     parser.add_argument(
-        "--field", action="append", required=True, help="a text of the items; several are taken"
+        "--field", action="append", required=True, help="a text of the items or users; several are taken"
     )
     parser.add_argument("--tokenizer", required=True, help="words, chars, titles or name=FOLDER")
     parser.add_argument("--min_count", type=int, default=1, help="rarer words and characters become [UNK]")

@@ -21,7 +21,7 @@ from legorec.metrics import evaluate, per_group
 
 EXACT = 1e-9
 CUTS = (1, 2, 3, 5, 50)
-AT_K = ("ndcg", "hit", "recall", "precision")
+AT_K = ("ndcg", "hit", "recall", "precision", "mrr")
 RANKED = ("gauc", "mrr", "rr", "lrap", *(f"{kind}@{k}" for kind in AT_K for k in CUTS))
 
 
@@ -51,7 +51,7 @@ def of_order(name: str, ranked: tuple[int, ...]) -> float:
         ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(clicks, k) + 1))
         return sum(1 / math.log2(rank + 1) for rank in ranks if rank <= k) / ideal
     return {
-        "mrr": sum(1 / rank for rank in ranks) / clicks,
+        "mrr": sum(1 / rank for rank in ranks if rank <= (k or n)) / clicks,
         "rr": 1 / ranks[0],
         "lrap": sum((i + 1) / rank for i, rank in enumerate(ranks)) / clicks,
         "hit": float(within > 0),
@@ -198,6 +198,7 @@ HAND_LABEL, HAND_SCORE = [0, 1, 1, 0, 0, 1], [4.0, 1.0, 9.0, 7.0, 4.0, 4.0]
         ("gauc", (3 + (0 + 2 / 2) + 0) / 9),
         ("auc", (3 + 1 + 0) / 9),
         ("mrr", (1 + (1 / 3 + 1 / 4 + 1 / 5) / 3 + 1 / 6) / 3),
+        ("mrr@4", (1 + (1 / 3 + 1 / 4) / 3) / 3),
         ("rr", 1.0),
         ("lrap", (1 + (2 / 3 + 2 / 4 + 2 / 5) / 3 + 3 / 6) / 3),
         ("ndcg@1", 1.0),

@@ -19,7 +19,7 @@ from legorec.template import Literal, Slot, parse_template
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from legorec.data.store import Field, Store
+    from legorec.data.store import Field, Store, Table
 
 
 class ItemText:
@@ -52,13 +52,16 @@ class ItemText:
         """The fields that the template reads, each once."""
         return tuple(dict.fromkeys(each.field for each in self.segments if isinstance(each, Slot)))
 
-    def from_store(self, store: Store) -> Ragged:
+    def from_store(self, store: Store, table: Table | None = None) -> Ragged:
         """Token ids of every item of a store; texts are not tokenized again, categories are given by name.
+
+        Args:
+            table: of the items if it is left out; or the users.
 
         Raises:
             StoreError: a field does not exist, or a text not in this tokenization.
         """
-        stored = {name: stored_field(store, name, self.tokenizer_name) for name in self.field_names}
+        stored = {name: stored_field(store, name, self.tokenizer_name, table) for name in self.field_names}
         return self._filled({name: self._tokens(store, field) for name, field in stored.items()})
 
     def of(self, items: Sequence[Mapping[str, str | Sequence[str]]]) -> Ragged:
@@ -95,16 +98,20 @@ class ItemText:
         return encode(self._for_text, distinct.tolist()).take(place)
 
 
-def stored_field(store: Store, name: str, tokenizer_name: str) -> Field:
+def stored_field(store: Store, name: str, tokenizer_name: str, table: Table | None = None) -> Field:
     """A field that a template names: a text in its tokenization, or a field of another kind.
+
+    Args:
+        table: of the items if it is left out; or the users.
 
     Raises:
         StoreError: it does not exist; for a text, with the command that adds it.
     """
-    if name not in store.items.text_names:
-        return store.items.field(name)
-    if f"{name}@{tokenizer_name}" in store.items.field_names:
-        return store.items.field(f"{name}@{tokenizer_name}")
+    table = store.items if table is None else table
+    if name not in table.text_names:
+        return table.field(name)
+    if f"{name}@{tokenizer_name}" in table.field_names:
+        return table.field(f"{name}@{tokenizer_name}")
     raise StoreError(
         f"{store.path}: the text '{name}' has no tokens of '{tokenizer_name}'; add them with: python "
         f"process/retokenize.py --store {store.path} --field {name} --tokenizer {tokenizer_name}=FOLDER"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from legorec.data.layout import StoreError, nearest
@@ -23,7 +24,7 @@ from legorec.files.whole import save_whole
 def add_tokenization(
     path: str | Path, field: str, choice: TokenizerChoice, progress: Progress | None = None
 ) -> None:
-    """Tokenize an item text of a store once more; the store then also has the field ``field@name``.
+    """Tokenize a text of the items, or else of the users, of a store once more; the store then also has the field ``field@name``.
 
     New files are written first and the manifest is replaced last, so a failure leaves the store unchanged. A
     tokenizer that the store already has is used as it is; a different one of the same name is refused. A lock
@@ -39,19 +40,21 @@ def add_tokenization(
 
 def _add(store: Store, field: str, choice: TokenizerChoice, progress: Progress) -> None:
     folder, name = store.path, f"{field}@{choice.name}"
-    if field not in store.items.text_names:
-        raise StoreError(f"{folder}: there is no text '{field}'; {nearest(field, store.items.text_names)}")
-    if name in store.items.field_names:
+    known = [*store.items.text_names, *store.users.text_names]
+    if field not in known:
+        raise StoreError(f"{folder}: there is no text '{field}'; {nearest(field, known)}")
+    whose, table = ("items", store.items) if field in store.items.text_names else ("users", store.users)
+    if name in table.field_names:
         raise StoreError(f"{folder}: the field '{name}' is there already")
-    texts = list(store.items.text(field))
-    tokenizer, is_new = _tokenizer(store, choice, texts)
+    texts = list(table.text(field))
+    tokenizer, is_new = _tokenizer(store, choice, texts, table.visible)
     manifest = store.manifest
-    new_files = [f"items/{name}.safetensors", *[f"tokenizers/{choice.name}/tokenizer.json"] * is_new]
+    new_files = [f"{whose}/{name}.safetensors", *[f"tokenizers/{choice.name}/tokenizer.json"] * is_new]
     with removed_unless_named(folder, new_files):
-        fact = write_tokens(folder / "items", field, texts, choice.name, tokenizer, progress)
+        fact = write_tokens(folder / whose, field, texts, choice.name, tokenizer, progress)
         if is_new:
             save_tokenizer(folder, choice.name, tokenizer)
-        manifest["items"]["fields"].append(fact)
+        manifest[whose]["fields"].append(fact)
         manifest["tokenizers"][choice.name] = {"size": vocab_size(tokenizer)}
         manifest["made_with"].setdefault("tokenizers", {}).setdefault(choice.name, choice.settings)
         since = time.time_ns()
@@ -74,10 +77,11 @@ def removed_unless_named(folder: Path, files: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def _tokenizer(store: Store, choice: TokenizerChoice, texts: list[str]) -> tuple[Tokenizer, bool]:
+def _tokenizer(
+    store: Store, choice: TokenizerChoice, texts: list[str], seen: np.ndarray
+) -> tuple[Tokenizer, bool]:
     """The tokenizer, and whether the store does not have it yet."""
     if choice.name not in store.manifest["tokenizers"]:
-        seen = store.items.visible
         return choice.build(text for text, shown in zip(texts, seen, strict=True) if shown), True
     stored = store.tokenizer(choice.name)
     if choice.folder is not None and choice.build(iter(())).to_str() != stored.to_str():

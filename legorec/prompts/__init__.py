@@ -9,6 +9,7 @@ from legorec.prompts.segments import (
     ResponseSegment,
     Segment,
     TextSegment,
+    UserSegment,
 )
 from legorec.prompts.stream import PromptStream
 from legorec.prompts.vocabulary import PromptVocabulary
@@ -24,4 +25,5 @@ __all__ = [
     "ResponseSegment",
     "Segment",
     "TextSegment",
+    "UserSegment",
 ]

@@ -20,9 +20,11 @@ from legorec.prompts.segments import (
     AnswerSegment,
     HistorySegment,
     ItemSegment,
+    OfItems,
     ResponseSegment,
     Segment,
     TextSegment,
+    UserSegment,
 )
 from legorec.prompts.vocabulary import PromptVocabulary
 
@@ -34,11 +36,12 @@ class Prompt:
 
     Every text is tokenized when the prompt is made, items by their fields as the store holds them, so that a
     batch is gathered without a tokenizer. Rows that would be longer than ``max_length`` lose their oldest
-    clicks; instruction, candidate, cue and answer are never cut.
+    clicks; instruction, summary, candidate, cue and answer are never cut.
 
     Args:
         segments: in order; the last may be the answer.
         items: the tokens of every item, by the templates that the segments name.
+        users: the tokens of every user, by the fields that the segments name; None where there are none.
         histories: the stored clicks, cut as the batches are; ``marks`` stand beside them.
         mark_names: what the marks mean.
         max_length: tokens of a row, with the longer of the two answers.
@@ -56,6 +59,7 @@ class Prompt:
         items: Mapping[str, Ragged],
         histories: Histories,
         *,
+        users: Mapping[str, Ragged] | None = None,
         marks: np.ndarray | None = None,
         mark_names: Sequence[str] = (),
         max_length: int = 512,
@@ -68,6 +72,7 @@ class Prompt:
         self._pool = TokenPool()
         self._texts: dict[str, tuple[int, int]] = {}
         self._items: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._users: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._clicks: list[tuple[HistorySegment, ShownClicks]] = []
         self._answers: list[tuple[int, int]] = []  # negative, positive
         self._blank = 0  # tokens that both begin with and that show nothing
@@ -78,6 +83,8 @@ class Prompt:
                 self._answers = [self._literal(text) for text in (part.negative, part.positive)]
             elif isinstance(part, ItemSegment | ResponseSegment):
                 self._items[part.name] = self._pool.add_rows(items[part.template])
+            elif isinstance(part, UserSegment):
+                self._users[part.name] = self._of_users(part, users or {})
             else:
                 places = self._pool.add_rows(items[part.template])
                 between, none = self._literal(part.separator), self._literal(part.empty)
@@ -157,6 +164,10 @@ class Prompt:
         pieces = {name: Pieces.once(num_rows, *place) for name, place in self._texts.items()}
         for name, (starts, lengths) in self._items.items():
             pieces[name] = Pieces.once(num_rows, starts[candidates], lengths[candidates])
+        user = batch.user.numpy()[example]
+        for name, (starts, lengths) in self._users.items():
+            row = np.minimum(user, len(starts) - 1)  # all users are one where nothing is known of any
+            pieces[name] = Pieces.once(num_rows, starts[row], lengths[row])
         return pieces
 
     def _clicked(
@@ -185,7 +196,7 @@ class Prompt:
     @property
     def templates(self) -> tuple[str, ...]:
         """Those of the items, each once."""
-        parts = (part for part in self.segments if isinstance(part, ItemSegment | HistorySegment))
+        parts = (part for part in self.segments if isinstance(part, OfItems))
         return tuple(dict.fromkeys(part.template for part in parts))
 
     def with_more(self, items: Mapping[str, Ragged]) -> Prompt:
@@ -203,7 +214,7 @@ class Prompt:
         found._items = {
             part.name: _joined(self._items[part.name], more[part.template])
             for part in self.segments
-            if isinstance(part, ItemSegment)
+            if isinstance(part, ItemSegment | ResponseSegment)
         }
         found._clicks = []
         for part, shown in self._clicks:
@@ -232,6 +243,16 @@ class Prompt:
     def _literal(self, text: str) -> tuple[int, int]:
         return self._pool.add(self.vocabulary.encode(text))
 
+    def _of_users(self, part: UserSegment, users: Mapping[str, Ragged]) -> tuple[np.ndarray, np.ndarray]:
+        """Where the text of each user lies; the last place, also found as -1, is that of an unknown one."""
+        start, length = self._literal(part.empty)
+        rows = users[part.field] if part.field is not None else Ragged.from_lists([[]])
+        rows = rows if part.budget is None else rows.first(part.budget)
+        starts, lengths = self._pool.add_rows(rows)
+        none = lengths == 0
+        starts, lengths = np.where(none, start, starts), np.where(none, length, lengths)
+        return np.append(starts, start), np.append(lengths, length)
+
     @property
     def _answer_length(self) -> int:
         return max((length for _, length in self._answers), default=0)
@@ -243,6 +264,7 @@ class Prompt:
             self._blank = check_answers(self.answer, positive, negative, self.vocabulary.decode)
         fixed = self._answer_length + sum(length for _, length in self._texts.values())
         fixed += sum(shown.empty[1] for _, shown in self._clicks)
+        fixed += sum(int(lengths.max()) for _, lengths in self._users.values())
         longest = sum(int(lengths.max(initial=0)) for _, lengths in self._items.values())
         check_room(fixed, longest, self.max_length)
 

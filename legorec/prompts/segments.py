@@ -28,7 +28,7 @@ class HistorySegment:
     Args:
         separator: between two of them.
         marks: the marks of the clicks that stand here, such as ``liked``; empty: all clicks.
-        last: at most so many, the latest ones; None: all.
+        last: at most so many, the latest ones, 0 for none; None: all.
         budget: tokens at most; the oldest items are left out first. None: what the whole prompt allows.
         empty: what stands here where there is no item.
     """
@@ -38,6 +38,22 @@ class HistorySegment:
     separator: str = ", "
     marks: tuple[str, ...] = ()
     last: int | None = None
+    budget: int | None = None
+    empty: str = ""
+
+
+@dataclass(frozen=True)
+class UserSegment:
+    """What a field of the user says, such as a summary of the clicks.
+
+    Args:
+        field: of the users; None: nothing is known of anybody, as in an ablation.
+        budget: tokens at most, the first ones; None: all.
+        empty: what stands here for a user of whom the field says nothing.
+    """
+
+    name: str
+    field: str | None
     budget: int | None = None
     empty: str = ""
 
@@ -59,5 +75,5 @@ class ResponseSegment:
     template: str
 
 
-Segment = TextSegment | ItemSegment | HistorySegment | AnswerSegment | ResponseSegment
+Segment = TextSegment | ItemSegment | HistorySegment | UserSegment | AnswerSegment | ResponseSegment
 OfItems = ItemSegment | HistorySegment | ResponseSegment  # those with a template

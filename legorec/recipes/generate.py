@@ -27,9 +27,10 @@ from legorec.texts import TextGenerator, TextRequest
 from legorec.texts.answer_log import AnswerLog
 from legorec.texts.asking import Asking, Outcome
 from legorec.texts.budget import Budget, Prices
-from legorec.texts.lookup import Lookup, Requests, Survey, survey
+from legorec.texts.lookup import Lookup, Survey, survey
 from legorec.texts.parsing import parse_answer
-from legorec.texts.schemes import requests_of, template_of
+from legorec.texts.rounds import Prompts, answers_in, rounds_of
+from legorec.texts.schemes import template_of
 from legorec.texts.secrets import secrets_of_environment, without
 
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ def foreseen(settings: Settings) -> str:
         ValueError: something the user can mend.
     """
     asked, lines = asked_of(settings), [""]
-    with lookup_of(settings, lines.append, appends=False) as (requests, lookup):
-        found = survey(requests, lookup, prices_of(asked))
+    with lookup_of(settings, lines.append, appends=False) as (prompts, lookup):
+        found = survey(prompts.all, lookup, prices_of(asked))
         return "\n".join([*lines, *told_before(found, template_of(asked.scheme), lookup.log.path)])
 
 
 def is_answered(settings: Settings) -> bool:
     """Whether the log holds an answer to all that a run would ask."""
-    with lookup_of(settings, lambda line: None, appends=False) as (requests, lookup):
-        return survey(requests, lookup, prices_of(asked_of(settings))).to_ask == 0
+    with lookup_of(settings, lambda line: None, appends=False) as (prompts, lookup):
+        return survey(prompts.all, lookup, prices_of(asked_of(settings))).to_ask == 0
 
 
 def generate(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]:
@@ -84,10 +85,10 @@ def generate(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]
 
     with (
         StopRequest(processes, patience=PATIENCE, parting=PARTING) as stop,
-        lookup_of(settings, say, appends=True) as (requests, lookup),
+        lookup_of(settings, say, appends=True) as (prompts, lookup),
     ):
         template, path = template_of(asked.scheme), lookup.log.path
-        found = survey(requests, lookup, prices_of(asked))
+        found = survey(prompts.all, lookup, prices_of(asked))
         for line in told_before(found, template, path):
             say(line)
         stop.check()
@@ -96,7 +97,7 @@ def generate(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]
         budget = Budget(**asked.budget.model_dump(exclude={"prices"}), prices=prices_of(asked))
         began, outcome = time.monotonic(), Outcome()
         try:
-            _ask(requests, lookup, budget, outcome, found, stop, say)
+            _ask(prompts, lookup, budget, outcome, found, stop, say)
         except (ValueError, OSError) as problem:
             outcome.stopped = without(str(problem), secrets)
             raise
@@ -110,7 +111,7 @@ def generate(settings: Settings, processes: Processes = ALONE) -> dict[str, Any]
 
 
 def _ask(
-    requests: Requests,
+    prompts: Prompts,
     lookup: Lookup,
     budget: Budget,
     outcome: Outcome,
@@ -118,7 +119,7 @@ def _ask(
     stop: StopRequest,
     say: Say,
 ) -> None:
-    """Ask, and show how far it is."""
+    """Ask round after round, and show how far it is."""
 
     def detail(done: int, seconds: float) -> str:
         return told_on_the_way(budget, done, seconds)
@@ -128,12 +129,14 @@ def _ask(
         def advanced() -> None:
             show(min(outcome.settled, found.to_ask), found.to_ask)
 
-        Asking(requests, lookup, budget, outcome, lambda: bool(stop), advanced).run()
+        prompts.ask(
+            lambda requests: Asking(requests, lookup, budget, outcome, lambda: bool(stop), advanced).run()
+        )
 
 
 @contextmanager
-def lookup_of(settings: Settings, say: Say, appends: bool) -> Iterator[tuple[Requests, Lookup]]:
-    """The requests of a run, and its open log with what asks for what is not in it.
+def lookup_of(settings: Settings, say: Say, appends: bool) -> Iterator[tuple[Prompts, Lookup]]:
+    """The prompts of a run, and its open log with what asks for what is not in it.
 
     Raises:
         ValueError: the store, the log or a checkpoint is missing or wrong.
@@ -141,18 +144,17 @@ def lookup_of(settings: Settings, say: Say, appends: bool) -> Iterator[tuple[Req
     asked = asked_of(settings)
     store, train = Store.open(Path(settings.data.store)), settings.data.splits.train
 
-    def requests() -> Iterator[TextRequest]:
-        return requests_of(asked.scheme, store, train)
+    rounds = rounds_of(asked.scheme, store, train)
 
     def check(request: TextRequest, text: str) -> str | None:
         return parse_answer(asked.scheme.answer, text).problem
 
-    requests()  # says at once what the store lacks
     with (
         generator_in(settings) as generator,
         AnswerLog(Path(asked.log), say, appends, secrets_of(asked)) as log,
     ):
-        yield requests, Lookup(generator, parameters_of(asked.parameters), log, check, asked.attempts)
+        lookup = Lookup(generator, parameters_of(asked.parameters), log, check, asked.attempts)
+        yield Prompts(rounds, answers_in(lookup, asked.scheme)), lookup
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,7 @@ from legorec.compose.problems import Problem, SettingsError
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
 from legorec.data.item_text import ItemText, stored_field
+from legorec.data.ragged import Ragged
 from legorec.engine.task import Learning, Task
 from legorec.engine.weights import LANGUAGE_MODEL, load_best
 from legorec.lm.answering import CausalModel
@@ -32,6 +33,7 @@ from legorec.prompts import (
     ResponseSegment,
     Segment,
     TextSegment,
+    UserSegment,
 )
 from legorec.prompts.learning import TokenObjective
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
@@ -167,11 +169,25 @@ def make_prompt(
         vocabulary,
         items,
         data.histories,
+        users={each: user_text(data, each, vocabulary) for each in user_fields(segments)},
         marks=data.store.marks,
         mark_names=data.store.mark_names,
         max_length=chosen.prompt.max_length,
         loss_on=chosen.prompt.loss_on,
     )
+
+
+def user_fields(segments: Sequence[Segment]) -> list[str]:
+    """The fields of the users that a prompt names, each once."""
+    named = [part.field for part in segments if isinstance(part, UserSegment) and part.field is not None]
+    return list(dict.fromkeys(named))
+
+
+def user_text(data: Data, field: str, vocabulary: PromptVocabulary) -> Ragged:
+    """The tokens of a field of every user, by the tokenizer of the items."""
+    text = text_of(data)
+    reader = ItemText(f"{{{field}}}", text.tokenizer, text.tokenizer_name, vocabulary.encode)
+    return reader.from_store(data.store, data.store.users)
 
 
 def segment_of(settings: SegmentSettings) -> Segment:
@@ -184,6 +200,8 @@ def segment_of(settings: SegmentSettings) -> Segment:
         return AnswerSegment(settings.name, *settings.answer)
     if settings.response is not None:
         return ResponseSegment(settings.name, settings.response)
+    if settings.user is not None:
+        return UserSegment(settings.name, settings.user_field, settings.budget, settings.empty)
     return HistorySegment(
         settings.name,
         str(settings.history),
@@ -253,7 +271,9 @@ def prompt_digests(settings: Settings, data: Data, prompt: Prompt) -> dict[str, 
     texts = [ItemText(each, text.tokenizer, text.tokenizer_name) for each in templates]
     names = dict.fromkeys(name for each in texts for name in each.field_names)
     fields = [stored_field(data.store, name, text.tokenizer_name) for name in names]
-    return data_digests(settings, data, fields, users=False)
+    named, users = user_fields(prompt.segments), data.store.users
+    theirs = [stored_field(data.store, name, text.tokenizer_name, users) for name in named]
+    return data_digests(settings, data, fields, users=bool(named), user_fields=theirs)
 
 
 def load_prompted(

@@ -7,44 +7,61 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from legorec.settings.schema import SuggestedSettings
-from legorec.settings.values import FieldName, Flag, Positive, SafeName, Strict, Template, Text
+from legorec.settings.values import Count, FieldName, Flag, Positive, SafeName, Strict, Template, Text
+
+# What is read beside each kind of segment.
+READ: dict[str, tuple[str, ...]] = {
+    "text": (),
+    "item": (),
+    "history": ("separator", "marks", "last", "budget", "empty"),
+    "user": ("budget", "empty"),
+    "answer": (),
+    "response": (),
+}
 
 
 class SegmentSettings(Strict):
-    """One segment of a prompt: a ``text``, the candidate (``item``), clicks (``history``), or what is said.
+    """One segment of a prompt: ``text``, candidate (``item``), ``history``, ``user``, or what is said.
 
     What is said is an ``answer``, one of two, or a ``response`` in free text. ``item``, ``history`` and
-    ``response`` are templates of an item's fields; see ``legorec.prompts`` for the rest. With ``when: false``
-    the segment is left out, so that a flag can have it.
+    ``response`` are templates of an item's fields, ``user`` is the name of a user's field, or ``none``: then
+    ``empty`` stands there for everybody; see ``legorec.prompts`` for the rest. With ``when: false`` the
+    segment is left out, so that a flag can have it.
     """
 
     name: FieldName
     text: str | None = None
     item: Template | None = None
     history: Template | None = None
+    user: FieldName | None = None
     answer: list[Text] | None = Field(default=None, min_length=2, max_length=2)
     response: Template | None = None
     separator: str = ", "
     marks: list[Text] = []
-    last: Positive | None = None
+    last: Count | None = None
     budget: Positive | None = None
     empty: str = ""
     when: Flag = True
 
     @model_validator(mode="after")
     def _one_kind(self) -> SegmentSettings:
-        kinds = ("text", "item", "history", "answer", "response")
-        given = [name for name in kinds if getattr(self, name) is not None]
+        given = [name for name in READ if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "a segment is a `text`, an `item`, a `history`, an `answer` ([yes, no]) or a `response`: "
-                "give one of them"
+                "a segment is a `text`, an `item`, a `history`, a `user`, an `answer` ([yes, no]) or a "
+                "`response`: give one of them"
             )
         fields = type(self).model_fields
-        for name in ("separator", "marks", "last", "budget", "empty") if given != ["history"] else ():
+        for name in sorted({each for names in READ.values() for each in names} - {*READ[given[0]]}):
             if getattr(self, name) != fields[name].default:  # saved settings hold the defaults
-                raise ValueError(f"`{name}` is read with `history` only, and this segment is of `{given[0]}`")
+                kinds = " and ".join(f"`{kind}`" for kind, names in READ.items() if name in names)
+                raise ValueError(f"`{name}` is read with {kinds} only, and this segment is of `{given[0]}`")
         return self
+
+    @property
+    def user_field(self) -> str | None:
+        """The user's field that stands here, if one does."""
+        return None if self.user == "none" else self.user
 
 
 class PromptSettings(Strict):

@@ -43,6 +43,7 @@ LATER: dict[str, Any] = {
     "exp.generate": None,
     "exp.merge": None,
     "model.prompt.segments.*.response": None,
+    "model.prompt.segments.*.user": None,
     "model.prompt.segments.*.when": True,
     "data.filters": [],
     "data.dev_rows": None,

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from legorec.settings.values import Count, Flag, Positive, SafeName, Strict, Template, Text
 from legorec.template import Slot, parse_template
 
-HISTORY = "history"  # the slot of a user's prompt that holds the lines of the clicks
+# The slots of a user's prompt that are no fields: the lines of the clicks, and what was answered before.
+HISTORY, SUMMARY, SUMMARIES = "history", "summary", "summaries"
 
 
 def _slots(template: str) -> set[str]:
@@ -84,6 +85,46 @@ class AnswerSettings(Strict):
         return self
 
 
+class BlockSettings(Strict):
+    """Summaries of a user's clicks block by block (LLM-TRSR; Zheng et al., 2024, section 3.2).
+
+    ``hierarchical`` asks about each block alone, with the scheme's ``user``, and then, with ``merge``, for
+    one summary of the ``{summaries}``: ceil(n / size) + 1 prompts, the last one also where there is one
+    block. ``recurrent`` begins with the same prompt of the oldest block and goes on with ``update``, which
+    holds the ``{summary}`` so far and the ``{history}`` of the next block: ceil(n / size) prompts.
+
+    Args:
+        size: clicks of a block; the last block may have fewer.
+        line: of each of the ``{summaries}``, with ``{summary}`` and ``{number}`` from 1.
+    """
+
+    combine: Literal["hierarchical", "recurrent"]
+    size: Positive = 5
+    merge: Template | None = None
+    update: Template | None = None
+    line: Template = "{number}. {summary}"
+
+    @model_validator(mode="after")
+    def _slots_are_there(self) -> BlockSettings:
+        needed = {"merge": {SUMMARIES}, "update": {SUMMARY, HISTORY}}
+        for name, slots in needed.items():
+            found = set() if getattr(self, name) is None else _slots(getattr(self, name))
+            if found and (found & {HISTORY, SUMMARY, SUMMARIES}) != slots:
+                named = " and ".join(f"{{{each}}}" for each in sorted(slots, reverse=True))
+                raise ValueError(f"`{name}` must hold {named}, and no other of these slots")
+        used = "merge" if self.combine == "hierarchical" else "update"
+        if self.then == "":
+            raise ValueError(f"`combine: {self.combine}` needs the prompt `{used}`")
+        if not {SUMMARY} <= _slots(self.line) <= {SUMMARY, "number"}:
+            raise ValueError("`line` holds {summary} and perhaps {number}, nothing else")
+        return self
+
+    @property
+    def then(self) -> str:
+        """The prompt that holds earlier answers."""
+        return (self.merge if self.combine == "hierarchical" else self.update) or ""
+
+
 class SchemeSettings(Strict):
     """A scheme as data: prompts over the items or the users of a store, and what their answers become.
 
@@ -95,11 +136,14 @@ class SchemeSettings(Strict):
         of: whose prompts these are.
         makes: ``fields``, new fields of the same items or users; ``items``, new items for the user.
         click: the line of each click of a user: fields of the item, and ``{number}`` from 1.
-        history: of the user's training histories the last or the first; never one of dev or test.
+        history: of the user's training histories the last or the first; or, where users may be in dev or
+            test alone, the one before the earliest impression of the user in any split. What is clicked
+            in an impression of dev or test is in none of them.
         clicks: how many of its clicks are shown, the last ones; null shows all.
         least: users with fewer clicks in that history get no prompt.
         most: nor do users with more.
         limit: of how many items or users prompts are made, the first ones of the store; null: all.
+        blocks: the clicks are shown in blocks, each in a prompt of its own.
     """
 
     name: SafeName
@@ -108,11 +152,12 @@ class SchemeSettings(Strict):
     system: Prompt = ""
     user: Template
     click: Template | None = None
-    history: Literal["last", "first"] = "last"
+    history: Literal["last", "first", "earliest"] = "last"
     clicks: Positive | None = None
     least: Count = 1
     most: Positive | None = None
     limit: Positive | None = None
+    blocks: BlockSettings | None = None
     answer: AnswerSettings
 
     @model_validator(mode="after")
@@ -126,7 +171,7 @@ class SchemeSettings(Strict):
             )
         if self.of == "items":
             fields = type(self).model_fields
-            owned = ("makes", "click", "history", "clicks", "least", "most")
+            owned = ("makes", "click", "history", "clicks", "least", "most", "blocks")
             if changed := [name for name in owned if getattr(self, name) != fields[name].default]:
                 raise ValueError(f"`{changed[0]}` goes with `of: users` alone")
         elif (self.click is not None) != (HISTORY in own):
@@ -137,11 +182,11 @@ class SchemeSettings(Strict):
         return self
 
     def _check_fields(self) -> None:
-        profile = self.of == "users" and self.makes == "fields"
+        (first, *others) = self.answer.fields.values()
+        if self.blocks is not None and (
+            self.makes == "items" or self.click is None or others or first.kind == "list" or first.choices
+        ):
+            raise ValueError("`blocks` need the slot {history}, and an answer of one field, which is a text")
         for name, field in self.answer.fields.items():
-            if profile and field.kind == "text" and field.choices is None:
-                raise ValueError(
-                    f"the field `{name}` of users must be a list, or have `choices`: it is no text"
-                )
             if field.otherwise is not None and (self.of == "users" or field.kind != "text" or field.choices):
                 raise ValueError(f"`otherwise` goes with texts of the items alone; `{name}` is none")

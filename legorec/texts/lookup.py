@@ -101,6 +101,19 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A prompt that cannot be asked yet.
+
+    Args:
+        request: with nothing in the place of the answers that it waits for.
+        answers: how many these are; 0: they failed for good, and it is never asked.
+    """
+
+    request: TextRequest
+    answers: int
+
+
+@dataclass(frozen=True)
 class Survey:
     """What a run has to do, counted without asking for anything.
 
@@ -127,11 +140,24 @@ class Survey:
         return self.requests - self.found - self.failed
 
 
-def survey(requests: Requests, lookup: Lookup, prices: Prices | None = None) -> Survey:
-    """Count what the log holds and what is left; memory does not grow with the requests."""
+def survey(
+    requests: Callable[[], Iterable[TextRequest | Waiting]], lookup: Lookup, prices: Prices | None = None
+) -> Survey:
+    """Count what the log holds and what is left; memory does not grow with the requests.
+
+    A prompt that waits for answers is counted as if each of them took all its tokens.
+    """
     total = found = failed = matched = prompt = completion = 0
     for request in requests():
         total += 1
+        if isinstance(request, Waiting):
+            if not request.answers:
+                failed += 1
+                continue
+            cost = lookup.cost(request.request)
+            prompt += cost.prompt + request.answers * lookup.parameters[0].max_tokens
+            completion += cost.completion
+            continue
         seen = lookup.find(request)
         if seen.attempt is None:
             found, failed = found + (seen.answer is not None), failed + (seen.answer is None)

@@ -29,7 +29,8 @@ def requests_of(scheme: Scheme, store: Store, train: str = "train") -> Iterator[
     block, so memory does not grow with their number. Generated items get no prompt and are in no history.
 
     Args:
-        train: the split whose histories prompts of users are made from. No other split is read.
+        train: the split whose histories prompts of users are made from. No other split is read, but for
+            ``history: earliest``.
     Raises:
         StoreError: at once, where a field or the split is not in the store.
     """
@@ -46,8 +47,18 @@ def num_requests(scheme: Scheme, store: Store, train: str = "train") -> int:
 
 def template_of(scheme: Scheme) -> str:
     """The name of a scheme and eight digits of all that its prompts say: ``books-cs@1f09c2aa``."""
-    said = [_system(scheme), scheme.user, scheme.click, scheme.clicks, scheme.history, schema_of(scheme)]
-    text = json.dumps([*said, scheme.of, scheme.answer.form], ensure_ascii=False, sort_keys=True)
+    said: list[Any] = [
+        _system(scheme),
+        scheme.user,
+        scheme.click,
+        scheme.clicks,
+        scheme.history,
+        schema_of(scheme),
+    ]
+    said += [scheme.of, scheme.answer.form]
+    if (blocks := scheme.blocks) is not None:
+        said += [blocks.size, blocks.combine, blocks.then, blocks.line]
+    text = json.dumps(said, ensure_ascii=False, sort_keys=True)
     return f"{scheme.name}@{digest_bytes(text.encode())[:8]}"
 
 
@@ -87,7 +98,7 @@ def _asked_items(scheme: Scheme, store: Store) -> np.ndarray:
 def _items(scheme: Scheme, store: Store, train: str) -> Iterator[TextRequest]:
     line = Line(scheme.user, store, store.items)
     rows = _asked_items(scheme, store)
-    request = _requests(scheme)
+    request = request_maker(scheme)
 
     def made() -> Iterator[TextRequest]:
         for start in range(0, len(rows), BLOCK):
@@ -101,14 +112,14 @@ def _users(scheme: Scheme, store: Store, train: str) -> Iterator[TextRequest]:
     whole = Line(scheme.user, store, store.users, (HISTORY,))
     click = None if scheme.click is None else Line(scheme.click, store, store.items, (NUMBER,))
     histories = TrainingHistories.of(scheme, store, train)
-    request = _requests(scheme)
+    request = request_maker(scheme)
 
     def made() -> Iterator[TextRequest]:
         for start in range(0, len(histories.asked), BLOCK):
             part = histories.asked[start : start + BLOCK]
             shown = histories.clicks.take(part)
             shown = shown if scheme.clicks is None else shown.last(scheme.clicks)
-            lines = [] if click is None else click.filled(shown.values, {NUMBER: _counted(shown.places)})
+            lines = [] if click is None else click.filled(shown.values, {NUMBER: counted(shown.places)})
             ends = shown.offsets.tolist()
             blocks = ["\n".join(lines[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
             yield from map(request, store.users.ids.take(part), whole.filled(part, {HISTORY: blocks}))
@@ -116,11 +127,13 @@ def _users(scheme: Scheme, store: Store, train: str) -> Iterator[TextRequest]:
     return made()
 
 
-def _counted(places: np.ndarray) -> list[str]:
+def counted(places: np.ndarray) -> list[str]:
+    """Places, from 1, as texts."""
     return [str(place + 1) for place in places.tolist()]
 
 
-def _requests(scheme: Scheme) -> Callable[[str, str], TextRequest]:
+def request_maker(scheme: Scheme) -> Callable[[str, str], TextRequest]:
+    """Raw id and text of a prompt -> the request."""
     system, name, form = _system(scheme), template_of(scheme), format_of(scheme)
     first = (Message("system", system),) if system else ()
     return lambda raw, text: TextRequest(raw, (*first, Message("user", text)), name, form)
@@ -156,6 +169,12 @@ class Line:
         values = {name: column(rows) for name, column in self._columns.items()}
         parts = [_part(segment, values, given or {}, len(rows)) for segment in self.segments]
         return ["".join(each) for each in zip(*parts, strict=True)]
+
+
+def filled(template: str, given: Mapping[str, list[str]], count: int) -> list[str]:
+    """A template whose slots are all given, ``count`` times."""
+    parts = [_part(segment, {}, given, count) for segment in parse_template(template)]
+    return ["".join(each) for each in zip(*parts, strict=True)]
 
 
 def _part(

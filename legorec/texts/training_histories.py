@@ -1,7 +1,8 @@
-"""The histories that prompts of users may be made from: those of the training split, and no other."""
+"""The histories that prompts of users may be made from; nothing that dev or test ask for is in them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingHistories:
-    """One training history of each user, without generated items.
+    """One history of each user, from before what is learned or measured, without generated items.
 
     A user whose history has too few or too many clicks for the scheme, or who has none, is not ``asked``.
     """
@@ -27,15 +28,14 @@ class TrainingHistories:
     @classmethod
     def of(cls, scheme: Scheme, store: Store, train: str = "train") -> TrainingHistories:
         """The history before the last training impression of each user, or before the first one that has
-        ``least`` clicks.
+        ``least`` clicks; or, of whatever length, before the earliest impression in any split.
 
         The order is that of times, where the split has them, and of the impressions as they are stored.
         """
-        table, spans = store.interactions(train), store.spans
+        user, span, time = _impressions(store, store.splits if scheme.history == "earliest" else (train,))
+        spans = store.spans
         real = np.append(0, np.cumsum(~store.items.generated[store.histories], dtype=np.int64))
         lengths = real[spans[:, 1]] - real[spans[:, 0]]
-        user, span = np.asarray(table.user), np.asarray(table.span)
-        time = np.zeros(len(user), np.int64) if table.time is None else np.asarray(table.time)
         if scheme.history == "first":
             enough = lengths[span] >= scheme.least
             user, span, time = user[enough], span[enough], time[enough]
@@ -51,6 +51,15 @@ class TrainingHistories:
         if scheme.most is not None:
             fits &= clicks.lengths <= scheme.most
         return cls(clicks, np.flatnonzero(fits)[: scheme.limit])
+
+
+def _impressions(store: Store, splits: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """User, span and time of the impressions of some splits; all times are 0 where a split has none."""
+    tables = [store.interactions(split) for split in splits]
+    user, span = (np.concatenate([getattr(each, name) for each in tables]) for name in ("user", "span"))
+    if any(each.time is None for each in tables):
+        return user, span, np.zeros(len(user), np.int64)
+    return user, span, np.concatenate([np.asarray(each.time) for each in tables])
 
 
 def _edges(ordered: np.ndarray, last: bool) -> np.ndarray:

@@ -76,8 +76,8 @@ def is_asked(path: Path | None) -> bool:
 
 
 def is_for_generating(path: Path | None) -> bool:
-    """Prompts of GENRE, whose run asks a language model and trains nothing."""
-    return path is not None and "generating.yaml" in path.read_text()
+    """Prompts of GENRE or LLM-TRSR, whose run asks a language model and trains nothing."""
+    return path is not None and any(each in path.read_text() for each in ("generating.yaml", "/summarize_"))
 
 
 def is_for_texts(path: Path | None) -> bool:

@@ -7,7 +7,15 @@ from legorec.settings.prompted import LanguageModelSettings, SegmentSettings
 
 
 @pytest.mark.parametrize(
-    "kind", [{"text": ""}, {"item": "{a}"}, {"history": "{a}"}, {"answer": ["y", "n"]}, {"response": "{a}"}]
+    "kind",
+    [
+        {"text": ""},
+        {"item": "{a}"},
+        {"history": "{a}"},
+        {"user": "a"},
+        {"answer": ["y", "n"]},
+        {"response": "{a}"},
+    ],
 )
 def test_a_segment_is_of_one_kind(kind):
     assert SegmentSettings(name="part", **kind)
@@ -18,7 +26,7 @@ def test_a_segment_is_of_one_kind(kind):
 
 
 def test_a_segment_without_a_kind_is_refused():
-    with pytest.raises(ValidationError, match="a segment is a `text`, an `item`, a `history`, an `answer`"):
+    with pytest.raises(ValidationError, match="a segment is a `text`, an `item`, a `history`, a `user`, an"):
         SegmentSettings(name="part")
 
 
@@ -27,8 +35,15 @@ def test_a_segment_without_a_kind_is_refused():
 )
 def test_what_is_of_clicks_is_refused_elsewhere(given):
     assert SegmentSettings(name="part", history="{a}", **given)
-    with pytest.raises(ValidationError, match=f"`{next(iter(given))}` is read with `history` only"):
+    with pytest.raises(ValidationError, match=f"`{next(iter(given))}` is read with `history`[\\w` ]* only"):
         SegmentSettings(name="part", item="{a}", **given)
+
+
+def test_a_user_segment_has_a_budget_and_may_be_of_nobody():
+    segment = SegmentSettings(name="part", user="summary", budget=9, empty="NULL")
+    assert segment.user_field == "summary" and SegmentSettings(name="part", user="none").user_field is None
+    with pytest.raises(ValidationError, match="`marks` is read with `history` only"):
+        SegmentSettings(name="part", user="summary", marks=["liked"])
 
 
 @pytest.mark.parametrize("answer", [["yes"], ["yes", "no", "perhaps"], ["yes", ""]])

@@ -39,6 +39,21 @@ INVENTED: dict[str, Any] = {
     },
 }
 
+SUMMARIES: dict[str, Any] = {
+    "name": "summaries",
+    "of": "users",
+    "history": "earliest",
+    "user": "first of\n{history}",
+    "click": "{title}",
+    "blocks": {
+        "combine": "recurrent",
+        "size": 2,
+        "merge": "merged of\n{summaries}",
+        "update": "after {summary} came\n{history}",
+    },
+    "answer": {"form": "text", "fields": {"summary": {}}},
+}
+
 
 def scheme(tree: dict[str, Any], **changed: Any) -> SchemeSettings:
     """The settings of a scheme, with other values for some keys."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +113,24 @@ class TableWriter:
         tokenizers: Sequence[TokenizerChoice],
         visible: np.ndarray | None,
         progress: Progress,
+        more: Sequence[pl.Series] = (),
     ) -> dict[str, Any]:
-        """Write the files of the table; returns its part of the manifest."""
+        """Write the files of the table; returns its part of the manifest.
+
+        Args:
+            more: texts of another table, whose words are in the vocabulary of the items' texts too.
+        """
         place = folder / self.name
         write_strings(place / "ids.safetensors", self.ids)
         if visible is not None:
             save_arrays(place / "visible.safetensors", {"visible": visible.view(np.uint8)})
         texts = [column for column in self.columns if column.kind == "text"]
         if self.name == "items":
-            self._fit(texts, vocabularies, tokenizers, visible)
+            self._fit(more, vocabularies, tokenizers, visible)
         fields: list[dict[str, Any]] = []
         for column in self.columns:
             if column.kind == "text":
-                text = column.of(self.frame).cast(pl.String).fill_null("")
+                text = _text(column, self.frame)
                 fields += write_text(
                     place, column.name, text, vocabularies.tokenizers, progress, column.tokens
                 )
@@ -139,20 +145,26 @@ class TableWriter:
             **({"generated": self.generated} if self.generated else {}),
         }
 
+    def texts(self, visible: np.ndarray | None = None) -> list[pl.Series]:
+        """The texts, of all rows or of the visible ones."""
+        seen = self.frame if visible is None else self.frame.filter(pl.Series(visible))
+        return [_text(column, seen) for column in self.columns if column.kind == "text"]
+
     def _fit(
         self,
-        texts: Sequence[Column],
+        more: Sequence[pl.Series],
         vocabularies: Vocabularies,
         tokenizers: Sequence[TokenizerChoice],
         visible: np.ndarray | None,
     ) -> None:
-        seen = self.frame if visible is None else self.frame.filter(pl.Series(visible))
+        whole = [*self.texts(visible), *more]
+        vocabularies.tokenizers = {
+            choice.name: choice.build(chain.from_iterable(whole)) for choice in tokenizers
+        }
 
-        def lines() -> Iterator[str]:
-            for column in texts:
-                yield from column.of(seen).cast(pl.String).fill_null("")
 
-        vocabularies.tokenizers = {choice.name: choice.build(lines()) for choice in tokenizers}
+def _text(column: Column, frame: pl.DataFrame) -> pl.Series:
+    return column.of(frame).cast(pl.String).fill_null("")
 
 
 def with_fields(

@@ -287,7 +287,9 @@ class StoreWriter:
             self.dropped(f"impressions without known candidates ({parts.name})", parts.without_candidates)
         vocabularies = Vocabularies()
         tables = {
-            "items": items.write(folder, vocabularies, self.tokenizers, visible, self.progress),
+            "items": items.write(
+                folder, vocabularies, self.tokenizers, visible, self.progress, users.texts()
+            ),
             "users": users.write(folder, vocabularies, self.tokenizers, None, self.progress),
         }
         manifest = {

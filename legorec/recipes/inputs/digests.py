@@ -27,19 +27,26 @@ def input_digests(settings: Settings, data: Data) -> dict[str, str]:
     return data_digests(settings, data, _fields(data), users=_reads_users(settings))
 
 
-def data_digests(settings: Settings, data: Data, fields: Sequence[Field], users: bool) -> dict[str, str]:
+def data_digests(
+    settings: Settings,
+    data: Data,
+    fields: Sequence[Field],
+    users: bool,
+    user_fields: Sequence[Field] = (),
+) -> dict[str, str]:
     """``input_digests`` of a model of any family.
 
     Args:
         fields: of the items, that it reads.
         users: whether it knows users by their rows.
+        user_fields: of the users, that it reads beside those of ``data.user_fields``.
     """
     store = data.store
     names = [ITEM_IDS, "histories.safetensors"]
     if users:
         names.append(USER_IDS)
     profiles = [data.store.users.field(name) for name in columns(settings.data.user_fields)]
-    for table, read in (("items", fields), ("users", profiles)):
+    for table, read in (("items", fields), ("users", [*profiles, *user_fields])):
         for field in read:
             vocabulary = f"tokenizers/{field.vocabulary}/tokenizer.json"
             names += [f"{table}/{field.name}.safetensors"]
