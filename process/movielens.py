@@ -4,7 +4,8 @@
 
 A rating of at least --min_rating is a like. With --protocol last, each liked movie is a training example with
 the likes before it as history; a user's last like is the test and the one before it dev, each among
---num_negatives movies that the user never rated. With --protocol rating, every rating is an example of its
+--num_negatives movies that the user never rated. With --protocol users, each user is in one split, by
+--shares, and the last like is the only example. With --protocol rating, every rating is an example of its
 own, liked or not, and the splits follow each other in time.
 --plots names a table with `item_id` and `overview`, which becomes the text field `plot`; a movie that is not
 in it has an empty one.
@@ -19,6 +20,8 @@ from pathlib import Path
 import polars as pl
 
 from legorec.data.raw.command import (
+    USERS,
+    divided_arguments,
     log_arguments,
     open_writer,
     print_counts,
@@ -35,6 +38,7 @@ from legorec.data.raw.holdout import (
     last_left_out,
     liked_among_unmet,
     split_times,
+    users_divided,
 )
 from legorec.data.raw.movielens import Folder, MovieLens, read_movielens
 from legorec.data.raw.readers import need_columns, numbers_of
@@ -67,6 +71,10 @@ def write(writer: StoreWriter, raw: MovieLens, args: argparse.Namespace) -> None
     if args.protocol == "rating":
         labelled_lists(writer, events, split_times(events.time, args.shares))
         return
+    if args.protocol == "users":
+        one_each = users_divided(events, args.shares, args.history_lengths, args.num_users, args.seed)
+        liked_among_unmet(writer, events, one_each, args.num_negatives, args.seed)
+        return
     writer.dropped("users with fewer than 2 liked movies", int((events.likes.lengths < 2).sum()))
     liked_among_unmet(writer, events, last_left_out(events), args.num_negatives, args.seed)
 
@@ -95,14 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--plots", type=Path, metavar="FILE", help="CSV or TSV with item_id and overview")
     parser.add_argument("--min_rating", type=float, default=4, help="the lowest rating that is a like")
-    parser.add_argument("--protocol", choices=("last", "rating"), default="last")
+    parser.add_argument("--protocol", choices=("last", "users", "rating"), default="last")
     parser.add_argument("--num_negatives", type=int, default=20, help="of each dev and test impression")
-    parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
+    parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test")
+    divided_arguments(parser, "--protocol users")
     text_arguments(parser, encoding=None, quoting=False)
     log_arguments(parser)
     args = parser.parse_args(arguments)
     raw = read_movielens(Folder(args.source, args.encoding))
-    used = ("num_negatives",) if args.protocol == "last" else ("shares",)
+    used = {"last": ("num_negatives",), "users": (*USERS, "num_negatives"), "rating": ("shares",)}[
+        args.protocol
+    ]
     with open_writer(args, "movielens", "protocol", "min_rating", *used) as writer:
         write(writer, raw, args)
     print_counts(args.out)

@@ -7,6 +7,8 @@ Either --histories (one row per user, items in order) or --interactions (one row
 are named as their column, or name=column. With --no_header columns are called 1, 2, 3 and so on.
 --split last: the last liked item of a user is the test, the one before it dev, every earlier one train;
     in dev and test it stands among --num_negatives items that the user never met.
+--split users: each user is in one split, with --shares, and the last liked item is the only example, among
+    --num_negatives others in dev and test; --history_lengths says how many items may come before it.
 --split time: train, dev and test follow each other in time, with --shares.
 --split column: --split_column says train, dev or test.
 With --label or --rating, and a split by time or column, the candidates are what the table holds, and --group
@@ -22,6 +24,7 @@ from pathlib import Path
 
 from legorec.data.raw.command import (
     Arguments,
+    divided_arguments,
     log_arguments,
     open_writer,
     print_counts,
@@ -90,7 +93,8 @@ def arguments_of_tables() -> Arguments:
     parser.add_argument(
         "--num_negatives", type=int, default=20, help="drawn for each dev and test impression"
     )
-    parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test in time")
+    parser.add_argument("--shares", type=shares, default="0.8,0.1,0.1", help="of train, dev, test")
+    divided_arguments(parser, "--split users")
     parser.add_argument("--separator", help="between columns; known for .csv, .tsv and .txt")
     parser.add_argument("--list_separator", default=" ", help="within lists")
     text_arguments(parser)

@@ -201,3 +201,29 @@ def test_goodreads(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (len(store.items), len(store.users)) == (16833, 11545)
     assert len(store.interactions("test")) == 11304
+
+
+def test_users_divided_have_one_example_each(tmp_path: Path) -> None:
+    """The last item of a user's first row is the click; no other user sees the split of this one."""
+    items = write(tmp_path, "items.tsv", ITEMS)
+    books = [[f"b{(user + place) % 30}" for place in range(2 + user % 5)] for user in range(40)]
+    users = [f"u{user}" for user in range(40)]
+    rows = {"user": [*users, "u3"], "seen": [" ".join(each) for each in books] + ["b9 b8 b7 b6 b5 b4"]}
+    source = ["--items", items, *FIELDS, "--histories", write(tmp_path, "log.tsv", rows), "--history", "seen"]
+    source += ["--split", "users", "--shares", "0.5,0.25,0.25", "--history_lengths", "2,4"]
+    store = made(main, tmp_path / "store", *source, "--num_negatives", 4)
+    reason = "further histories of a user (the first is kept)"
+    assert store.manifest["dropped"]["rows"][reason] == 1
+    assert store.manifest["made_with"]["history_lengths"] == [2, 4]
+    seen: list[int] = []
+    for split, size in (("train", 1), ("dev", 5), ("test", 5)):
+        table = store.interactions(split)
+        for row, user in enumerate(table.user.tolist()):
+            *before, click = books[user]
+            assert history(store, split, row) == before and 2 <= len(before) <= 4
+            shown = candidates(store, split, row)
+            assert len(shown) == size and [item for item, label in shown.items() if label] == [click]
+        seen += table.user.tolist()
+    assert sorted(seen) == [user for user in range(40) if 2 <= 1 + user % 5 <= 4]
+    few = made(main, tmp_path / "few", *source, "--num_users", 8)
+    assert [len(few.interactions(split)) for split in few.splits] == [4, 2, 2]

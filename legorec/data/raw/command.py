@@ -25,6 +25,8 @@ from legorec.signals import STOPPED, Watch, leave, reader_may_leave
 
 # Of held-out clicks that stand in their own history: a warning above this.
 LARGE_SHARE = 0.2
+# What is said of users who are divided among the splits, see ``divided_arguments``.
+USERS = ("shares", "history_lengths", "num_users")
 # Exit status after bad input, which is reported in one line.
 BAD_INPUT = 2
 # Seconds that a script has to end by itself after a signal; the promise is five.
@@ -81,6 +83,14 @@ def store_arguments(description: str | None) -> Arguments:
 def log_arguments(parser: Arguments, what: str = "rows that are equal in user, item and time") -> None:
     """The argument of processors that read a log with times."""
     parser.add_argument("--keep_doubled", action="store_true", help=f"keep {what}; they are dropped else")
+
+
+def divided_arguments(parser: Arguments, where: str, least_most: str = "1,1000000") -> None:
+    """The arguments of processors that divide users among the splits; ``where`` names that choice."""
+    parser.add_argument(
+        "--history_lengths", type=lengths, default=least_most, metavar="LEAST,MOST", help=f"of {where}"
+    )
+    parser.add_argument("--num_users", type=int, help=f"at most so many, drawn; of {where}")
 
 
 def text_arguments(parser: Arguments, encoding: str | None = "utf-8", quoting: bool = True) -> None:
@@ -202,6 +212,14 @@ def shares(text: str) -> tuple[float, ...]:
     if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-9:
         raise argparse.ArgumentTypeError(f"three shares that sum to 1, as in 0.8,0.1,0.1, got '{text}'")
     return parts
+
+
+def lengths(text: str) -> tuple[int, int]:
+    """The argument for a least and a most, as in ``10,25``."""
+    least, _, most = text.partition(",")
+    if not (least.strip().isdigit() and most.strip().isdigit() and 1 <= int(least) <= int(most)):
+        raise argparse.ArgumentTypeError(f"a least of at least 1 and a most, as in 10,25, got '{text}'")
+    return int(least), int(most)
 
 
 def one_byte_lines(name: str) -> str:

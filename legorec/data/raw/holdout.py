@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -117,6 +117,41 @@ def last_left_out(events: Events) -> np.ndarray:
     user, place = events.user[events.liked], events.likes_before[events.liked]
     left = events.likes.lengths[user] - place  # 1 for the last
     return np.where(place == 0, -1, np.clip(3 - left, 0, 2))
+
+
+def users_divided(
+    events: Events,
+    shares: Sequence[float],
+    lengths: tuple[int, int],
+    num_users: int | None,
+    seed: int,
+) -> np.ndarray:
+    """The split of each like where users are divided: a user's last like is in the split of the user.
+
+    All others (-1) are the history of that one, so each user has one example (as in LLM-TRSR).
+
+    Args:
+        shares: of the users in train, dev and test.
+        lengths: the shortest and the longest history of users who are taken.
+        num_users: at most so many, drawn.
+
+    Raises:
+        StoreError: no user is left for a split that should have a share.
+    """
+    before = events.likes.lengths - 1
+    fitting = np.flatnonzero((before >= max(1, lengths[0])) & (before <= lengths[1]))
+    drawn = np.random.default_rng([seed, len(SPLITS)]).permutation(fitting)[:num_users]
+    ends = np.round(np.cumsum(shares) * len(drawn)).astype(np.int64)
+    split = np.full(events.num_users, -1, dtype=np.int64)
+    split[drawn] = np.searchsorted(ends, np.arange(len(drawn)), side="right")
+    for number, name in enumerate(SPLITS):
+        if shares[number] > 0 and not (split == number).any():
+            raise StoreError(
+                f"no user is left for '{name}': {len(fitting):,} of {events.num_users:,} have a history of "
+                f"{lengths[0]} to {lengths[1]} likes (--history_lengths)"
+            )
+    user, place = events.user[events.liked], events.likes_before[events.liked]
+    return np.where(place == before[user], split[user], -1)
 
 
 def liked_among_unmet(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from legorec.data.raw.command import USERS
 from legorec.data.raw.fields import fields_of, lists_of, texts_of
 from legorec.data.raw.holdout import (
     SPLITS,
@@ -18,6 +19,7 @@ from legorec.data.raw.holdout import (
     last_left_out,
     liked_among_unmet,
     split_times,
+    users_divided,
 )
 from legorec.data.raw.lines import InputError
 from legorec.data.raw.readers import need_columns, numbers_of
@@ -26,7 +28,7 @@ from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
 
 KINDS = ("text", "category", "categories", "number")
-HELD_OUT = ("last", "time", "column")
+HELD_OUT = ("last", "users", "time", "column")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Reading:
         history: the column of the items where a row is a user; None: a row is a user and an item.
         min_rating: the lowest rating that is a like.
         time_unit: what numbers of ``time`` count; None: their size shows it.
-        shares: of train, dev and test in time.
+        shares: of train, dev and test, in time or of the users.
+        history_lengths: with ``split="users"``, the least and the most items before the one that is left out.
+        num_users: with it, at most so many, drawn.
         num_negatives: drawn for each dev and test impression.
         spelled: how the caller's user writes an argument, with its name in the place of ``{}``.
     """
@@ -57,6 +61,8 @@ class Reading:
     split_column: str | None = None
     group: str | None = None
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)
+    history_lengths: tuple[int, int] = (1, 1_000_000)
+    num_users: int | None = None
     num_negatives: int = 20
     list_separator: str | None = " "
     keep_doubled: bool = False
@@ -68,16 +74,17 @@ class Reading:
         say, labelled = self.spelled.format, self.label or self.rating
         if self.label and self.rating:
             raise InputError(f"give {say('label')} or {say('rating')}, not both")
-        if self.history is not None and (self.split != "last" or labelled or self.time):
+        ends = self.split in ("last", "users")
+        if self.history is not None and (not ends or labelled or self.time):
             raise InputError(
-                f"{say('histories')} goes with {say('split')} last, and without {say('label')}, "
+                f"{say('histories')} goes with {say('split')} last or users, and without {say('label')}, "
                 f"{say('rating')} and {say('time')}"
             )
         if self.split == "time" and not self.time:
             raise InputError(f"{say('split')} time needs {say('time')}, the column of the time")
         if (self.split == "column") != bool(self.split_column):
             raise InputError(f"{say('split')} column and {say('split_column')} go together")
-        if self.group and (self.split == "last" or not labelled):
+        if self.group and (ends or not labelled):
             raise InputError(
                 f"{say('group')} needs {say('label')} or {say('rating')}, and {say('split')} time or column"
             )
@@ -86,7 +93,8 @@ class Reading:
     def recorded(self) -> dict[str, Any]:
         """What of it decides the store, for the manifest."""
         names = ["split", "min_rating"] if self.rating else ["split"]
-        names += ["shares"] if self.split == "time" else ["num_negatives"]
+        decide = {"time": ["shares"], "users": [*USERS, "num_negatives"]}
+        names += decide.get(self.split, ["num_negatives"])
         names += ["keep_doubled"] if self.keep_doubled else []
         return {"seed": self.seed, **{name: getattr(self, name) for name in names}}
 
@@ -116,13 +124,14 @@ def write_tables(
         need_columns(frame, [reading.user_id], users.label)
         names = texts_of(frame, reading.user_id, users.label)
         writer.users(frame.with_columns(names), columns, reading.user_id, users.label)
-    write_actions(writer, reading, read_actions(reading, actions, ids), actions.label)
+    write_actions(writer, reading, read_actions(writer, reading, actions, ids), actions.label)
 
 
-def read_actions(reading: Reading, actions: Source, items: pl.Series) -> pl.DataFrame:
+def read_actions(writer: StoreWriter, reading: Reading, actions: Source, items: pl.Series) -> pl.DataFrame:
     """One row per user and item, in order, whichever table was given.
 
     Args:
+        writer: is told of further rows of a user who is to have one example, as in a log of MIND.
         items: the ids in the table of items.
     """
     frame, label = actions.frame, actions.label
@@ -135,6 +144,10 @@ def read_actions(reading: Reading, actions: Source, items: pl.Series) -> pl.Data
     user = texts_of(frame, reading.user, label)
     item = lists_of(frame, reading.history, label, reading.list_separator, items)
     lists = pl.DataFrame({reading.user: user, reading.item: item})
+    if reading.split == "users":
+        once = lists.unique(reading.user, keep="first", maintain_order=True)
+        writer.dropped("further histories of a user (the first is kept)", len(lists) - len(once))
+        lists = once
     return lists.filter(pl.col(reading.item).list.len() > 0).explode(reading.item)
 
 
@@ -186,6 +199,10 @@ def write_actions(writer: StoreWriter, reading: Reading, frame: pl.DataFrame, la
         writer.dropped("users with fewer than 2 liked items", int((events.likes.lengths < 2).sum()))
         part = last_left_out(events)
         liked_among_unmet(writer, events, part, reading.num_negatives, reading.seed)
+        return
+    if reading.split == "users":
+        divided = (reading.shares, reading.history_lengths, reading.num_users, reading.seed)
+        liked_among_unmet(writer, events, users_divided(events, *divided), reading.num_negatives, reading.seed)
         return
     if reading.split == "column":
         part = read_part(frame, reading, label)[events.order]
