@@ -56,6 +56,13 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
         first |= {"model": CONFIG / "model" / "tallrec-lora.yaml"}
     if is_asked(chosen.get("model")):  # which is measured as it is
         first |= {"exp": CONFIG / "exp" / "tallrec-test.yaml"}
+    if "exp" in chosen and chosen["exp"].stem.startswith("trsr") and is_staged(chosen["exp"]):
+        layers = {"data": "trsr-books", "model": "trsr-lora"}
+        files_of = {layer: CONFIG / layer / f"{name}.yaml" for layer, name in layers.items()} | chosen
+        return [part for layer, path in files_of.items() for part in (f"--{layer}", str(path))] + [
+            "--llm",
+            "m",
+        ]
     if is_for_generating(chosen.get("exp")):  # which reads no model
         layers = {"data": first["data"], "exp": chosen["exp"]}
         return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))] + ["--llm", "m"]
@@ -73,6 +80,11 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
 def is_asked(path: Path | None) -> bool:
     """A language model that is asked for texts, and named on the command line."""
     return path is not None and "family: asked" in path.read_text()
+
+
+def is_staged(path: Path | None) -> bool:
+    """A list of runs."""
+    return path is not None and "stages:" in path.read_text()
 
 
 def is_for_generating(path: Path | None) -> bool:

@@ -47,8 +47,10 @@ RAW: dict[str, tuple[Any, list[Any], list[str]]] = {
     "UniTok depots": (raw.write_depots, [3, 4], []),
 }
 QUICK = "Your own data"
-# What a language model wrote is merged on a page of its own, which test_genre_page runs.
-GENRE = commands((ROOT / "docs" / "genre.md").read_text(encoding="utf-8"))
+# What a language model wrote is merged on pages of its own, which test_genre_page and test_trsr_page run.
+GENRE = [
+    line for page in ("genre", "trsr") for line in commands((ROOT / "docs" / f"{page}.md").read_text("utf-8"))
+]
 CASES = [
     pytest.param(
         name, layout, id=f"{name} {layout or ''}".strip(), marks=[] if name == QUICK else pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -83,6 +84,36 @@ def write_instructions(_: None) -> None:
 
 def write_steam(_: None) -> None:
     steam.write_steam(Path("steam"), num_users=600)
+
+
+def write_sessions(_: None) -> None:
+    """Sessions of Amazon-M2, with arrays as numpy prints them."""
+    names = [
+        "id",
+        "locale",
+        "title",
+        "price",
+        "brand",
+        "color",
+        "size",
+        "model",
+        "material",
+        "author",
+        "desc",
+    ]
+    products = [
+        [f"B{number:09d}", "UK", title, "9.5", "Acme", *[""] * 6] for number, title in enumerate(TITLES)
+    ]
+    sessions = [
+        ["['" + "' '".join(f"B{each:09d}" for each in row[:-1]) + "']", f"B{row[-1]:09d}", "UK"]
+        for row in items_of_users()
+    ]
+    for name, rows in (
+        ("products_train.csv", [names, *products]),
+        ("sessions_train.csv", [["prev_items", "next_item", "locale"], *sessions]),
+    ):
+        with Path(name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
 
 
 def write_goodreads(_: None) -> None:
