@@ -94,6 +94,7 @@ class TokenBatch:
     group: Tensor  # (B,) what metrics group by
     label: Tensor  # (B,) float32, 1 for a click
     number: int = -1  # its place in the run, for messages
+    item: Tensor | None = None  # (B,) the candidates, rows of the catalogue, on the host
 
     @property
     def ends(self) -> Tensor:
@@ -115,11 +116,12 @@ class TokenBatch:
         return TokenBatch(
             tokens=self.tokens[torch.from_numpy(places)],
             lengths=self.lengths[chosen],
-            learned=torch.from_numpy(learned[learned >= 0]),
+            learned=torch.from_numpy(np.sort(learned[learned >= 0])),
             spans={name: span[chosen] for name, span in self.spans.items()},
             group=self.group[chosen],
             label=self.label[chosen],
             number=self.number,
+            item=None if self.item is None else self.item[chosen],
         )
 
     def to(self, device: torch.device | str) -> TokenBatch:

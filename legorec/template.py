@@ -1,11 +1,11 @@
-"""Text templates such as ``Title: {title:20} Category: {category:4}``: literals, and fields with budgets."""
+"""Text templates such as ``Title: {title:20} Brand: {brand|Unknown}``: literals, and fields."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_FIELD = re.compile(r"(?P<name>[\w-]+)(:(?P<budget>\d+))?")
+_FIELD = re.compile(r"(?P<name>[\w-]+)(:(?P<budget>\d+))?(\|(?P<missing>.+))?", re.DOTALL)
 _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 
 
@@ -18,10 +18,14 @@ class Literal:
 
 @dataclass(frozen=True)
 class Slot:
-    """A field's text, of which the first ``budget`` tokens are used; None uses all."""
+    """A field's text, of which the first ``budget`` tokens are used; None uses all.
+
+    ``missing`` is what stands in the place of an empty one.
+    """
 
     field: str
     budget: int | None
+    missing: str = ""
 
 
 Segment = Literal | Slot
@@ -31,8 +35,8 @@ def parse_template(template: str) -> tuple[Segment, ...]:
     """The segments of a template, in order; ``{{`` and ``}}`` stand for braces.
 
     Raises:
-        ValueError: an unmatched brace, a slot that is not ``{field}`` or ``{field:budget}``, a budget of 0,
-            or no slot at all.
+        ValueError: an unmatched brace, a slot that is not ``{field}``, ``{field:budget}`` or
+            ``{field|text}``, a budget of 0, or no slot at all.
     """
     segments: list[Segment] = []
     literal = ""
@@ -50,7 +54,8 @@ def parse_template(template: str) -> tuple[Segment, ...]:
                 )
             segments += [Literal(literal)] if literal else []
             literal = ""
-            segments.append(Slot(found["name"], int(found["budget"]) if found["budget"] else None))
+            budget = int(found["budget"]) if found["budget"] else None
+            segments.append(Slot(found["name"], budget, found["missing"] or ""))
     segments += [Literal(literal)] if literal else []
     if not any(isinstance(segment, Slot) for segment in segments):
         raise ValueError(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from legorec.template import Literal, Segment, Slot, parse_template
 
 FIELDS = st.sampled_from(["title", "sub-category", "_x9", "Ü"])
-SLOTS = st.builds(Slot, FIELDS, st.none() | st.integers(1, 999))
+MISSING = st.sampled_from(["", "Unknown", "a: b|c"])
+SLOTS = st.builds(Slot, FIELDS, st.none() | st.integers(1, 999), MISSING)
 LITERALS = st.builds(Literal, st.text("ab {}:\n[CLS]é", min_size=1, max_size=8))
 
 
@@ -19,7 +20,9 @@ def written(segments: list[Segment]) -> str:
         if isinstance(each, Literal):
             parts.append(each.text.replace("{", "{{").replace("}", "}}"))
         else:
-            parts.append(f"{{{each.field}{'' if each.budget is None else f':{each.budget}'}}}")
+            budget = "" if each.budget is None else f":{each.budget}"
+            missing = each.missing and f"|{each.missing}"
+            parts.append(f"{{{each.field}{budget}{missing}}}")
     return "".join(parts)
 
 

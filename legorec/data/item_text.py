@@ -83,6 +83,10 @@ class ItemText:
             else:
                 rows = columns[segment.field]
                 parts.append(rows if segment.budget is None else rows.first(segment.budget))
+                if segment.missing:
+                    ids = self._literals(segment.missing)
+                    empty = rows.lengths == 0
+                    parts.append(Ragged.from_lengths(np.tile(ids, int(empty.sum())), empty * len(ids)))
         return joined(parts)
 
     def _tokens(self, store: Store, field: Field) -> Ragged:

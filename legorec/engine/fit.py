@@ -43,10 +43,16 @@ class Objective(Protocol):
         """The divisors of the loss by name, known without running the model.
 
         Every batch has the same names. A count of 0 says that the batch holds nothing to divide by it; an
-        empty share of a batch has no other counts, and the model is not run on it.
+        empty share of a batch has no other counts. An objective is called for it only if its attribute
+        ``meets`` says that it exchanges something with the other processes.
         """
 
     def __call__(self, model: nn.Module, batch: Any) -> Loss: ...
+
+
+def takes_part(objective: Objective, batch: Any) -> bool:
+    """Whether the objective is called for this process's share of a batch."""
+    return getattr(objective, "meets", False) or any(objective.counts(batch).values())
 
 
 class NonFiniteError(ValueError):
@@ -272,7 +278,7 @@ class _Step:
         return dict(zip(totals, whole[len(group) :], strict=True)), firsts
 
     def _holds_some(self, batch: Batch) -> bool:
-        return any(self.objective.counts(batch).values())
+        return takes_part(self.objective, batch)
 
 
 def _seed(seed: int, device: torch.device) -> None:

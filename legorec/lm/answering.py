@@ -48,7 +48,7 @@ class CausalModel(nn.Module):
     def __init__(
         self,
         pretrained: Pretrained,
-        answer_ids: tuple[int, int] | None,
+        answer_ids: tuple[int, int] | None = None,
         *,
         layer: int = 0,
         lora: LoRA = LoRA(),  # noqa: B008 - frozen
@@ -160,9 +160,14 @@ class CausalModel(nn.Module):
         out_SV = out_SV if self.scale == 1.0 else out_SV * self.scale
         return out_SV if self.cap is None else torch.tanh(out_SV / self.cap) * self.cap
 
-    def negative_log_likelihood(self, batch: TokenBatch) -> Tensor:
-        """(S,) of the tokens at ``batch.learned``, given those before it; the head runs on these alone."""
-        before_SD = self.states(batch).index_select(0, batch.learned - 1)
+    def negative_log_likelihood(self, batch: TokenBatch, states_TD: Tensor | None = None) -> Tensor:
+        """(S,) of the tokens at ``batch.learned``, given those before it; the head runs on these alone.
+
+        Args:
+            states_TD: of the batch, where they are known.
+        """
+        states_TD = self.states(batch) if states_TD is None else states_TD
+        before_SD = states_TD.index_select(0, batch.learned - 1)
         wanted_S = batch.tokens.index_select(0, batch.learned)
         return F.cross_entropy(self.logits(before_SD), wanted_S, reduction="none")
 

@@ -13,6 +13,7 @@ import torch
 from legorec.batch import ClickBatch, TokenBatch
 from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
+from legorec.nn.row_places import row_places
 from legorec.prompts.checks import check_answers, check_room, check_segments
 from legorec.prompts.history import ShownClicks, kept_clicks
 from legorec.prompts.pieces import Pieces, TokenPool
@@ -45,7 +46,8 @@ class Prompt:
         histories: the stored clicks, cut as the batches are; ``marks`` stand beside them.
         mark_names: what the marks mean.
         max_length: tokens of a row, with the longer of the two answers.
-        loss_on: what is learned: the answer, or every token but the first.
+        loss_on: what is learned: the answer, which is the candidate where that stands last, or every token
+            but the first.
 
     Raises:
         ValueError: segments are named twice, there is no candidate, a mark does not exist, answers begin with
@@ -103,6 +105,17 @@ class Prompt:
         return self.segments[-1] if isinstance(self.segments[-1], ResponseSegment) else None
 
     @property
+    def said(self) -> str | None:
+        """The segment that the model is to say: the answer or the response."""
+        last = self.answer or self.response
+        return None if last is None else last.name
+
+    def items_of(self, name: str) -> Ragged:
+        """The tokens of every item, as the segment of that name has them."""
+        starts, lengths = self._items[name]
+        return Ragged.from_lengths(self._pool.values[row_places(starts, lengths)], lengths)
+
+    @property
     def answer_ids(self) -> tuple[int, int] | None:
         """The first token of the positive and of the negative answer, after a blank that both begin with.
 
@@ -119,13 +132,15 @@ class Prompt:
         """Rows of tokens: candidate after candidate of each example, masked ones left out.
 
         Args:
-            answered: end with the answer that the label asks for; False: end where the model is to answer. A
-                blank that both answers begin with, a token of its own for some tokenizers, stands there too.
+            answered: end with the answer that the label asks for, or with the response; False: end where the
+                model is to say it. A blank that both answers begin with, a token of its own for some
+                tokenizers, stands there too.
             marks_BH: of the clicks, in place of those that are stored for the batch's spans.
         """
         example, column = np.nonzero(batch.candidate_mask.numpy())
         num_rows = len(example)
-        pieces = self._fixed(batch, example, column)
+        candidates = batch.items.numpy()[batch.candidates.numpy()[example, column]]
+        pieces = self._fixed(candidates, batch.user.numpy()[example])
         labels = batch.labels.numpy()[example, column]
         clicked, _, kept = self._clicked(batch, example, pieces, marks_BH)
         for (part, shown), chosen in zip(self._clicks, kept, strict=True):
@@ -137,6 +152,8 @@ class Prompt:
             pieces[self.answer.name] = Pieces.once(num_rows, chosen[:, 0], chosen[:, 1])
         elif self.answer is not None and self._blank:
             pieces[self.answer.name] = Pieces.once(num_rows, self._answers[0][0], self._blank)
+        if not answered and self.answer is None and self.said is not None:
+            del pieces[self.said]
         ordered = {part.name: pieces[part.name] for part in self.segments if part.name in pieces}
         rows = self._pool.rows(list(ordered.values()), num_rows)
         spans = _spans(ordered, num_rows)
@@ -148,26 +165,26 @@ class Prompt:
             group=batch.group[torch.from_numpy(example)],
             label=torch.from_numpy(labels),
             number=batch.number,
+            item=torch.from_numpy(candidates),
         )
 
     def clicks_shown(self, batch: ClickBatch) -> dict[str, np.ndarray]:
         """Of each segment of clicks: (R, 2) how many stand in a row, and how many would with more room."""
         example, column = np.nonzero(batch.candidate_mask.numpy())
-        _, wanted, kept = self._clicked(batch, example, self._fixed(batch, example, column), None)
+        candidates = batch.items.numpy()[batch.candidates.numpy()[example, column]]
+        fixed = self._fixed(candidates, batch.user.numpy()[example])
+        _, wanted, kept = self._clicked(batch, example, fixed, None)
         counts = [np.stack([mine.sum(1), own.sum(1)], axis=1) for mine, own in zip(kept, wanted, strict=True)]
         return {part.name: count for (part, _), count in zip(self._clicks, counts, strict=True)}
 
-    def _fixed(self, batch: ClickBatch, example: np.ndarray, column: np.ndarray) -> dict[str, Pieces]:
-        """What is never cut, but the answer."""
-        num_rows = len(example)
-        candidates = batch.items.numpy()[batch.candidates.numpy()[example, column]]
-        pieces = {name: Pieces.once(num_rows, *place) for name, place in self._texts.items()}
+    def _fixed(self, candidates: np.ndarray, user: np.ndarray) -> dict[str, Pieces]:
+        """What is never cut, but the answer, of the candidate and the user of each row."""
+        pieces = {name: Pieces.once(len(candidates), *place) for name, place in self._texts.items()}
         for name, (starts, lengths) in self._items.items():
-            pieces[name] = Pieces.once(num_rows, starts[candidates], lengths[candidates])
-        user = batch.user.numpy()[example]
+            pieces[name] = Pieces.once(len(candidates), starts[candidates], lengths[candidates])
         for name, (starts, lengths) in self._users.items():
             row = np.minimum(user, len(starts) - 1)  # all users are one where nothing is known of any
-            pieces[name] = Pieces.once(num_rows, starts[row], lengths[row])
+            pieces[name] = Pieces.once(len(candidates), starts[row], lengths[row])
         return pieces
 
     def _clicked(
@@ -232,13 +249,12 @@ class Prompt:
 
     def _learned(self, rows: Ragged, spans: Mapping[str, np.ndarray], answered: bool) -> np.ndarray:
         place = rows.places
-        said = self.answer or self.response
-        if self.loss_on == "all" or said is None:
+        if self.loss_on == "all" or self.said is None:
             return np.flatnonzero(place > 0)
         if not answered:
             return np.empty(0, dtype=np.int64)
-        start, stop = (np.repeat(each, rows.lengths) for each in spans[said.name].T)
-        return np.flatnonzero((place >= start) & (place < stop))
+        start, stop = (np.repeat(each, rows.lengths) for each in spans[self.said].T)
+        return np.flatnonzero((place >= np.maximum(start, 1)) & (place < stop))
 
     def _literal(self, text: str) -> tuple[int, int]:
         return self._pool.add(self.vocabulary.encode(text))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from legorec.compose.documents import read_document
 from legorec.compose.problems import Problem, SettingsError
@@ -48,7 +49,7 @@ from legorec.settings.modes import MODES
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
-    from legorec.settings.prompted import PromptedSettings, SegmentSettings
+    from legorec.settings.prompted import PromptedSettings, PromptSettings, SegmentSettings
 
 
 def prompted(settings: Settings, device: torch.device, processes: Processes = ALONE) -> Task:
@@ -99,7 +100,7 @@ def prompt_of(settings: Settings, splits: Iterable[str]) -> tuple[Data, Prompt, 
     pretrained = language_model_of(settings)
     data = opened(settings, splits, pretrained)
     vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
-    return data, make_prompt(layer_of(settings), data, vocabulary, pretrained), pretrained
+    return data, make_prompt(layer_of(settings).prompt, data, vocabulary, pretrained), pretrained
 
 
 def answer_scorer(
@@ -120,7 +121,7 @@ def answer_scorer(
 
 
 def layer_of(settings: Settings) -> PromptedSettings:
-    """The model layer, which the table of families has checked."""
+    """The model layer, which the table of families has checked; others have the same prompt and model."""
     return cast("PromptedSettings", settings.model)
 
 
@@ -143,7 +144,7 @@ def text_of(data: Data) -> ItemText:
 
 
 def make_prompt(
-    chosen: PromptedSettings,
+    chosen: PromptSettings,
     data: Data,
     vocabulary: PromptVocabulary,
     pretrained: Pretrained | None = None,
@@ -154,8 +155,8 @@ def make_prompt(
         ValueError: it is impossible, or is to be a chat, for which the model has no template.
     """
     text = text_of(data)
-    segments = [segment_of(each) for each in chosen.prompt.segments if each.when]
-    if chosen.prompt.chat:
+    segments = [segment_of(each) for each in chosen.segments if each.when]
+    if chosen.chat:
         if pretrained is None:
             raise ValueError("`prompt.chat` (--chat) takes the template of a checkpoint, and there is none")
         segments = as_chat(segments, chat_turn(pretrained.folder, pretrained.name))
@@ -172,8 +173,8 @@ def make_prompt(
         users={each: user_text(data, each, vocabulary) for each in user_fields(segments)},
         marks=data.store.marks,
         mark_names=data.store.mark_names,
-        max_length=chosen.prompt.max_length,
-        loss_on=chosen.prompt.loss_on,
+        max_length=chosen.max_length,
+        loss_on=chosen.loss_on,
     )
 
 
@@ -225,7 +226,7 @@ def build_causal(settings: Settings, prompt: Prompt, pretrained: Pretrained | No
         lora = LoRA(enabled=False)
     return CausalModel(
         pretrained,
-        prompt.answer_ids,
+        prompt.answer_ids if prompt.answer else None,
         layer=lm.layer,
         lora=lora,
         dtype=lm.dtype,
@@ -278,7 +279,7 @@ def prompt_digests(settings: Settings, data: Data, prompt: Prompt) -> dict[str, 
 
 def load_prompted(
     run: Path,
-    model: CausalModel,
+    model: nn.Module,
     settings: Settings,
     data: Data,
     prompt: Prompt,

@@ -47,7 +47,7 @@ def figures(settings: Settings) -> dict[str, Any]:
     pretrained = language_model_of(settings)
     data = opened(settings, ["train"], pretrained)
     vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
-    prompt = make_prompt(layer_of(settings), data, vocabulary)
+    prompt = make_prompt(layer_of(settings).prompt, data, vocabulary)
     with torch.device("meta"):
         model = build_causal(settings, prompt, pretrained)
     step = largest_batch(prompt_stream(settings, data.training, prompt, ALONE))

@@ -12,7 +12,7 @@ from torch import nn
 
 from legorec.abilities import SavesAdapter
 from legorec.engine import checkpoint
-from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit
+from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit, takes_part
 from legorec.engine.progress import Lines, bar, shows_bars
 from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.engine.stopping import Interrupted
@@ -252,7 +252,7 @@ def dev_loss(training: Training, session: Session) -> float:
             batch = stream.batch(number)
             own = objective.counts(batch)
             counts = {name: counts.get(name, 0) + count for name, count in own.items()}
-            if any(own.values()):  # else another process has all of it
+            if takes_part(objective, batch):  # else another process has all of it
                 for name, total in objective(training.model, batch.to(device)).totals().items():
                     totals[name] = totals.get(name, torch.zeros((), device=device)) + total
             finish()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from legorec.settings.aligned import AdaptedSettings, AlignedSettings
 from legorec.settings.asked import AskedSettings
+from legorec.settings.calrec import CALRecSettings
 from legorec.settings.prompted import PromptedSettings
 from legorec.settings.schema import TowerSettings
 
@@ -81,6 +82,13 @@ FAMILIES = {
             "a language model that is asked for its answers as texts, as it is",
             AskedSettings,
             "asked:asked",
+            zero_shot=True,
+        ),
+        Family(
+            "calrec",
+            "a causal language model that says the next item, aligned by contrast",
+            CALRecSettings,
+            "calrec:calrec",
             zero_shot=True,
         ),
     )

@@ -12,8 +12,8 @@ from legorec.settings.brick_places import block_at, brick_places
 from legorec.settings.resolved import set_at
 
 # Where nothing may be: a run writes the cache or the log, a language model may be one of the hub, and of a
-# store whoever opens it says most.
-MAY_BE_MISSING = ("cache", "checkpoint", "store", "log")
+# store whoever opens it says most. Where training began is read by training alone.
+MAY_BE_MISSING = ("cache", "checkpoint", "store", "log", "start")
 
 
 def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -56,6 +56,7 @@ def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         "exp.predict.pairs",
         "exp.generate.log",
         "exp.merge.scheme",
+        "model.start",
         "model.fields_of",
         "model.language_model.checkpoint",
     ]

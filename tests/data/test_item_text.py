@@ -52,6 +52,15 @@ def test_what_is_left_out_of_a_new_item_is_empty(store: Store) -> None:
     assert found.of([{}, {"title": "a"}]).lengths.tolist() == [0, 1]
 
 
+def test_what_stands_in_the_place_of_an_empty_field(store: Store) -> None:
+    tokenizer = store.tokenizer("chars")
+    found = ItemText("{title|nil}-{price:1|x}", tokenizer, "chars")
+    assert found.field_names == ("title", "price")
+    rows = found.of([{}, {"title": "a"}, {"price": "3", "title": "b"}])
+    wanted = encode(tokenizer, ["nil-x", "a-x", "b-3"])
+    assert [row.tolist() for row in rows] == [row.tolist() for row in wanted]
+
+
 def test_fields_that_are_not_there_are_told_with_the_command(store: Store) -> None:
     for name in ("title", "category"):
         assert stored_field(store, name, "words").name.partition("@")[0] == name

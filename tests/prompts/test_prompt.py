@@ -12,7 +12,14 @@ from legorec.data.item_text import ItemText
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
-from legorec.prompts import AnswerSegment, HistorySegment, Prompt, PromptVocabulary, TextSegment
+from legorec.prompts import (
+    AnswerSegment,
+    HistorySegment,
+    Prompt,
+    PromptVocabulary,
+    ResponseSegment,
+    TextSegment,
+)
 from legorec.prompts.checks import check_answers
 from tests.support.causal import byte_level
 from tests.support.prompted import SEGMENTS, TITLES, click_stream, marked_store, prompt_over
@@ -148,6 +155,30 @@ def test_without_the_answer_a_row_ends_at_the_cue_and_teaches_nothing(store, bat
     for row in range(len(asked.lengths)):
         own, whole = prompt.text(asked, row), prompt.text(told, row)
         assert own == {name: text for name, text in whole.items() if name != "answer"}
+
+
+def test_a_response_is_what_is_said(store, batch):
+    """As with CALRec, whose model says the next item."""
+    segments = (*SEGMENTS[:5], ResponseSegment("target", '"{title}"'))
+    prompt, plain = prompt_over(store, segments), prompt_over(store)
+    assert (prompt.said, plain.said, prompt_over(store, SEGMENTS[:6]).said) == ("target", "answer", None)
+    made = prompt(batch)
+    start, stop = made.spans["target"].T
+    begins = made.lengths.cumsum(0) - made.lengths
+    wanted = [range(int(b + s), int(b + e)) for b, s, e in zip(begins, start, stop, strict=True)]
+    assert made.learned.tolist() == [place for each in wanted for place in each]
+    items = batch.items[batch.candidates[batch.candidate_mask]]
+    assert torch.equal(made.item, items)
+    texts = prompt.items_of("target")
+    rows = made.tokens.split(made.lengths.tolist())
+    for row, item, first in zip(rows, items.tolist(), start.tolist(), strict=True):
+        assert row[first:].tolist() == texts[item].tolist()
+    asked = prompt(batch, answered=False)
+    assert torch.equal(asked.lengths, start) and not len(asked.learned) and "target" not in asked.spans
+    assert all(
+        torch.equal(one, row[: len(one)])
+        for one, row in zip(asked.tokens.split(start.tolist()), rows, strict=True)
+    )
 
 
 def test_a_short_budget_drops_the_oldest_clicks_and_nothing_else(store, batch):

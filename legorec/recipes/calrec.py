@@ -1,0 +1,129 @@
+"""The task of CALRec: a causal language model that says the next item, aligned by contrast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from legorec.batch import ClickBatch, TokenBatch
+from legorec.data.clicks import ClickStream, TrainingClicks
+from legorec.data.ragged import Ragged
+from legorec.engine.task import Learning, Task
+from legorec.lm.pretrained import find_pretrained
+from legorec.lm.two_towers import TwoTowerModel
+from legorec.objectives.contrast.calrec import CALRecObjective
+from legorec.processes import ALONE, Processes
+from legorec.prompts import Prompt, PromptStream, PromptVocabulary
+from legorec.recipes.inputs.baselines import left_out, untrained_scorers
+from legorec.recipes.inputs.store_data import Data, opened
+from legorec.recipes.prompted import build_causal, load_prompted, make_prompt, prompt_digests, text_of
+from legorec.recipes.tower import needed_splits, slicings
+from legorec.scorers.yes_no import YesNoScorer
+from legorec.settings.modes import MODES
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+    from legorec.settings.calrec import CALRecSettings
+
+
+def calrec(settings: Settings, device: torch.device, processes: Processes = ALONE) -> Task:
+    """The task of a model with the family ``calrec``.
+
+    Raises:
+        ValueError: something the user can mend in the settings, the store or the checkpoint.
+    """
+    chosen = cast("CALRecSettings", settings.model)
+    lm, mode = chosen.language_model, MODES[settings.exp.mode]
+    pretrained = None if lm.checkpoint is None else find_pretrained(lm.checkpoint)
+    data = opened(settings, needed_splits(settings), pretrained)
+    vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
+    prompt = make_prompt(chosen.prompt, data, vocabulary, pretrained)
+    target = prompt.said
+    assert target is not None  # the settings end with it
+    language = build_causal(settings, prompt, pretrained)
+    if lm.shard and processes.world > 1:
+        language.spread(processes, device)
+    model = TwoTowerModel(language, target, chosen.alignment.project_dim)
+    model.to(device)
+    said = [*data.filtered, *left_out(data, settings)]
+    if mode.learns and chosen.start is not None:
+        found = load_prompted(Path(chosen.start), model, settings, data, prompt)
+        said.append(f"training begins with the weights of {found}")
+    return Task(
+        model=model,
+        learning=lambda: calrec_learning(settings, data, prompt, processes),
+        scorer=lambda split: YesNoScorer(
+            model,
+            cast(Prompt, WholeRows(prompt)),
+            data.impressions(split),
+            data.place(split),
+            settings.exp.evaluation.batch_size,
+        ),
+        baselines=lambda split: untrained_scorers(data, split, settings),
+        slices=lambda split: slicings(data, split, settings),
+        place=str(data.store.path),
+        said=said,
+        zero_shot=pretrained is not None,
+        load=lambda run: load_prompted(run, model, settings, data, prompt),
+    )
+
+
+@dataclass(frozen=True)
+class WholeRows:
+    """A prompt whose rows always end with the candidate, for models that score it by how likely it is."""
+
+    prompt: Callable[[ClickBatch], TokenBatch]
+
+    def __call__(
+        self, batch: ClickBatch, answered: bool = True, marks_BH: np.ndarray | None = None
+    ) -> TokenBatch:
+        return self.prompt(batch)
+
+
+def calrec_learning(settings: Settings, data: Data, prompt: Prompt, processes: Processes) -> Learning:
+    """Every click of the training split as a target, after those before it."""
+    chosen = cast("CALRecSettings", settings.model)
+    alignment = chosen.alignment.model_dump(exclude={"project_dim"})
+
+    def stream(clicks: TrainingClicks, epoch_batch: int = 0) -> PromptStream:
+        return PromptStream(
+            ClickStream(
+                clicks,
+                batch_size=settings.exp.policy.batch_size,
+                num_negatives=0,
+                positives_only=True,
+                epoch_batch=epoch_batch,
+                seed=settings.seed,
+                processes=processes,
+            ),
+            prompt,
+        )
+
+    return Learning(
+        objective=CALRecObjective(
+            **alignment, texts_N=text_numbers(prompt.items_of(str(prompt.said))), processes=processes
+        ),
+        stream=stream(data.training, settings.exp.policy.epoch_batch),
+        inputs=prompt_digests(settings, data, prompt),
+        dev_stream=lambda: stream(data.clicks("dev")),
+    )
+
+
+def text_numbers(texts: Ragged) -> np.ndarray:
+    """(N,) int64, the same number for items of the same tokens.
+
+    Raises:
+        ValueError: an item has no token.
+    """
+    if not texts.lengths.all():
+        raise ValueError(
+            f"item {int(texts.lengths.argmin())} of the store has an empty text, which cannot be a target; "
+            "give the template of `prompt.segments` some text of its own, as in {title|Unknown}"
+        )
+    known: dict[bytes, int] = {}
+    return np.array([known.setdefault(row.tobytes(), len(known)) for row in texts], dtype=np.int64)
