@@ -63,6 +63,9 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
             "--llm",
             "m",
         ]
+    if "exp" in chosen and chosen["exp"].stem.startswith("calrec"):
+        first |= {"model": CONFIG / "model" / "calrec-lora.yaml"}
+        first |= {"data": CONFIG / "data" / "calrec-amazon.yaml"}
     if is_for_generating(chosen.get("exp")):  # which reads no model
         layers = {"data": first["data"], "exp": chosen["exp"]}
         return [part for layer, path in layers.items() for part in (f"--{layer}", str(path))] + ["--llm", "m"]
@@ -112,6 +115,11 @@ def is_for_language_models(path: Path) -> bool:
 def is_joined(path: Path) -> bool:
     """Items as fields and as a text, or a model with parts for both."""
     return "joined" in path.stem
+
+
+def is_staged(path: Path) -> bool:
+    """An experiment of several runs."""
+    return path.parent.name == "exp" and "stages" in yaml.safe_load(path.read_text())
 
 
 EVERY = [(layer, path) for layer in LAYERS for path in files(layer)]

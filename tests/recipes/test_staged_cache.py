@@ -15,7 +15,6 @@ from tests.support.runs import ROOT, only_run, run_folders
 def test_what_a_stage_caches_the_next_one_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     llama = write_language_model(tmp_path / "llama", "llama").folder
     store = write_language_store(tmp_path / "store", llama=llama)
-    reading = {"source": {"cache": "${stages.states}"}}
     stages = [
         {"name": "states", "exp": [f"{ROOT}/config/exp/llama-split.yaml", {"cache": {"layers": [-1]}}]},
         {
