@@ -117,11 +117,6 @@ def is_joined(path: Path) -> bool:
     return "joined" in path.stem
 
 
-def is_staged(path: Path) -> bool:
-    """An experiment of several runs."""
-    return path.parent.name == "exp" and "stages" in yaml.safe_load(path.read_text())
-
-
 EVERY = [(layer, path) for layer in LAYERS for path in files(layer)]
 
 
