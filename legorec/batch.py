@@ -249,16 +249,31 @@ class ItemCodes:
 
 
 @dataclass(frozen=True)
+class Others:
+    """Of each click in a ranking that holds clicks alone: the unclicked candidates of its group, counted."""
+
+    above: np.ndarray  # (R,) those that score higher
+    tied: np.ndarray  # (R,) those that score the same
+    every: np.ndarray  # (R,) all of them, the same for all rows of a group
+
+    def of(self, rows: np.ndarray) -> Others:
+        """Those of some rows, by place or as a mask."""
+        return Others(self.above[rows], self.tied[rows], self.every[rows])
+
+
+@dataclass(frozen=True)
 class Ranking:
     """Scored candidates, row by row: the one currency of evaluation. Scores are float32 or float64.
 
-    Columns of a data frame are taken in their order, whatever their labels.
+    Columns of a data frame are taken in their order, whatever their labels. Where every item is a candidate,
+    rows are clicks alone, and ``others`` counts what stands beside them.
     """
 
     group: np.ndarray  # (R,) rows of one group need not stand together
     label: np.ndarray  # (R,) 1 for a click
     score: np.ndarray  # (R,)
     group_by: str = "impression"
+    others: Others | None = None
 
     def __post_init__(self) -> None:
         for name in ("group", "label", "score"):
@@ -272,6 +287,14 @@ class Ranking:
                 f"`group`, `label` and `score` must have one row per candidate, got "
                 f"{len(self.group)}, {len(self.label)} and {len(self.score)}"
             )
+        if self.others is not None and not (self.label == 1).all():
+            raise ValueError("a ranking with `others` holds clicks alone; unclicked candidates are counted")
+
+    def of(self, rows: np.ndarray) -> Ranking:
+        """Some of the rows, by place or as a mask."""
+        group, label, score = self.group[rows], self.label[rows], self.score[rows]
+        others = None if self.others is None else self.others.of(rows)
+        return Ranking(group, label, score, self.group_by, others)
 
 
 class Turn(NamedTuple):

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from legorec.sequences import listed
-from legorec.tie_blocks import TieBlocks, checked, tie_blocks
+from legorec.tie_blocks import TieBlocks, blocks_of, checked
 
 if TYPE_CHECKING:
     from legorec.batch import Ranking
 
+FULL = "among all items"
 MIND_METRICS = ("gauc", "mrr", "ndcg@5", "ndcg@10")
 
 
@@ -65,6 +66,7 @@ class MetricReport(Mapping[str, float]):
     num_groups: int
     num_clicks: int
     ties: float = 0.0  # share of rows whose score another row of their group has
+    among: str = ""  # what the candidates are, where they are not those of the impressions
 
     def __getitem__(self, name: str) -> float:
         return self.values_by_name[name]
@@ -83,7 +85,8 @@ class MetricReport(Mapping[str, float]):
         if parse_metric(name).is_pooled:
             return f"over all {self.num_rows} rows"
         skipped = self.skipped[name]
-        return f"mean by {self.group_by}: {self.num_groups - skipped} groups, {skipped} skipped"
+        among = f" {self.among}" if self.among else ""
+        return f"mean by {self.group_by}{among}: {self.num_groups - skipped} groups, {skipped} skipped"
 
 
 def parse_metric(name: str) -> Metric:
@@ -125,11 +128,16 @@ def evaluate(ranking: Ranking, names: Iterable[str] = MIND_METRICS) -> MetricRep
     """
     names = list(names) if isinstance(names, Mapping) else listed(names, "names", "metrics")
     metrics = [parse_metric(name) for name in names]
-    group, click, score = checked(ranking)
-    blocks = tie_blocks(group, click, score)
+    _, click, score = checked(ranking)
+    blocks = blocks_of(ranking)
     values, skipped = {}, {}
     for metric in metrics:
         if metric.is_pooled:
+            if ranking.others is not None:
+                raise ValueError(
+                    f"`{metric.name}` is pooled over all rows, and of a whole corpus only the clicks are "
+                    "kept; `gauc` and the ranked metrics can be measured"
+                )
             values[metric.name], skipped[metric.name] = _POOLED[metric.kind](click, score, metric.cut), 0
             continue
         groups, per_group_values = _ranked(blocks, metric, ranking.group_by)
@@ -139,10 +147,11 @@ def evaluate(ranking: Ranking, names: Iterable[str] = MIND_METRICS) -> MetricRep
         values_by_name=values,
         skipped=skipped,
         group_by=ranking.group_by,
-        num_rows=len(score),
+        num_rows=int(blocks.rows.sum()),
         num_groups=len(blocks.group),
         num_clicks=int(blocks.clicks.sum()),
         ties=blocks.tied / len(score),
+        among="" if ranking.others is None else FULL,
     )
 
 
@@ -154,7 +163,7 @@ def per_group(ranking: Ranking, name: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"`{metric.name}` is pooled over all rows and has no values per group; {ranked} have"
         )
-    return _ranked(tie_blocks(*checked(ranking)), metric, ranking.group_by)
+    return _ranked(blocks_of(ranking), metric, ranking.group_by)
 
 
 def _ranked(blocks: TieBlocks, metric: Metric, group_by: str) -> tuple[np.ndarray, np.ndarray]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from legorec.batch import Ranking
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 
 if TYPE_CHECKING:
+    from legorec.batch import Ranking
     from legorec.metrics import Metric
 
 # By the name of a slicing and of its part.
@@ -35,8 +35,7 @@ class Slicing:
     def rankings(self, ranking: Ranking) -> Iterable[tuple[str, Ranking]]:
         """Each part by name, with the rows of a ranking of the whole split; a part may have none."""
         for part, rows in self.parts.items():
-            group, label, score = ranking.group[rows], ranking.label[rows], ranking.score[rows]
-            yield part, Ranking(group, label, score, ranking.group_by)
+            yield part, ranking.of(rows)
 
 
 def evaluate_slices(ranking: Ranking, slicings: Iterable[Slicing], names: Iterable[str]) -> SliceReports:
@@ -84,6 +83,8 @@ def _is_defined(metric: Metric, part: Ranking) -> bool:
         return metric.needs == "rows" and len(click) > 0
     if metric.needs == "clicks":
         return True
+    if part.others is not None:
+        return bool(part.others.every.any())
     if metric.is_pooled:
         return not click.all()
     return bool(np.isin(part.group[click], part.group[~click]).any())

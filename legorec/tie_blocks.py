@@ -33,7 +33,7 @@ class TieBlocks:
     size: np.ndarray  # (X,) rows of the block
     hits: np.ndarray  # (X,) clicks of the block, 1 or more
     above: np.ndarray  # (X,) clicks of the group above the block
-    tied: int = 0  # rows whose score another row of their group has, with a click among them or not
+    tied: int = 0  # of the ranking's rows, those whose score another row of their group has
 
     @property
     def longest(self) -> int:
@@ -96,6 +96,39 @@ def _check_groups(group: np.ndarray) -> None:
     if missing.any():
         row = int(missing.argmax())
         raise ValueError(f"`group` must be numbers or texts throughout, row {row} has {group[row]!r}")
+
+
+def blocks_of(ranking: Ranking) -> TieBlocks:
+    """The tie blocks of a ranking, after the checks that every metric relies on."""
+    group, click, score = checked(ranking)
+    return tie_blocks(group, click, score) if ranking.others is None else counted_blocks(ranking)
+
+
+def counted_blocks(ranking: Ranking) -> TieBlocks:
+    """Those of a ranking of clicks alone, whose unclicked candidates are counted."""
+    assert ranking.others is not None
+    names, group = np.unique(ranking.group, return_inverse=True)
+    group = group.reshape(-1)
+    falling = _falling(np.asarray(ranking.score))
+    order = np.lexsort((falling, group))
+    group, falling, others = group[order], falling[order], ranking.others.of(order)
+    clicks = np.bincount(group, minlength=len(names))
+    first = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (falling[1:] != falling[:-1])))
+    hits = np.diff(first, append=len(group))
+    above = first - (np.cumsum(clicks) - clicks)[group[first]]
+    rows = clicks + others.every[np.searchsorted(group, np.arange(len(names)))].astype(np.int64)
+    size = others.tied[first].astype(np.int64) + hits
+    return TieBlocks(
+        group=names,
+        rows=rows,
+        clicks=clicks,
+        block_group=group[first],
+        start=others.above[first].astype(np.int64) + above,
+        size=size,
+        hits=hits,
+        above=above,
+        tied=int(hits[size > 1].sum()),
+    )
 
 
 def tie_blocks(group: np.ndarray, click: np.ndarray, score: np.ndarray) -> TieBlocks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +49,16 @@ class Scorer(Protocol):
         """
 
 
+@runtime_checkable
+class MakesRanking(Protocol):
+    """A scorer whose turns bring ``columns`` values for each row, (r, columns) in float64, not one score."""
+
+    columns: int
+
+    def ranking(self, values: np.ndarray) -> Ranking:
+        """The ranking, from the values of all rows (R, columns)."""
+
+
 @contextmanager
 def evaluating(model: nn.Module, bf16: bool = False) -> Iterator[None]:
     """Evaluation mode, no gradients, bf16 autocast if asked for; afterwards the mode is as before."""
@@ -86,8 +96,12 @@ def rank(
             scores += [score for _, score in turn.pages]
             progress(turn.done)
     label = np.asarray(scorer.label)
-    ordered = np.zeros(len(label), dtype=np.float32)
+    several = scorer if isinstance(scorer, MakesRanking) else None
+    shape = (len(label),) if several is None else (len(label), several.columns)
+    ordered = np.zeros(shape, dtype=np.float32 if several is None else np.float64)
     if scores:
         ordered[np.concatenate(places)] = torch.cat(scores).cpu().numpy()
     processes.merge(torch.from_numpy(ordered))
+    if several is not None:
+        return several.ranking(ordered)
     return Ranking(group=scorer.group, label=label, score=ordered, group_by=scorer.group_by)

@@ -38,6 +38,7 @@ from legorec.prompts import (
 )
 from legorec.prompts.learning import TokenObjective
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
+from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
 from legorec.recipes.inputs.chat import as_chat, chat_turn
 from legorec.recipes.inputs.digests import data_digests
 from legorec.recipes.inputs.store_data import Data, opened
@@ -68,13 +69,22 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
     return Task(
         model=model,
         learning=lambda: prompt_learning(settings, data, prompt, processes),
-        scorer=lambda split: answer_scorer(
-            model, prompt, data.impressions(split), data.place(split), settings
+        scorer=lambda split: measured_scorer(
+            data,
+            split,
+            settings,
+            model,
+            lambda impressions: answer_scorer(model, prompt, impressions, data.place(split), settings),
         ),
         baselines=lambda split: untrained_scorers(data, split, settings),
         slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
-        said=[*data.filtered, *left_out(data, settings), *model.reads_whole(prompt.max_length)],
+        said=[
+            *data.filtered,
+            *candidates_said(data, settings),
+            *left_out(data, settings),
+            *model.reads_whole(prompt.max_length),
+        ],
         zero_shot=chosen.checkpoint is not None,
         load=lambda run: load_prompted(run, model, settings, data, prompt),
     )

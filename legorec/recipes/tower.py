@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
 from legorec.abilities import NotesSeenItems
@@ -18,11 +19,13 @@ from legorec.engine.task import Learning, Task
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.baselines import OF_TRAINING, left_out, untrained_scorers
 from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.candidates import candidates_said, measured_impressions, measured_scorer
 from legorec.recipes.inputs.digests import input_digests
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recommender import Recommender
 from legorec.scorers.clicks import ClickScorer
+from legorec.scorers.corpus_scores import BatchScores, CorpusScores, TowerScores
 from legorec.settings.modes import MODES
 from legorec.slices import Slicing
 
@@ -56,7 +59,7 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
         baselines=lambda split: untrained_scorers(data, split, settings, model),
         slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
-        said=[*data.filtered, *left_out(data, settings, model)],
+        said=[*data.filtered, *candidates_said(data, settings), *left_out(data, settings, model)],
         load=lambda run: load_trained(run, model, settings, data),
     )
 
@@ -136,15 +139,22 @@ def labelled_scorer(model: Recommender, data: Data, split: str, settings: Settin
     Raises:
         ValueError: its labels are not known.
     """
-    scorer = click_scorer(model, data.impressions(split), data.place(split), settings)
-    if not scorer.data.interactions.labelled:
-        raise ValueError(f"{scorer.place}: its labels are not known, so nothing can be measured on it")
-    return scorer
+    evaluation = settings.exp.evaluation
+
+    def whole(clicks: Impressions, corpus: np.ndarray) -> CorpusScores:
+        if evaluation.fast:
+            return TowerScores(model, clicks, corpus, evaluation.item_page_size)
+        return BatchScores(model, clicks, corpus)
+
+    def shown(impressions: Impressions) -> ClickScorer:
+        return click_scorer(model, impressions, data.place(split), settings)
+
+    return measured_scorer(data, split, settings, model, shown, whole)
 
 
 def slicings(data: Data, split: str, settings: Settings) -> list[Slicing]:
     """The ways to cut a split that ``exp.evaluation.slices`` names."""
-    asked, impressions = settings.exp.evaluation.slices, data.impressions(split)
+    asked, impressions = settings.exp.evaluation.slices, measured_impressions(data, split, settings)
     if asked is None:
         return []
     found = [by_popularity(impressions, data.training, asked.popularity)] if asked.popularity else []

@@ -100,3 +100,15 @@ def score_rows(
 def rows_at_once(model: Recommender, users: Tensor, clicks: Clicks, cells: int) -> int:
     """How many items ``score_rows`` takes so that it holds at most ``cells`` vectors; one at least."""
     return max(1, cells // (len(clicks.user) * model.beside_candidate(users, clicks)))
+
+
+def score_corpus(
+    model: Recommender, users: Tensor, clicks: Clicks, vectors_ND: Tensor, rows_N: Tensor, cells: int
+) -> Tensor:
+    """``score_rows`` in pages of items that hold at most ``cells`` vectors: (U, N) float32, on the device."""
+    size = rows_at_once(model, users, clicks, cells)
+    scores = vectors_ND.new_empty(len(clicks.user), len(vectors_ND), dtype=torch.float32)
+    for start in range(0, len(vectors_ND), size):
+        page = slice(start, start + size)
+        scores[:, page] = score_rows(model, users, clicks, vectors_ND[page], rows_N[page])
+    return scores

@@ -16,7 +16,7 @@ from legorec.nn.fused import gather_rows
 from legorec.nn.sending import sent
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
-from legorec.scorers.paging import BATCH_SIZE, rows_at_once, score_rows
+from legorec.scorers.paging import BATCH_SIZE, score_corpus
 from legorec.sequences import whole_numbers
 
 SCORES = 1 << 22  # of a page of users and all items, which are kept until the best are known
@@ -113,11 +113,5 @@ def _scores(
     rows = torch.from_numpy(history.astype(np.int64))
     vectors = gather_rows(table, *sent(table.device, rows))
     clicks = model.clicks_of(rows, torch.from_numpy(mask), torch.from_numpy(users), vectors)
-    encoded = model.encode_users(clicks)
-    size = rows_at_once(model, encoded, clicks, cells)
-    scores = table.new_empty(len(users), len(table), dtype=torch.float32)
-    for start in range(0, len(table), size):
-        page = table[start : start + size]
-        shown = torch.arange(start, start + len(page), device=table.device)
-        scores[:, start : start + size] = score_rows(model, encoded, clicks, page, shown)
-    return scores
+    every = torch.arange(len(table), device=table.device)
+    return score_corpus(model, model.encode_users(clicks), clicks, table, every, cells)

@@ -37,6 +37,8 @@ LATER: dict[str, Any] = {
     "exp.evaluation.token_budget": 32768,
     "exp.evaluation.slices.filled": None,
     "exp.evaluation.slices.item_fields": [],
+    "exp.evaluation.candidates": "shown",
+    "exp.evaluation.mask_history": True,
     "exp.sweep": None,
     "exp.prompt": None,
     "exp.cache.memory_gb": None,

@@ -275,8 +275,14 @@ class SliceSettings(Strict):
 
 
 class EvaluationSettings(Strict):
-    """How candidates are ranked; ``metric`` chooses the best epoch."""
+    """How candidates are ranked; ``metric`` chooses the best epoch.
 
+    ``candidates``: those that an impression has ``shown``, or the ``full`` catalogue; then ``mask_history``
+    says whether items that the user has clicked before are left out.
+    """
+
+    candidates: Literal["shown", "full"] = "shown"
+    mask_history: Flag = True
     fast: Flag = True
     batch_size: Positive = 256
     item_page_size: Positive = 512

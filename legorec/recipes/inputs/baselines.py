@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,10 @@ from legorec.abilities import GivesUntrained
 from legorec.data.catalog import Catalog
 from legorec.data.tf_idf import tf_idf
 from legorec.engine.rank import Scorer
+from legorec.recipes.inputs.candidates import measured_scorer, needed_impressions
 from legorec.recipes.inputs.given_vectors import read_tables
 from legorec.scorers.clicks import ClickScorer, needed_items
+from legorec.scorers.corpus_scores import BatchScores
 from legorec.scorers.cosine import CosineBaseline, TfIdfBaseline
 from legorec.scorers.item_knn import ItemKNNBaseline
 from legorec.scorers.untrained import (
@@ -44,9 +47,19 @@ def untrained_scorers(
     data: Data, split: str, settings: Settings, model: Recommender | None = None
 ) -> dict[str, Scorer]:
     """A scorer for each row that the baselines have in the table of a split."""
-    impressions, place = data.impressions(split), data.place(split)
-    found = made_of(data, settings, model)
-    return {name: ClickScorer(make(impressions), impressions, place) for name, make in found.items()}
+    place = data.place(split)
+    found: dict[str, Scorer] = {}
+    for name, make in made_of(data, settings, model).items():
+        baseline = make(needed_impressions(data, split, settings))
+        found[name] = measured_scorer(
+            data,
+            split,
+            settings,
+            baseline,
+            partial(ClickScorer, baseline, place=place),
+            partial(BatchScores, baseline),
+        )
+    return found
 
 
 def made_of(data: Data, settings: Settings, model: Recommender | None = None) -> dict[str, Make]:

@@ -13,7 +13,7 @@ import polars as pl
 
 from legorec.batch import Ranking
 from legorec.engine.progress import bar
-from legorec.engine.rank import Scorer, rank
+from legorec.engine.rank import MakesRanking, Scorer, rank
 from legorec.files.whole import written_whole
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 from legorec.recipes.outputs.metric_table import print_slices, print_table
@@ -107,7 +107,11 @@ def print_measured(split: str, rows: Mapping[str, Measured], settings: Settings)
     """A table of all metrics, and one a slicing: of the metric that chooses epochs if it is reported, else of
     the first one."""
     names, own = settings.exp.metrics, settings.exp.evaluation.metric
-    print_table(f"{settings.data.name}: {split}", {name: each.report for name, each in rows.items()})
+    among = next(iter(rows.values())).report.among
+    print_table(
+        f"{settings.data.name}: {split}{among and f', {among}'}",
+        {name: each.report for name, each in rows.items()},
+    )
     print_slices({name: each.slices for name, each in rows.items()}, own if own in names else names[0])
 
 
@@ -118,7 +122,10 @@ def check_measurable(scorer: Scorer, names: Sequence[str]) -> None:
         ValueError: some metric has no group to average.
     """
     label = np.asarray(scorer.label)
-    constant = Ranking(scorer.group, label, np.zeros(len(label), np.float32), scorer.group_by)
+    if isinstance(scorer, MakesRanking):  # whether a metric is defined does not depend on the values
+        constant = scorer.ranking(np.ones((len(label), scorer.columns)))
+    else:
+        constant = Ranking(scorer.group, label, np.zeros(len(label), np.float32), scorer.group_by)
     try:
         evaluate(constant, names)
     except ValueError as error:
@@ -142,7 +149,8 @@ def report_json(report: MetricReport) -> dict[str, Any]:
     """A report; null stands for a metric that is not defined in a part."""
     counted = {"group_by": report.group_by, "rows": report.num_rows, "groups": report.num_groups}
     metrics = {name: report.get(name) for name in report.skipped}
-    return {"metrics": metrics, **counted, "skipped": report.skipped, "ties": report.ties}
+    among = {"among": report.among} if report.among else {}
+    return {"metrics": metrics, **among, **counted, "skipped": report.skipped, "ties": report.ties}
 
 
 def save_per_group(
