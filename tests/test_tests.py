@@ -134,6 +134,7 @@ ELSEWHERE = {
     "settings/schema": "settings/test_settings",
     "settings/scheme_file": "process/test_enrich",
     "settings/values": "settings/test_settings",
+    "texts/from_tokens": "lm/test_generating",
     "texts/log_lines": "texts/test_answer_log",
     "texts/lookup": "texts/test_asking",
     "texts/records": "texts/test_answer_log",

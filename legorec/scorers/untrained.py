@@ -77,6 +77,17 @@ class LikesRatioBaseline(nn.Module):
         return torch.from_numpy(share)[:, None].expand(tuple(batch.labels.shape))
 
 
+class RepeatLastBaseline(nn.Module):
+    """1 for the item that was clicked last, else 0: what a data set with repeats gives away.
+
+    Where the clicks of the history are no candidates, it says nothing.
+    """
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        last_B = torch.from_numpy(last_items(batch))
+        return (batch.items[batch.candidates] == last_B[:, None]).float()
+
+
 class MostRecentBaseline(nn.Module):
     """When the item was last clicked in the training data: the later, the higher; never is lowest.
 
@@ -101,3 +112,10 @@ class MostRecentBaseline(nn.Module):
 
     def forward(self, batch: ClickBatch) -> Tensor:
         return self.latest[batch.items][batch.candidates]
+
+
+def last_items(batch: ClickBatch) -> np.ndarray:
+    """(B,) rows of the items that were clicked last; -1 without a history."""
+    lengths = batch.history_mask.sum(1)
+    last = batch.history.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
+    return torch.where(lengths > 0, batch.items[last], -1).numpy()

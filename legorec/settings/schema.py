@@ -351,10 +351,8 @@ class PromptShownSettings(Strict):
 
 # Untrained scorers with rows of their own in every table, see ``legorec.recipes.inputs.baselines``.
 BASELINES = ("random", "popularity", "most_recent", "cosine", "item_knn")
-MORE_BASELINES = (
-    "likes_ratio",
-    "item_mean",
-)  # that few data sets have what they read; for those who name them
+# For those who name them: few data sets have what they read.
+MORE_BASELINES = ("likes_ratio", "item_mean", "repeat_last", "bm25_last")
 
 
 class ExpSettings(Strict):

@@ -11,7 +11,8 @@ import torch
 
 from legorec.lm.causal import load_causal
 from legorec.texts.automata import Automata
-from legorec.texts.decoding import Row, decode
+from legorec.texts.decoding import Row
+from legorec.texts.from_tokens import before_stop, run_rows
 from legorec.texts.generator import (
     GeneratedText,
     GenerationParameters,
@@ -20,7 +21,7 @@ from legorec.texts.generator import (
     TextRequest,
 )
 from legorec.texts.local_model import folder_weights, load_tokenizer, memory_weights
-from legorec.texts.picking import Picker, check_seed
+from legorec.texts.picking import check_seed
 from legorec.texts.prompt_tokens import PromptError, PromptTokens, end_ids
 from legorec.texts.token_bytes import token_bytes
 
@@ -148,16 +149,8 @@ class LocalTextGenerator:
     def _answers(self, batch: Sequence[_Prompt], parameters: GenerationParameters) -> list[TextAnswer]:
         numbers = list(range(parameters.num_texts)) * len(batch)
         rows = [Row(ids, self._guide(request)) for request, ids in batch for _ in range(parameters.num_texts)]
-        device = next(self.model.parameters()).device
-        vocab_size = self._vocab_size()
-        picker = Picker(parameters, [row.prompt for row in rows], numbers, vocab_size, device)
         stopped = _Stops(self.tokenizer, parameters.stop).reached if parameters.stop else None
-        training = self.model.training
-        self.model.eval()
-        try:
-            decode(self.model, rows, picker, self._ends, parameters.max_tokens, stopped)
-        finally:
-            self.model.train(training)
+        run_rows(self.model, rows, numbers, parameters, self._ends, stopped)
         texts = [self._text(row, parameters.stop) for row in rows]
         each = parameters.num_texts
         return [
@@ -189,8 +182,7 @@ class LocalTextGenerator:
             text = text.removeprefix(" ")
         else:
             text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        cut = min((place for each in stop if (place := text.find(each)) >= 0), default=len(text))
-        return GeneratedText(text[:cut], row.log_probability, len(row.tokens), row.finished)
+        return GeneratedText(before_stop(text, stop), row.log_probability, len(row.tokens), row.finished)
 
 
 class _Stops:

@@ -17,7 +17,7 @@ WRONG = {
     "wrong type": ({"epoch": "many"}, "exp.policy.epoch: must be a whole number, got 'many'"),
     "unknown brick": ({"model.user_encoder.name": "nrsm"}, "no user_encoder 'nrsm'", "did you mean 'nrms'?"),
     "unknown metric": ({"exp.metrics": "[gauk]"}, "unknown metric 'gauk'; the nearest is 'gauc'"),
-    "unknown baseline": ({"exp.baselines": "[popular]"}, "'likes_ratio' or 'item_mean', got 'popular'"),
+    "unknown baseline": ({"exp.baselines": "[popular]"}, "'repeat_last' or 'bm25_last', got 'popular'"),
     "heads": ({"heads": 5}, "`heads` must divide `hidden_dim` (16), got 5"),
     "width": ({"hidden_size": 0}, "hidden_dim: must be at least 1, got 0"),
     "negative width": ({"embed_hidden_size": -3}, "embed_dim: must be at least 1, got -3"),

@@ -15,6 +15,8 @@ from legorec.scorers.untrained import (
     MostRecentBaseline,
     PopularityBaseline,
     RandomBaseline,
+    RepeatLastBaseline,
+    last_items,
 )
 from tests.support import small
 from tests.support.prompted import marked_store
@@ -114,3 +116,13 @@ def test_random_scores_of_batches_differ():
     rows = np.arange(8)
     drawn = [baseline(data.batch(rows, number)[0]) for number in (0, 1)]
     assert not (drawn[0] == drawn[1]).any()
+
+
+def test_the_last_item_is_repeated_and_nothing_else():
+    batch, _ = small.impressions().batch(np.arange(40))
+    scores, last = RepeatLastBaseline()(batch), last_items(batch)
+    assert (last == -1).any()
+    for row, item in enumerate(last):
+        shown = batch.items[batch.candidates[row]]
+        assert ((scores[row] == 1) == (shown == int(item))).all() and set(scores[row].tolist()) <= {0.0, 1.0}
+    assert scores.any(), "some candidates were clicked before"

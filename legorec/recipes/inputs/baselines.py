@@ -16,6 +16,7 @@ from legorec.data.tf_idf import tf_idf
 from legorec.engine.rank import Scorer
 from legorec.recipes.inputs.candidates import measured_scorer, needed_impressions
 from legorec.recipes.inputs.given_vectors import read_tables
+from legorec.scorers.bm25 import BM25Baseline
 from legorec.scorers.clicks import ClickScorer, needed_items
 from legorec.scorers.corpus_scores import BatchScores
 from legorec.scorers.cosine import CosineBaseline, TfIdfBaseline
@@ -26,7 +27,9 @@ from legorec.scorers.untrained import (
     MostRecentBaseline,
     PopularityBaseline,
     RandomBaseline,
+    RepeatLastBaseline,
 )
+from legorec.template import Slot, parse_template
 
 if TYPE_CHECKING:
     from legorec.batch import TokenVectors
@@ -74,6 +77,8 @@ def made_of(data: Data, settings: Settings, model: Recommender | None = None) ->
         "item_knn": lambda: {"item_knn": lambda _: ItemKNNBaseline(data.training)},
         "likes_ratio": lambda: likes_ratio(data),
         "item_mean": lambda: {"item_mean": lambda _: ItemMeanBaseline(data.training)},
+        "repeat_last": lambda: {"repeat_last": lambda _: RepeatLastBaseline()},
+        "bm25_last": lambda: bm25_last(data),
     }
     found: dict[str, Make] = {}
     for name in settings.exp.baselines:
@@ -90,6 +95,8 @@ def left_out(data: Data, settings: Settings, model: Recommender | None = None) -
         lines.append("no baseline cosine: `data.fields` names no text, and no vectors are given")
     if "likes_ratio" in settings.exp.baselines and not likes_ratio(data):
         lines.append(f"no baseline likes_ratio: no click of {data.store.path} has the mark '{LIKED}'")
+    if "bm25_last" in settings.exp.baselines and not texts_read(data):
+        lines.append("no baseline bm25_last: no text of the items is read")
     return lines
 
 
@@ -99,6 +106,25 @@ def likes_ratio(data: Data) -> dict[str, Make]:
     if marks is None or LIKED not in names:
         return {}
     return {"likes_ratio": lambda _: LikesRatioBaseline(data.histories, marks == names.index(LIKED))}
+
+
+def bm25_last(data: Data) -> dict[str, Make]:
+    """BM25 for the text of the last click, over the texts that the model reads, uncut."""
+    names = texts_read(data)
+    if not names:
+        return {}
+    columns = [list(data.store.items.text(name)) for name in names]
+    texts = [" ".join(parts) for parts in zip(*columns, strict=True)]
+    return {"bm25_last": lambda _: BM25Baseline(texts)}
+
+
+def texts_read(data: Data) -> list[str]:
+    """The text fields of the items that a run reads, as fields or in a template."""
+    text = data.settings.text
+    slots = [] if text is None else [each for each in parse_template(text.template) if isinstance(each, Slot)]
+    named = [*data.settings.fields, *(slot.field for slot in slots)]
+    found = dict.fromkeys(name.partition("@")[0] for name in named)
+    return [name for name in found if name in data.store.items.text_names]
 
 
 def has_times(data: Data) -> bool:
