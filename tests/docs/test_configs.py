@@ -51,7 +51,7 @@ def command(tmp_path: Path, **chosen: Path) -> list[str]:
         first["model"] = CONFIG / "model" / "joined-bert-naml.yaml"
     if "embed" in chosen and chosen["embed"].stem == "semantic-codes":
         first["model"] = CONFIG / "model" / "semantic_naml.yaml"
-    if "exp" in chosen and chosen["exp"].stem.startswith("tallrec"):  # some of which towers do not know
+    if "exp" in chosen and chosen["exp"].stem.startswith(("tallrec", "prompt")):  # towers do not know all
         first |= {"data": CONFIG / "data" / "tallrec-movie.yaml"}
         first |= {"model": CONFIG / "model" / "tallrec-lora.yaml"}
     if is_asked(chosen.get("model")):  # which is measured as it is
