@@ -12,7 +12,8 @@ import pytest
 from legorec.compose import to_yaml
 from legorec.settings import Settings, read_command_line
 from legorec.settings.resolved import LATER, leave_out
-from legorec.settings.schema import CacheSettings
+from legorec.settings.prompted import SegmentSettings
+from legorec.settings.schema import CacheSettings, SliceSettings
 from tests.support.runs import arguments
 
 OTHERS: dict[str, Any] = {"data.filters": [{"min_history": 1}], "model.family": "other"}
@@ -44,13 +45,16 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     }
     found = read_command_line(arguments(tmp_path, tmp_path, **flags)).dump()
     found["exp"]["cache"] = CacheSettings(layers=[-1]).model_dump()
-    found["model"]["prompt"] = {"chat": False}  # of another family
+    segments = [SegmentSettings(name="cue", text=":").model_dump()]
+    found["model"]["prompt"] = {"segments": segments, "chat": False}  # of another family
     return found
 
 
 @pytest.mark.parametrize("place", LATER)
 def test_the_digest_is_that_of_before(tree: dict[str, Any], place: str) -> None:
     path, default = place.split("."), LATER[place]
+    if path[:-1] == ["exp", "evaluation", "slices"]:  # itself one that came later
+        tree["exp"]["evaluation"]["slices"] = SliceSettings().model_dump()
     before, changed, digest = copy.deepcopy(tree), copy.deepcopy(tree), Earlier(tree).digest()
     leave_out(before, path, default)
     assert before != tree, "the settings at hand have the default"
