@@ -16,8 +16,7 @@ from legorec.nn.sending import sent
 
 
 class MLPItemEncoder(nn.Module):
-    """``LayerNorm(MLP(v))`` of the item's first token vector, then a projection (CELA, arXiv
-    2405.10596, the fusion of modalities).
+    """``LayerNorm(MLP(v))`` of the item's first token vector, then a projection.
 
     Args:
         input_dim: width of the source's vectors.
@@ -26,8 +25,8 @@ class MLPItemEncoder(nn.Module):
         hidden_dim: width of the item vectors.
     Raises:
         ValueError: no layer, or one without width.
-    The paper sets the normed vector of 16 numbers beside the item's other fields; here it is projected to
-    their common width, as the join of several parts wants it.
+    With the defaults it is what CELA (arXiv 2405.10596) makes of a text's vector. There the 16 normed numbers
+    stand beside the item's other fields; here they are projected to the width that all parts have.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("vector",)
@@ -45,8 +44,8 @@ class MLPItemEncoder(nn.Module):
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""
         vectors_ND = self.project(self.norm(self.mlp(self.first(states))))
-        present_N = states.by_item.lengths > 0
-        if bool(present_N.all()):
+        lengths_N = states.by_item.lengths
+        if lengths_N.numpy().all():
             return vectors_ND
-        (there_N1,) = sent(vectors_ND.device, present_N.unsqueeze(1))
-        return torch.where(there_N1, vectors_ND, 0.0)
+        (present_N1,) = sent(vectors_ND.device, (lengths_N > 0).unsqueeze(1))
+        return torch.where(present_N1, vectors_ND, 0.0)

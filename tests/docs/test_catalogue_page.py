@@ -24,6 +24,7 @@ EVERY_BRICK = [(kind, name) for kind in registry.KINDS for name in registry.name
 NO_METHOD = {
     ("source", "ids"),
     ("source", "vectors"),
+    ("item_encoder", "mlp"),
     ("item_encoder", "single"),
     ("join", "concat"),
     ("join", "sum"),
