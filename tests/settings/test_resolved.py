@@ -11,8 +11,8 @@ import pytest
 
 from legorec.compose import to_yaml
 from legorec.settings import Settings, read_command_line
-from legorec.settings.resolved import LATER, leave_out
 from legorec.settings.prompted import SegmentSettings
+from legorec.settings.resolved import LATER, leave_out
 from legorec.settings.schema import CacheSettings, SliceSettings
 from tests.support.runs import arguments
 
