@@ -100,7 +100,7 @@ class OtherSettings(Strict):
 @pytest.fixture
 def other(monkeypatch) -> type[BaseModel]:
     """One more family for as long as a test runs."""
-    family = Family("other", "a hint and nothing else", OtherSettings, "tower:tower")
+    family = Family("other", "a hint and nothing else", OtherSettings, "tower:tower", "size")
     monkeypatch.setitem(FAMILIES, "other", family)
     return OtherSettings
 
