@@ -144,7 +144,8 @@ def _kept(module: nn.Module, bf16: bool, left_out: Set[int] = frozenset()) -> in
         if weight is None or weight.dim() < 2 or isinstance(each, nn.Embedding) or id(each) in left_out:
             continue
         if not weight.is_floating_point():  # rounded: its shape is not that of the layer, nor its dtype
-            total += (each.in_features + each.out_features) * (2 if bf16 else 4)
+            linear: Any = each
+            total += (linear.in_features + linear.out_features) * (2 if bf16 else 4)
             continue
         wide = min(2, weight.itemsize) if bf16 else weight.itemsize
         total += (weight.shape[-1] + weight.shape[-2]) * wide
