@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Store:
         self._interactions: dict[str, Interactions] = {}
 
     @classmethod
-    def open(cls, path: str | Path, verify: Verify = "digest") -> Store:
+    def open(cls, path: str | Path, verify: Verify = "digest") -> Self:
         """Open a store and compare its files with the manifest.
 
         Args:

@@ -219,12 +219,13 @@ def write_vectors(store: Store, vectors: ArrayLike | Mapping[str, ArrayLike], fo
     import torch
 
     ids = list(store.items.ids)
+    rows: Any = vectors
     if isinstance(vectors, Mapping):
         by_id = {str(key): value for key, value in vectors.items()}
         if missing := [each for each in ids if each not in by_id]:
             raise ValueError(f"`vectors` lacks {len(missing):,} of {len(ids):,} items, first {missing[0]!r}")
-        vectors = [by_id[each] for each in ids]
-    matrix = np.ascontiguousarray(np.asarray(vectors, dtype=np.float32))
+        rows = [by_id[each] for each in ids]
+    matrix = np.ascontiguousarray(np.asarray(rows, dtype=np.float32))
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ValueError(f"`vectors` must be a row for each of {len(ids):,} items, got {matrix.shape}")
     digest = digest_bytes(matrix.tobytes() + Rows.of_items(store).digest.encode())

@@ -62,7 +62,7 @@ def completed(settings: Settings) -> Settings:
         SettingsError: with everything that is wrong in the model layer.
     """
     model: Any = settings.model
-    family = FAMILIES.get(getattr(model, "family", None))
+    family = FAMILIES.get(getattr(model, "family", ""))
     if family is None or not family.bricks:
         return settings
     problems: list[Problem] = []

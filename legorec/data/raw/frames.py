@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -39,7 +39,7 @@ class Store(store.Store):
         user_categories: Any = (),
         user_number: Any = (),
         **how: Any,
-    ) -> Store:
+    ) -> Self:
         """Write a store from tables in memory, and open it.
 
         Tables are frames of pandas or polars, or mappings of names to columns; ids may be of any type. Fields
