@@ -54,7 +54,7 @@ def page(named: dict[str, str], metric: str, split: str) -> str:
         row = f"| {label} | {count} | {np.nanmean(before):.4f} |"
         if label != last:
             both = ~np.isnan(before) & ~np.isnan(after)  # of a slice, those groups that are in it
-            gain = compare_values(before[both], after[both], metric)
+            gain = compare_values(before[both], after[both], metric.partition(" (")[0])
             row += f" {gain.difference:+.4f} | {gain.low:+.4f} to {gain.high:+.4f} |"
             row += f" {gain.p_value:.2g} |"
         else:

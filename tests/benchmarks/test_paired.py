@@ -11,10 +11,12 @@ import pytest
 from benchmarks.paired import main, page
 from legorec.significance import compare_values
 
+SLICE = "gauc (popularity 1 to 4)"
+
 
 def write(folder: Path, values: np.ndarray) -> None:
     folder.mkdir(parents=True)
-    frame = pl.DataFrame({"impression": np.arange(len(values)), "gauc": values})
+    frame = pl.DataFrame({"impression": np.arange(len(values)), "gauc": values, SLICE: values / 2})
     frame.write_parquet(folder / "test_per_group.parquet")
     (folder / "metrics.json").write_text("{}")
 
@@ -30,6 +32,13 @@ def test_seeds_are_averaged_and_groups_paired(tmp_path: Path) -> None:
     wanted = compare_values(first[:, :40].mean(0), second[:, :40].mean(0), "gauc")
     assert f"| a | 2 | {first[:, :40].mean():.4f} | {wanted.difference:+.4f} |" in text
     assert f"| {wanted.p_value:.2g} |" in text and f"| b | 2 | {second[:, :40].mean():.4f} |" in text
+
+
+def test_a_slice_is_paired_as_its_metric(tmp_path: Path) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.2)):
+        write(tmp_path / name / "seed1", np.arange(20) / 40 + shift)
+    text = page({name: f"{tmp_path / name}/seed*" for name in "ab"}, SLICE, "test")
+    assert f"| {SLICE} of test |" in text and "| +0.1000 |" in text
 
 
 def test_what_cannot_be_paired_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
