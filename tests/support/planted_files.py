@@ -71,6 +71,7 @@ def write_movielens(layout: str) -> None:
     ratings = [(str(user + 1), str(item + 1), 5, second) for user, item, second in taken()]
     write = {"100K": movielens.write_100k, "1M": movielens.write_1m, "RecBole": movielens.write_atomic}
     write[layout](Path("ml-100k"), ratings, movies)
+    Path("plots.tsv").write_text("item_id\toverview\n1\tTwo friends go out.\n")
 
 
 def write_ratings(_: None) -> None:
