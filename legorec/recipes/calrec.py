@@ -20,6 +20,8 @@ from legorec.objectives.contrast.calrec import CALRecObjective
 from legorec.processes import ALONE, Processes
 from legorec.prompts import Prompt, PromptStream, PromptVocabulary
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
+from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
+from legorec.recipes.inputs.said_texts import said_scores
 from legorec.recipes.inputs.store_data import Data, opened
 from legorec.recipes.prompted import build_causal, load_prompted, make_prompt, prompt_digests, text_of
 from legorec.recipes.tower import needed_splits, slicings
@@ -50,19 +52,28 @@ def calrec(settings: Settings, device: torch.device, processes: Processes = ALON
         language.spread(processes, device)
     model = TwoTowerModel(language, target, chosen.alignment.project_dim)
     model.to(device)
-    said = [*data.filtered, *left_out(data, settings)]
+    said = [*data.filtered, *candidates_said(data, settings), *left_out(data, settings)]
     if mode.learns and chosen.start is not None:
         found = load_prompted(Path(chosen.start), model, settings, data, prompt)
         said.append(f"training begins with the weights of {found}")
     return Task(
         model=model,
         learning=lambda: calrec_learning(settings, data, prompt, processes),
-        scorer=lambda split: YesNoScorer(
+        scorer=lambda split: measured_scorer(
+            data,
+            split,
+            settings,
             model,
-            cast(Prompt, WholeRows(prompt)),
-            data.impressions(split),
-            data.place(split),
-            settings.exp.evaluation.batch_size,
+            lambda impressions: YesNoScorer(
+                model,
+                cast(Prompt, WholeRows(prompt)),
+                impressions,
+                data.place(split),
+                settings.exp.evaluation.batch_size,
+            ),
+            lambda clicks, corpus: said_scores(
+                model.language, prompt, clicks, corpus, chosen.retrieval, settings.seed
+            ),
         ),
         baselines=lambda split: untrained_scorers(data, split, settings),
         slices=lambda split: slicings(data, split, settings),

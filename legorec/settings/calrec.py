@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from legorec.settings.prompted import LanguageModelSettings, PromptSettings
+from legorec.settings.retrieval import RetrievalSettings
 from legorec.settings.schema import SuggestedSettings
 from legorec.settings.values import Positive, SafeName, Strict, Text
 
@@ -44,6 +45,7 @@ class CALRecSettings(Strict):
     language_model: LanguageModelSettings
     prompt: PromptSettings
     alignment: AlignmentSettings = AlignmentSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
     start: Text | None = None
 
     @model_validator(mode="after")
