@@ -43,8 +43,6 @@ def generating(model: CausalModel) -> Any:
 
 def tuned_weights(model: CausalModel) -> dict[str, Tensor]:
     """The weights of the base model by name, adapters merged into those that they tune."""
-    from peft.tuners.lora import LoraLayer
-
     found: dict[str, Tensor] = {}
     if model.table is None:
         found |= dict(model.lower.model.named_parameters())
@@ -52,6 +50,10 @@ def tuned_weights(model: CausalModel) -> dict[str, Tensor]:
     for name, value in upper.named_parameters():
         if ".lora_" not in name:
             found[name.replace(".base_layer.", ".")] = value
+    if not model.upper.lora.enabled:
+        return found
+    from peft.tuners.lora import LoraLayer  # which takes seconds
+
     for name, layer in upper.named_modules():
         if isinstance(layer, LoraLayer):
             weight = found[f"{name}.weight"]
