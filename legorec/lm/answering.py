@@ -183,6 +183,7 @@ class CausalModel(nn.Module):
 
     def log_odds(self, states_BD: Tensor) -> Tensor:
         """(B,) from the states at which the answer is given."""
+        assert self.answer_ids is not None, "there are no answers to score"
         yes_no_B2 = self.logits(states_BD, list(self.answer_ids))
         return yes_no_B2[:, 0] - yes_no_B2[:, 1]
 

@@ -57,6 +57,7 @@ def tuned_weights(model: CausalModel) -> dict[str, Tensor]:
     for name, layer in upper.named_modules():
         if isinstance(layer, LoraLayer):
             weight = found[f"{name}.weight"]
-            update: Any = sum(layer.get_delta_weight(each) for each in layer.active_adapters)
+            adapted: Any = layer
+            update: Any = sum(adapted.get_delta_weight(each) for each in layer.active_adapters)
             found[f"{name}.weight"] = (weight.float() + update.float()).to(weight.dtype)
     return found

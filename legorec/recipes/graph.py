@@ -112,8 +112,16 @@ def _as_onnx(program: Any, path: Path) -> Run:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"ONNX needs `{error.name}`: pip install 'legorec[onnx]'") from error
-    names = {"input_names": list(INPUTS), "output_names": ["scores"]}
-    torch.onnx.export(program, (), str(path), dynamo=True, external_data=False, verbose=False, **names)
+    torch.onnx.export(
+        program,
+        (),
+        str(path),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        input_names=list(INPUTS),
+        output_names=["scores"],
+    )
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
 
     def run(*given: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def shown_prompt(data: Data, prompt: Prompt, asked: PromptShownSettings, loss_on
         tokens = [decode(ids[each : each + 1]) for each in range(start, stop)]
         count = tuple(clicks[name][column].tolist()) if name in clicks else None
         segments.append(ShownSegment(name, text, start, stop, tokens, learned[start:stop].tolist(), count))
-    answers = prompt.answer_ids if prompt.answer is not None else ()
+    answers = prompt.answer_ids or ()
     label = f"{made.label[column]:g}" if interactions.labelled else "not known"
     user, item = data.store.users.ids[int(interactions.user[row])], data.store.items.ids[int(items[column])]
     of_list = f"candidate {column} of {len(items)} is item {item}, label {label}"

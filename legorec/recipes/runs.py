@@ -24,10 +24,10 @@ from legorec.recipes.outputs.session import settings_file
 from legorec.recipes.run import run
 from legorec.settings import Settings, read_command_line
 from legorec.settings.brick_places import PARTS
-from legorec.settings.config_files import config_file
 from legorec.settings.in_python import settings_of
 from legorec.settings.modes import MODES
 from legorec.settings.resolved import run_path
+from legorec.shipped import layer_file
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -219,12 +219,14 @@ def write_vectors(store: Store, vectors: ArrayLike | Mapping[str, ArrayLike], fo
     import torch
 
     ids = list(store.items.ids)
-    rows: Any = vectors
+    rows: Sequence[Any] | Any
     if isinstance(vectors, Mapping):
         by_id = {str(key): value for key, value in vectors.items()}
         if missing := [each for each in ids if each not in by_id]:
             raise ValueError(f"`vectors` lacks {len(missing):,} of {len(ids):,} items, first {missing[0]!r}")
         rows = [by_id[each] for each in ids]
+    else:
+        rows = vectors
     matrix = np.ascontiguousarray(np.asarray(rows, dtype=np.float32))
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ValueError(f"`vectors` must be a row for each of {len(ids):,} items, got {matrix.shape}")
@@ -238,5 +240,5 @@ def write_vectors(store: Store, vectors: ArrayLike | Mapping[str, ArrayLike], fo
 
 def has_parts(model: Layer) -> bool:
     """Whether the items of a model layer have several sources."""
-    tree = model if isinstance(model, Mapping) else read_document(config_file("model", str(model)), []).tree
+    tree = model if isinstance(model, Mapping) else read_document(layer_file("model", str(model)), []).tree
     return bool(tree.get(PARTS))

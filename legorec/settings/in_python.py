@@ -11,10 +11,10 @@ from legorec.compose import LAYERS, Composition, Problem, SettingsError
 from legorec.compose.command_line import CommandLine
 from legorec.compose.composition import composed, read_layers
 from legorec.compose.documents import put
-from legorec.settings.config_files import config_file
 from legorec.settings.families import FAMILIES
 from legorec.settings.reading import checked_model, layers_spared, settings_in
 from legorec.settings.resolved import Settings
+from legorec.shipped import layer_file
 
 HERE = "Python"  # the origin of what no file holds
 
@@ -32,7 +32,7 @@ def settings_of(layers: Mapping[str, str | Path | Mapping[str, Any]], flags: Map
     trees = {name: each for name, each in layers.items() if isinstance(each, Mapping)}
     for name, each in layers.items():
         if name not in trees:
-            line.layers[name] = config_file(name, str(each))
+            line.layers[name] = layer_file(name, str(each))
     for key, value in flags.items():
         key = key.replace("__", ".")
         if key in LAYERS:
@@ -62,7 +62,7 @@ def completed(settings: Settings) -> Settings:
         SettingsError: with everything that is wrong in the model layer.
     """
     model: Any = settings.model
-    family = FAMILIES.get(getattr(model, "family", ""))
+    family = FAMILIES.get(str(getattr(model, "family", "")))
     if family is None or not family.bricks:
         return settings
     problems: list[Problem] = []

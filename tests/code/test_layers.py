@@ -45,6 +45,7 @@ ONLY = {
         "registry",
         "template",
         "compose",
+        "shipped",
         "metrics",  # inside a function, to know a metric's name
         "texts",  # inside a function, to know an endpoint's rules
     },

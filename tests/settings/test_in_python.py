@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from legorec.settings import BrickSettings, SettingsError, read_command_line
-from legorec.settings.config_files import config_file
 from legorec.settings.in_python import completed, settings_of
 from tests.support.config_files import FILES, arguments, write_files
 
@@ -46,10 +45,8 @@ def test_what_is_wrong_is_told(tmp_path: Path, flags: dict[str, object], message
 
 
 def test_a_bare_name_that_there_is_not() -> None:
-    assert config_file("model", "lego_naml").endswith("config/model/lego_naml.yaml")
-    assert config_file("model", "my/own.yaml") == "my/own.yaml"
     with pytest.raises(ValueError, match="did you mean '.*lego_naml.yaml'"):
-        config_file("model", "lego_namll")
+        settings_of({"data": "synthetic", "model": "lego_namll", "exp": "train"}, {})
 
 
 def test_bricks_get_the_defaults_that_yaml_gives_them(tmp_path: Path) -> None:
