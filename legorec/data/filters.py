@@ -70,9 +70,7 @@ def some_of(interactions: Interactions, row: np.ndarray) -> Interactions:
     return _of_rows(interactions, row, interactions.candidates.take(row), labels.take(row).values)
 
 
-def few_shots(
-    interactions: Interactions, count: int, seed: int, stratified: bool = False
-) -> Interactions:
+def few_shots(interactions: Interactions, count: int, seed: int, stratified: bool = False) -> Interactions:
     """So many impressions, drawn by the seed alone, in stored order: fewer are among those of more.
 
     Args:

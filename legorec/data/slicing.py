@@ -11,7 +11,6 @@ from legorec.data.evaluation import Impressions
 from legorec.data.ragged import Ragged
 from legorec.slices import Slicing
 
-
 NOWHERE = -1  # the place of a click that is in no part
 
 
@@ -69,9 +68,7 @@ def by_item_field(data: Impressions, name: str, values: Ragged, categories: Sequ
         categories: their names.
     """
     rows = values.take(np.asarray(data.interactions.candidates.values))
-    found = {
-        part: np.unique(rows.rows[rows.values == number]) for number, part in enumerate(categories)
-    }
+    found = {part: np.unique(rows.rows[rows.values == number]) for number, part in enumerate(categories)}
     return Slicing(name, found)
 
 

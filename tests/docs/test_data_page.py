@@ -40,6 +40,7 @@ RAW: dict[str, tuple[Any, list[Any], list[str]]] = {
     "Generated data": (lambda _: None, [None], []),
     "Goodreads": (raw.write_goodreads, [None], []),
     "Amazon reviews": (raw.write_reviews, [2014, 2018, 2023], []),
+    "CALRec": (raw.write_purchases, [None], []),
     "EB-NeRD": (raw.write_ebnerd, [None], []),
     "RecBench": (raw.write_recbench, [None], []),
     "Tables of vectors": (raw.write_vectors, [None], ["Fields", "MIND", "MovieLens"]),

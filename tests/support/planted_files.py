@@ -117,6 +117,18 @@ def write_sessions(_: None) -> None:
             csv.writer(file).writerows(rows)
 
 
+def write_purchases(_: None) -> None:
+    """CALRec's purchases in two categories, the second one small."""
+    texts = [f"Title: {title}, Category: All, Brand: Acme, Price: 9.5" for title in TITLES]
+    folder = Path("amazon-2023")
+    folder.mkdir()
+    for name, users in (("Magazine_Subscriptions", items_of_users()), ("Subscription_Boxes", [[0, 1, 2]])):
+        rows = [{"history": [texts[each] for each in row[:-1]], "target": texts[row[-1]]} for row in users]
+        lines = [json.dumps(row) for row in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / f"{name}.items.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+
+
 def write_goodreads(_: None) -> None:
     books = [book(number, title=title) for number, title in enumerate(TITLES)]
     write_lines(Path("goodreads_books_poetry.json.gz"), books)

@@ -156,7 +156,9 @@ def counts(path: Path) -> list[str]:
     for split, places in facts["dropped"]["ids"].items():
         for place, part in places.items():
             if part["missing"]:
-                lines.append(f"  dropped: {part['missing']:,} of {part['of']:,} {place} ({split}), in no table")
+                lines.append(
+                    f"  dropped: {part['missing']:,} of {part['of']:,} {place} ({split}), in no table"
+                )
     lines += [f"  dropped: {rows:,} {reason}" for reason, rows in facts["dropped"]["rows"].items()]
     return lines + [f"  kept: {rows:,} {reason}" for reason, rows in facts.get("kept", {}).items()]
 

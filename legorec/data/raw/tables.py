@@ -107,6 +107,7 @@ class Source:
     label: str
     columns: Sequence[Column] = ()
 
+
 def write_tables(
     writer: StoreWriter, reading: Reading, items: Source, actions: Source, users: Source | None = None
 ) -> None:
@@ -202,7 +203,9 @@ def write_actions(writer: StoreWriter, reading: Reading, frame: pl.DataFrame, la
         return
     if reading.split == "users":
         divided = (reading.shares, reading.history_lengths, reading.num_users, reading.seed)
-        liked_among_unmet(writer, events, users_divided(events, *divided), reading.num_negatives, reading.seed)
+        liked_among_unmet(
+            writer, events, users_divided(events, *divided), reading.num_negatives, reading.seed
+        )
         return
     if reading.split == "column":
         part = read_part(frame, reading, label)[events.order]
