@@ -24,7 +24,7 @@ from legorec.files.whole import save_whole
 def add_tokenization(
     path: str | Path, field: str, choice: TokenizerChoice, progress: Progress | None = None
 ) -> None:
-    """Tokenize a text of the items, or else of the users, of a store once more; the store then also has the field ``field@name``.
+    """Tokenize a text of the items, or else of the users, once more, as the field ``field@name``.
 
     New files are written first and the manifest is replaced last, so a failure leaves the store unchanged. A
     tokenizer that the store already has is used as it is; a different one of the same name is refused. A lock
