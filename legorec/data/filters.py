@@ -103,9 +103,9 @@ def _has_click(interactions: Interactions) -> np.ndarray:
 
 
 def _alternating(order: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """The same rows, each kind in its order, so that the first n hold n times the share of positives, rounded.
+    """The same rows, each kind in its order, so that the first n hold their share of positives, rounded.
 
-    The first row is a positive one wherever there is one: one example teaches more than that there is nothing.
+    The first row is a positive one wherever there is one, since one example teaches more than none.
     """
     share = positive.mean()
     wanted = np.floor(np.arange(len(order) + 1) * share + 0.5).astype(np.int64)

@@ -36,7 +36,7 @@ def over_corpus(data: Impressions, rows: np.ndarray, corpus: np.ndarray) -> Impr
 
 
 def with_corpus(data: Impressions, corpus: np.ndarray) -> Impressions:
-    """The same impressions, of which the first one shows the whole corpus: all items that may be asked for."""
+    """The same impressions, of which the first shows the whole corpus: all items that may be asked for."""
     lengths = np.zeros(len(data), dtype=np.int64)
     lengths[:1] = len(corpus)
     shown = Ragged.from_lengths(np.asarray(corpus, np.int32)[: lengths.sum()], lengths)

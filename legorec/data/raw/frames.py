@@ -49,8 +49,8 @@ class Store(store.Store):
             interactions: a row for each user and item, in order or with a ``time``.
             path: the folder to write.
             how: ``item_id`` and ``user_id`` (of ``items`` and ``users``), ``user``, ``item``, ``time``,
-                ``label``, ``rating``, ``min_rating``, ``group`` (of ``interactions``), or ``history``, where a
-                row is a user with a list of items; ``split`` (last, time, column), ``split_column``,
+                ``label``, ``rating``, ``min_rating``, ``group`` (of ``interactions``), or ``history``, where
+                a row is a user with a list of items; ``split`` (last, time, column), ``split_column``,
                 ``shares``, ``num_negatives``, ``seed``, ``keep_doubled``; ``tokenizers`` (words),
                 ``max_missing``, ``overwrite``. All mean what they do in ``process/tables.py``.
         Raises:

@@ -1,4 +1,4 @@
-"""Tables of items, users and what users did with them, in frames, to a store: what is common to all callers."""
+"""Tables of items, users and what users did with them, in frames, to a store: for every caller."""
 
 from __future__ import annotations
 
