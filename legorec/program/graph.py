@@ -15,9 +15,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a trained run")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .onnx or .pt2")
     args: argparse.Namespace = parser.parse_args(argv)
-    from legorec import load
     from legorec.engine.unforeseen import told
     from legorec.recipes.graph import INPUTS, save_graph
+    from legorec.recipes.load import load
 
     try:
         trained = load(args.run, device="cpu")

@@ -152,8 +152,6 @@ class Prompt:
             pieces[self.answer.name] = Pieces.once(num_rows, chosen[:, 0], chosen[:, 1])
         elif self.answer is not None and self._blank:
             pieces[self.answer.name] = Pieces.once(num_rows, self._answers[0][0], self._blank)
-        if not answered and self.answer is None and self.said is not None:
-            del pieces[self.said]
         ordered = {part.name: pieces[part.name] for part in self.segments if part.name in pieces}
         rows = self._pool.rows(list(ordered.values()), num_rows)
         spans = _spans(ordered, num_rows)

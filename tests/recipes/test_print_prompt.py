@@ -14,7 +14,7 @@ from legorec.recipes.outputs.prompt_text import ShownPrompt, ShownSegment, print
 from tests.support.prompted import arguments, marked_store
 from tests.support.runs import refused
 
-SEGMENTS = ["instruction", "liked", "between", "disliked", "question", "target", "cue", "answer"]
+SEGMENTS = ["preamble", "instruction", "liked", "between", "disliked", "question", "target", "cue", "answer"]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,13 @@ def test_segments_tokens_and_what_is_asked_are_printed_in_plain_lines(
     lines = printed(arguments(store, tmp_path, exp="prompt", split="train", example=3), capsys)
     assert "split 'train', example 3: user 1, candidate 0 of 1 is item" in lines[0]
     assert lines[1].split() == ["segment", "place", "tokens", "learned", "clicks", "text"]
-    rows = [line.split() for line in lines[2:10]]
+    rows = [line.split() for line in lines[2:11]]
     assert [row[0] for row in rows] == SEGMENTS
     places = [tuple(map(int, row[1].split(":"))) for row in rows]
     assert [start for start, _ in places] == [0, *(stop for _, stop in places[:-1])]
     assert [int(row[2]) for row in rows] == [stop - start for start, stop in places]
-    assert [int(row[3]) for row in rows] == [0] * 7 + [places[-1][1] - places[-1][0]]
-    assert lines[10] == f"{places[-1][1]} tokens of at most 512" and "\x1b" not in "".join(lines)
+    assert [int(row[3]) for row in rows] == [0] * 8 + [places[-1][1] - places[-1][0]]
+    assert lines[11] == f"{places[-1][1]} tokens of at most 512" and "\x1b" not in "".join(lines)
     assert lines[-1].startswith('asked is "yes" (id ') or lines[-1].startswith('asked is "Yes" (id ')
     assert not list(tmp_path.iterdir()), "nothing is kept"
 
@@ -51,8 +51,8 @@ def test_what_was_cut_is_said(store: Path, tmp_path: Path, capsys: pytest.Captur
     argv = partial(arguments, store, tmp_path, exp="prompt", loss_on="all")
     refused(argv(max_length=20), capsys, "`prompt.max_length` must be at least")
     whole = printed(argv(), capsys)
-    size = int(whole[10].split()[0])
-    rows = {line.split()[0]: line.split() for line in whole[2:10]}
+    size = int(whole[11].split()[0])
+    rows = {line.split()[0]: line.split() for line in whole[2:11]}
     clicks = sum(int(rows[name][2]) for name in ("liked", "disliked"))
     assert not [line for line in whole if line.startswith("left out")] and clicks
     least = size - clicks + 4 + 6  # the longest candidate may be longer

@@ -134,7 +134,7 @@ def rows_asked(
     settings = read_command_line(argv(model, "tallrec", store.path, data=data, tokenizer="words", **flags))
     found = opened(settings, [split], None)
     vocabulary = PromptVocabulary(text_of(found).tokenizer)
-    prompt = make_prompt(layer_of(settings), found, vocabulary)
+    prompt = make_prompt(layer_of(settings).prompt, found, vocabulary)
     batch, _ = found.impressions(split).batch(rows)
     made_rows = prompt(batch)
     return [" ".join(prompt.text(made_rows, row).values()).split() for row in range(len(rows))]

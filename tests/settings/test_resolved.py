@@ -47,6 +47,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     found["exp"]["cache"] = CacheSettings(layers=[-1]).model_dump()
     segments = [SegmentSettings(name="cue", text=":").model_dump()]
     found["model"]["prompt"] = {"segments": segments, "chat": False}  # of another family
+    found["model"]["language_model"] = {"bits": None, "shard": False}  # of it, too
     return found
 
 

@@ -6,7 +6,7 @@ WRONG_FILES = [
     # a key that nothing reads
     ("model.yaml", "  heads: 8\nuser", "  head: 8\nuser", "model.yaml:8", "model.item_encoder.head", "did you mean 'heads'?"),
     ("model.yaml", "name: dot", "name: dot, x: 1", "model.yaml:12", "model.predictor.x", "nothing can be set here"),
-    ("model.yaml", "objective:", "loss:", "model.yaml:13", "model.loss", "no such setting"),
+    ("model.yaml", "objective:", "losses:", "model.yaml:13", "model.losses", "no such setting"),
     ("data.yaml", "max_length: 20", "max_len: 20", "data.yaml:4", "data.fields.title@words.max_len", "'max_length'?"),
     ("data.yaml", "  train: train", "  trian: train", "data.yaml:7", "data.splits.trian", "did you mean 'train'?"),
     ("data.yaml", "splits:", "history: {max: 3}\nsplits:", "data.yaml:6", "data.history.max", "did you mean 'max_length'?"),
@@ -34,7 +34,7 @@ WRONG_FILES = [
     ("parts/policy.yaml", "batch_size: 64", "batch_size: 0", "policy.yaml:5", "exp.policy.batch_size", "at least 1, got 0"),
     ("parts/policy.yaml", "epoch: 50", "epoch: 0", "policy.yaml:2", "exp.policy.epoch", "must be at least 1, got 0"),
     ("parts/policy.yaml", "epoch: 50", "patience: -1", "policy.yaml:2", "exp.policy.patience", "must be at least 0, got -1"),
-    ("exp.yaml", "train_test", "tran", "exp.yaml:3", "exp.mode", "'latency' or 'generate', got 'tran'; did you mean 'train'?"),
+    ("exp.yaml", "train_test", "tran", "exp.yaml:3", "exp.mode", "'generate' or 'merge', got 'tran'; did you mean 'train'?"),
     ("exp.yaml", "ndcg@10", "ndgc@10", "exp.yaml:5", "exp.metrics.1", "unknown metric 'ndgc@10'; the nearest is 'ndcg@10'"),
     ("exp.yaml", "ndcg@10", "ndcg", "exp.yaml:5", "exp.metrics.1", "takes a whole number k >= 1"),
     ("exp.yaml", "ndcg@10", "GAUC", "exp.yaml:5", "exp.metrics.1", "'gauc' is named twice"),

@@ -115,7 +115,7 @@ def test_histories_users_and_lists(tmp_path: Path) -> None:
         ({"title": ["a"]}, {}, "its columns differ in length"),
         ({"title": "abc"}, {}, "column 'title' must hold one value a row, got 'abc'"),
         (None, {}, "items: must be a frame of pandas or polars"),
-        ({}, {"split": "lst"}, "`split` must be one of last, time, column; did you mean 'last'"),
+        ({}, {"split": "lst"}, "`split` must be one of last, users, time, column; did you mean 'last'"),
         ({}, {"split": "column"}, "`split` column and `split_column` go together"),
         ({}, {"label": "user", "rating": "user"}, "give `label` or `rating`, not both"),
         ({}, {"label": "user"}, "must hold 0 and 1; for ratings there is `rating`"),
