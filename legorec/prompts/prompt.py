@@ -46,7 +46,7 @@ class Prompt:
         histories: the stored clicks, cut as the batches are; ``marks`` stand beside them.
         mark_names: what the marks mean.
         max_length: tokens of a row, with the longer of the two answers.
-        loss_on: what is learned: the answer, which is the candidate where that stands last, or every token
+        loss_on: what is learned: the answer or the response, or every token
             but the first.
 
     Raises:

@@ -15,15 +15,25 @@ from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.engine import checkpoint
 from tests.support.causal import byte_level, fast
-from tests.support.launching import one_thread
+from tests.support.launching import one_thread, prepared, shared
 from tests.support.prompted import arguments, marked_store
-from tests.support.runs import ROOT, differences, finish, refused
+from tests.support.runs import ROOT, differences, finish, only_run, refused
 from tests.support.tiny import random_model
 
 SHORT = (  # a prompt
     "[{name: liked, history: '{name}', marks: [liked], last: 2}, {name: target, item: ' ? {name}'}, "
     "{name: cue, text: ' :'}, {name: answer, answer: [Yes, No]}]"
 )
+STOP = """
+import signal, torch
+steps, step = [], torch.optim.AdamW.step
+def signalled(self, *given, **named):
+    steps.append(1)
+    if len(steps) == 6 and rank == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(self, *given, **named)
+torch.optim.AdamW.step = signalled
+"""
 LORA = {"epoch": 2, "batch_size": 16, "lr": 1e-2, "lora_r": 2}
 
 
@@ -123,3 +133,31 @@ def test_a_tokenizer_that_the_store_lacks_is_told(
     bare = tmp_path / "store"
     marked_store(bare)
     refused(command(bare, weights, tmp_path / "runs"), capsys, "tokeniz")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # three launches of two processes, each of which imports torch and transformers
+def test_sharded_runs_are_those_of_one_process_and_resume_bit_for_bit(
+    store: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Stopped in one of two processes in the middle of the second epoch; all end with a status."""
+    with one_thread():
+        one = finish(command(store, weights, tmp_path / "one"))
+    argv = command(store, weights, tmp_path / "two", shard="true", save_every=3)
+    status, out = shared(2, argv)
+    assert status == 0, out
+    two = only_run(tmp_path / "two")
+    tensors = [checkpoint.load(checkpoint.complete(run / "checkpoints")[-1]).tensors for run in (one, two)]
+    mine, theirs = (each["weights"] for each in tensors)
+    assert mine.keys() == theirs.keys() and all("lora" in name for name in mine)
+    for name, value in mine.items():
+        assert (value - theirs[name]).abs().max() <= 1e-4, name
+    cut = command(store, weights, tmp_path / "cut", shard="true", save_every=3)
+    process = prepared(tmp_path, STOP, 2, cut)
+    out, _ = process.communicate(timeout=100)
+    assert (
+        process.returncode != 0 and out.count("stopped; go on with the same command and --resume true") == 1
+    )
+    status, out = shared(2, [*cut, "--resume", "true"])
+    assert status == 0 and out.count("resumed at batch") == 1, out
+    assert differences(two, only_run(tmp_path / "cut")) == []
