@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legorec.item_lists import ItemLists
 from legorec.nn.fused import PermuteRows, gather_rows
 from legorec.nn.row_places import row_places
 from legorec.nn.segments import Segments
@@ -266,7 +267,7 @@ class Ranking:
     """Scored candidates, row by row: the one currency of evaluation. Scores are float32 or float64.
 
     Columns of a data frame are taken in their order, whatever their labels. Where every item is a candidate,
-    rows are clicks alone, and ``others`` counts what stands beside them.
+    rows are clicks alone, ``others`` counts what stands beside them, and ``lists`` may hold the best items.
     """
 
     group: np.ndarray  # (R,) rows of one group need not stand together
@@ -274,6 +275,7 @@ class Ranking:
     score: np.ndarray  # (R,)
     group_by: str = "impression"
     others: Others | None = None
+    lists: ItemLists | None = None
 
     def __post_init__(self) -> None:
         for name in ("group", "label", "score"):
@@ -294,7 +296,8 @@ class Ranking:
         """Some of the rows, by place or as a mask."""
         group, label, score = self.group[rows], self.label[rows], self.score[rows]
         others = None if self.others is None else self.others.of(rows)
-        return Ranking(group, label, score, self.group_by, others)
+        lists = None if self.lists is None else self.lists.of(group)
+        return Ranking(group, label, score, self.group_by, others, lists)
 
 
 class Turn(NamedTuple):

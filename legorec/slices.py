@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
+from legorec.metrics import MetricReport, evaluate, has_lists_for, parse_metric, per_group
 
 if TYPE_CHECKING:
     from legorec.batch import Ranking
@@ -79,6 +79,8 @@ def _report(part: Ranking, metrics: list[Metric]) -> MetricReport:
 
 def _is_defined(metric: Metric, part: Ranking) -> bool:
     click = part.label == 1
+    if metric.of_lists:
+        return bool(click.any()) and has_lists_for(part, metric)
     if metric.needs == "rows" or not click.any():
         return metric.needs == "rows" and len(click) > 0
     if metric.needs == "clicks":

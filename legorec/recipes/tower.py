@@ -16,6 +16,7 @@ from legorec.data.slicing import by_cold_items, by_cold_users, by_history, by_it
 from legorec.engine.fit import Objective
 from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
+from legorec.metrics import list_needs
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.baselines import OF_TRAINING, left_out, untrained_scorers
 from legorec.recipes.inputs.build_model import build_model
@@ -23,6 +24,7 @@ from legorec.recipes.inputs.candidates import candidates_said, measured_impressi
 from legorec.recipes.inputs.digests import input_digests
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
+from legorec.recipes.outputs.judged import dev_metrics
 from legorec.recommender import Recommender
 from legorec.scorers.clicks import ClickScorer
 from legorec.scorers.corpus_scores import BatchScores, CorpusScores, TowerScores
@@ -67,7 +69,8 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
 def needed_splits(settings: Settings) -> list[str]:
     """The splits that a run reads: what its mode measures, and training clicks where they are counted."""
     mode, exp = MODES[settings.exp.mode], settings.exp
-    learns = mode.learns or set(exp.baselines) & set(OF_TRAINING) or exp.evaluation.slices is not None
+    counts = set(exp.baselines) & set(OF_TRAINING) or "clicks" in list_needs(dev_metrics(settings))
+    learns = mode.learns or counts or exp.evaluation.slices is not None
     return [*(["train"] if learns else []), *mode.measures]
 
 
@@ -169,12 +172,6 @@ def slicings(data: Data, split: str, settings: Settings) -> list[Slicing]:
 
 
 def _by_field(data: Data, impressions: Impressions, name: str) -> Slicing:
-    """Candidates by a category of theirs.
-
-    Raises:
-        ValueError: the field is no category.
-    """
-    field = data.store.items.field(name)
-    if field.vocabulary is None or field.kind == "text":
-        raise ValueError(f"`exp.evaluation.slices.item_fields`: '{name}' is no category but a {field.kind}")
-    return by_item_field(impressions, name, field.rows, data.store.vocabulary(field.vocabulary))
+    """Candidates by a category of theirs."""
+    field = data.category(name, "exp.evaluation.slices.item_fields")
+    return by_item_field(impressions, name, field.rows, data.store.vocabulary(str(field.vocabulary)))

@@ -11,9 +11,10 @@ from legorec.registry.bricks import (
     names,
     nearest,
 )
+from legorec.registry.code import Code, find_code, load_code
 from legorec.registry.fits import accepts, extras, gives, has_language_model, misfits, unknown_extras
 from legorec.registry.kinds import EXTRAS, KINDS, NUM_TENSORS, Kind
-from legorec.registry.outside import why_not
+from legorec.registry.outside import why_not, why_not_outside
 from legorec.registry.rules import (
     asked,
     asks_too_much,
@@ -29,6 +30,7 @@ __all__ = [
     "NUM_TENSORS",
     "UNREAD",
     "Brick",
+    "Code",
     "FieldType",
     "Kind",
     "Parameter",
@@ -40,9 +42,11 @@ __all__ = [
     "did_you_mean",
     "extras",
     "find",
+    "find_code",
     "gives",
     "has_language_model",
     "load",
+    "load_code",
     "misfits",
     "names",
     "nearest",
@@ -52,4 +56,5 @@ __all__ = [
     "unknown_extras",
     "unreadable",
     "why_not",
+    "why_not_outside",
 ]

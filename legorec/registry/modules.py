@@ -32,6 +32,10 @@ class Source:
         return {node.name: node for node in _statements(self.tree) if isinstance(node, ast.ClassDef)}
 
     @cached_property
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        return {node.name: node for node in _statements(self.tree) if isinstance(node, ast.FunctionDef)}
+
+    @cached_property
     def assigned(self) -> dict[str, ast.expr]:
         """Local name -> what stands behind its ``=``, such as the type that an alias is another name for."""
         found: dict[str, ast.expr] = {}

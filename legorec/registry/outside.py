@@ -18,11 +18,18 @@ def why_not(kind: str, name: str, allowed: Iterable[str], folder: Path) -> str:
     or to modules that the caller allows, which must not lie in the run's folder or in the current one.
 
     Args:
+        kind: of brick.
         allowed: modules or packages, by dotted name.
         folder: of the run.
     """
+    inside = name.startswith(f"legorec.{KINDS[kind].folder}.") and name.count(".") > 2
+    return "" if inside else why_not_outside(name, allowed, folder)
+
+
+def why_not_outside(name: str, allowed: Iterable[str], folder: Path) -> str:
+    """``why_not`` of a name that leads out of the package if it is a dotted path."""
     module = name.rpartition(".")[0]
-    if not module or module.startswith(f"legorec.{KINDS[kind].folder}."):
+    if not module:
         return ""
     top = module.partition(".")[0]
     if not any(module == each or module.startswith(f"{each}.") for each in allowed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from legorec.batch import Others, Ranking, Turn
 from legorec.data.evaluation import Impressions
+from legorec.data.list_facts import clicked_before
 from legorec.halving import Halving
+from legorec.item_lists import ItemFacts, ItemLists
 from legorec.nn.sending import sent
 from legorec.processes import Processes
 from legorec.scorers.corpus_scores import CorpusScores
@@ -34,6 +36,7 @@ class RetrievalScorer(ImpressionRows):
         corpus: (C,) rows of the catalogue, ascending, every click among them.
         masked: an item of the user's history is no candidate, however long ago, unless it is clicked again.
         longest: length of the lists of best items that ``lists`` gets; 0: none.
+        facts: of the items, for figures about these lists; None: the ranking comes without them.
         batch_size: impressions at a time, at most.
     """
 
@@ -46,6 +49,7 @@ class RetrievalScorer(ImpressionRows):
     place: str = "the split"
     masked: bool = True
     longest: int = 0
+    facts: ItemFacts | None = None
     batch_size: int = 256
     lists: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))  # (I, longest), see below
 
@@ -73,7 +77,18 @@ class RetrievalScorer(ImpressionRows):
         """From the values of all clicks (R, 4)."""
         score, above, tied, every = values.T
         others = Others(above.astype(np.int64), tied.astype(np.int64), every.astype(np.int64))
-        return Ranking(self.group, self.label, score.astype(np.float32), self.group_by, others)
+        found = Ranking(self.group, self.label, score.astype(np.float32), self.group_by, others)
+        return found if self.facts is None else replace(found, lists=self._item_lists(self.facts))
+
+    def _item_lists(self, facts: ItemFacts) -> ItemLists:
+        """Before the pass, as if every user had the first items of the corpus."""
+        if len(self.lists):
+            items = self.lists
+        else:
+            best = self.corpus[: self.longest]
+            items = np.broadcast_to(best, (len(self.data), len(best)))
+        group = np.asarray(self.data.interactions.numbers)
+        return ItemLists(group, items, clicked_before(self.data, facts.num_real), facts)
 
     def _page(self, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
         every = self.scores(rows).float()

@@ -79,9 +79,7 @@ def checked_brick(kind: str, block: Any, place: str, composition: Composition) -
         note(f"{place}.name", f"{rule}: the name of a {kind}, got {name!r}")
         return placeholder
     if composition.saved is not None and composition.is_saved(f"{place}.name"):
-        allowed = composition.flags.get("allow")
-        allowed = [allowed] if isinstance(allowed, str) else allowed if isinstance(allowed, list) else []
-        if wrong := why_not(kind, name, map(str, allowed), composition.saved.folder):
+        if wrong := why_not(kind, name, allowed_packages(composition), composition.saved.folder):
             note(f"{place}.name", wrong)
             return placeholder
     try:
@@ -105,6 +103,13 @@ def checked_brick(kind: str, block: Any, place: str, composition: Composition) -
     options = checked(schema, given, place, composition)
     # With a setting of its that is wrong, a brick may still be one that does not fit.
     return BrickSettings(name=name, arguments={} if options is None else _arguments(options))
+
+
+def allowed_packages(composition: Composition) -> list[str]:
+    """The packages from which saved settings may bring in code, as the command line says."""
+    given = composition.flags.get("allow")
+    every = [given] if isinstance(given, str) else given if isinstance(given, list) else []
+    return [str(each) for each in every]
 
 
 def _no_such_setting(key: str, schema: type[BaseModel]) -> str:

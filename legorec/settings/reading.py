@@ -32,6 +32,7 @@ from legorec.settings.combinations import (
     judge_readings,
 )
 from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
+from legorec.settings.measured import judge_list_metrics, without_refused_metrics
 from legorec.settings.modes import MODES
 from legorec.settings.paths import find_paths
 from legorec.settings.resolved import Settings, leaves
@@ -92,7 +93,9 @@ def _checked_settings(composition: Composition) -> Settings | None:
     model = checked_model(layers["model"], composition) if "model" in layers else None
     if composition.left_out is not None and "${" not in str(composition.left_out):
         checked(SuggestedSettings, composition.left_out, "model.suggested", composition)
-    exp = checked(ExpSettings, layers["exp"], "exp", composition) if "exp" in layers else None
+    exp = None
+    if "exp" in layers:
+        exp = checked(ExpSettings, without_refused_metrics(layers["exp"], composition), "exp", composition)
     if data:
         _judge_plain(data.made_with, "data.made_with", composition)
         _judge_filters(data, composition)
@@ -106,6 +109,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
         _judge_load(exp, FAMILIES[model.family] if model else None, composition)
         _judge_mode(exp, composition)
         _judge_predict(exp, composition)
+        judge_list_metrics(exp, composition)
         _judge_repeats(exp.metrics, "exp.metrics", composition)
         _judge_repeats(exp.baselines, "exp.baselines", composition)
     if data and embed and model and FAMILIES[model.family].bricks:

@@ -39,6 +39,8 @@ LATER: dict[str, Any] = {
     "exp.evaluation.slices.item_fields": [],
     "exp.evaluation.candidates": "shown",
     "exp.evaluation.mask_history": True,
+    "exp.evaluation.list_category": None,
+    "exp.evaluation.list_vectors": "tfidf",
     "exp.sweep": None,
     "exp.prompt": None,
     "exp.cache.memory_gb": None,

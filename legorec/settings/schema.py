@@ -278,7 +278,9 @@ class EvaluationSettings(Strict):
     """How candidates are ranked; ``metric`` chooses the best epoch.
 
     ``candidates``: those that an impression has ``shown``, or the ``full`` catalogue; then ``mask_history``
-    says whether items that the user has clicked before are left out.
+    says whether items that the user has clicked before are left out. ``list_category`` and ``list_vectors``
+    say by what list metrics compare items: a category of theirs, and the TF-IDF weights of their text, or
+    the ``given`` vectors of the items in ``embed.tables``.
     """
 
     candidates: Literal["shown", "full"] = "shown"
@@ -290,6 +292,8 @@ class EvaluationSettings(Strict):
     metric: MetricName = "gauc"
     save_ranking: Flag = False
     slices: SliceSettings | None = None
+    list_category: FieldName | None = None
+    list_vectors: Literal["tfidf", "given"] = "tfidf"
 
 
 class CacheSettings(Strict):

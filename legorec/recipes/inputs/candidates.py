@@ -10,6 +10,9 @@ from torch import nn
 
 from legorec.data.held_out import held_out, with_corpus
 from legorec.engine.rank import Scorer
+from legorec.metrics import longest_list
+from legorec.recipes.inputs.list_facts import item_facts
+from legorec.recipes.outputs.judged import dev_metrics
 from legorec.scorers.corpus_scores import AnyScores, CorpusScores
 from legorec.scorers.retrieval import RetrievalScorer
 from legorec.settings.modes import MODES
@@ -68,6 +71,8 @@ def measured_scorer(
         raise ValueError(f"{data.place(split)}: its labels are not known, so nothing can be measured on it")
     if not ranks_all_items(settings):
         return shown(impressions)
+    names = dev_metrics(settings)
+    longest = longest_list(names)
     clicks, corpus, evaluation = held_out(impressions), corpus_of(data, split), settings.exp.evaluation
     return RetrievalScorer(
         model,
@@ -76,6 +81,8 @@ def measured_scorer(
         AnyScores(clicks, corpus, shown) if whole is None else whole(clicks, corpus),
         place=data.place(split),
         masked=evaluation.mask_history,
+        longest=longest,
+        facts=item_facts(data, settings, names, len(corpus)) if longest else None,
         batch_size=evaluation.batch_size,
     )
 

@@ -22,6 +22,7 @@ from legorec.data.interactions import Interactions
 from legorec.data.item_text import ItemText, tokenization_of
 from legorec.data.latest import latest_spans
 from legorec.data.store import Store
+from legorec.data.table import Field
 from legorec.recipes.inputs.rules import rule_of
 from legorec.settings.brick_places import place_of
 
@@ -151,6 +152,20 @@ class Data:
     def impressions(self, split: str) -> Impressions:
         """The impressions of ``dev`` or ``test``, to be ranked."""
         return Impressions(self.interactions(split), self.histories, self.num_items, self.settings.group_by)
+
+    def category(self, name: str, place: str) -> Field:
+        """A field of the items that holds categories.
+
+        Args:
+            place: of the setting that names it, for messages.
+
+        Raises:
+            ValueError: there is none of that name, or it holds something else.
+        """
+        field = self.store.items.field(name)
+        if field.vocabulary is None or field.kind == "text":
+            raise ValueError(f"`{place}`: '{name}' is no category but a {field.kind}")
+        return field
 
     def latest_spans(self, splits: Sequence[str] = ("train", "dev", "test")) -> np.ndarray:
         """(U,) the span before the last impression of each user in these splits, see ``data.latest``.
