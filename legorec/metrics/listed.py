@@ -10,7 +10,7 @@ users with a click there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from legorec.item_lists import ItemFacts, ItemLists
 
 ALPHA = 0.01  # the share of the history in what a list is compared with, see ``_calibration``
-PAGE = 1024  # lists whose categories are dense at a time
+CELLS = 1 << 22  # numbers that are dense at a time
 
 Needs = Literal["", "clicks", "categories", "vectors"]
 
@@ -50,7 +50,7 @@ def list_values(kind: str, lists: ItemLists, k: int) -> np.ndarray:
 
 def defined_lists(values: np.ndarray) -> np.ndarray:
     """(G,) True where a list has a value."""
-    missing: np.ndarray = np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    missing: np.ndarray = np.isnan(values).any(axis=tuple(range(1, values.ndim)))
     return ~missing
 
 
@@ -91,12 +91,12 @@ def _diversity(lists: ItemLists) -> np.ndarray:
     diversification" (WWW 2005), with a similarity of 1 or 0, as a mean over pairs. An item without a category
     has none in common with any other.
     """
-    items, found = lists.items, np.full(len(lists.items), np.nan)
-    for start in range(0, len(items), PAGE):
-        page = items[start : start + PAGE]
-        rows = _rows(lists.facts.categories, page)
-        shared = np.minimum(rows @ rows.transpose(0, 2, 1) > 0, _pairs(page))
-        found[start : start + PAGE] = 1 - _over(shared.sum((1, 2)), _pairs(page).sum((1, 2)))
+    categories, found = lists.facts.categories, np.full(len(lists.items), np.nan)
+    longest = lists.items.shape[1]
+    for page in _pages(len(found), longest * (longest + categories.shape[1])):
+        pairs, rows = _pairs(lists.items[page]), _rows(categories, lists.items[page])
+        shared = (rows @ rows.transpose(0, 2, 1) > 0) & pairs
+        found[page] = 1 - _over(shared.sum((1, 2)), pairs.sum((1, 2)))
     return found
 
 
@@ -110,13 +110,13 @@ def _vector_diversity(lists: ItemLists) -> np.ndarray:
     found = np.full(len(lists.items), np.nan)
     vectors = lists.facts.vectors
     own = np.asarray((vectors * vectors).sum(1)).reshape(-1)
-    for start in range(0, len(found), PAGE):
-        page = lists.items[start : start + PAGE]
-        total = _membership(page, len(own)) @ vectors
+    for page in _pages(len(found), vectors.shape[1]):
+        items = lists.items[page]
+        total = _membership(items, len(own)) @ vectors
         squared = np.asarray((total * total).sum(1)).reshape(-1)
-        cosines = squared - np.where(page >= 0, own[page], 0).sum(1)
-        n = (page >= 0).sum(1)
-        found[start : start + PAGE] = 1 - _over(cosines, n * (n - 1))
+        cosines = squared - np.where(items >= 0, own[items], 0).sum(1)
+        n = (items >= 0).sum(1)
+        found[page] = 1 - _over(cosines, n * (n - 1))
     return found
 
 
@@ -149,8 +149,7 @@ def _calibration(lists: ItemLists) -> np.ndarray:
     category are skipped.
     """
     categories, found = lists.facts.categories, np.full(len(lists.items), np.nan)
-    for start in range(0, len(found), PAGE):
-        page = slice(start, start + PAGE)
+    for page in _pages(len(found), categories.shape[1]):
         wanted = _distribution((lists.history[page] @ categories).toarray())
         given = _distribution((_membership(lists.items[page], categories.shape[0]) @ categories).toarray())
         mixed = (1 - ALPHA) * np.nan_to_num(given) + ALPHA * wanted
@@ -159,6 +158,12 @@ def _calibration(lists: ItemLists) -> np.ndarray:
         divergence = (np.where(there, wanted, 0) * np.log(ratio)).sum(1)
         found[page] = np.where(np.isnan(wanted).any(1), np.nan, divergence)
     return found
+
+
+def _pages(count: int, width: int) -> Iterator[slice]:
+    """Lists of which each needs ``width`` numbers."""
+    size = max(1, CELLS // max(1, width))
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _clicks(facts: ItemFacts) -> np.ndarray:

@@ -17,7 +17,7 @@ from legorec.data.interactions import Interactions
 from legorec.data.list_facts import clicked_before, shares_of
 from legorec.data.ragged import Ragged
 from legorec.item_lists import ItemFacts, ItemLists
-from legorec.metrics import evaluate, parse_metric, per_group
+from legorec.metrics import evaluate, listed, parse_metric, per_group
 from legorec.slices import Slicing, evaluate_slices
 
 NUM_ITEMS, NUM_GROUPS, NUM_CATEGORIES, LONGEST = 30, 25, 5, 8
@@ -141,6 +141,14 @@ def test_pooled_figures_of_lists_are_those_of_their_formulas(seed: int) -> None:
         report.basis("popularity_bias@3")
         == f"over the lists of {len(kept)} groups, {NUM_GROUPS - len(kept)} skipped"
     )
+
+
+@pytest.mark.parametrize("cells", [1, 100])
+def test_pages_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    names = [name.format(k=4) for name in LISTS]
+    whole = evaluate(Drawn(2).ranking(), names)
+    monkeypatch.setattr(listed, "CELLS", cells)
+    assert dict(evaluate(Drawn(2).ranking(), names)) == pytest.approx(dict(whole))
 
 
 def test_extremes() -> None:

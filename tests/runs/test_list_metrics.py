@@ -20,7 +20,7 @@ NAMES.append("popularity_bias@3")
 FLAGS = {
     "epoch": 1,
     "candidates": "full",
-    "exp__evaluation__list_category": "category",
+    "list_category": "category",
     "exp__metrics": f"[gauc, {', '.join(NAMES)}]",
 }
 
@@ -110,10 +110,10 @@ def test_a_prompted_model_has_lists_too(tmp_path: Path) -> None:
             {"candidates": "shown", "exp__metrics": "[gauc]", "exp__evaluation__metric": "novelty@5"},
             ["exp.evaluation.metric", "'novelty@5' is about lists"],
         ),
-        ({"exp__evaluation__list_category": "null"}, ["'diversity@5' compares items by a category"]),
-        ({"exp__evaluation__list_category": "title@words"}, ["list_category", "is no category but a text"]),
-        ({"exp__evaluation__list_category": "colour"}, ["there is no field 'colour'"]),
-        ({"exp__evaluation__list_vectors": "given"}, ["list_vectors", "no table of the items"]),
+        ({"list_category": "null"}, ["'diversity@5' compares items by a category"]),
+        ({"list_category": "title@words"}, ["list_category", "is no category but a text"]),
+        ({"list_category": "colour"}, ["there is no field 'colour'"]),
+        ({"list_vectors": "given"}, ["list_vectors", "no table of the items"]),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_training(
