@@ -45,8 +45,9 @@ def load(
     store: str | Path | None = None,
     paths: Mapping[str, str | Path] | None = None,
     allow: Sequence[str] = (),
+    revision: str | None = None,
 ) -> TrainedRecommender:
-    """The trained model of a run folder, ready to score and recommend; see ``legorec.recipes.load``."""
+    """The model of a run, or one that was saved, ready to recommend; see ``legorec.recipes.load``."""
     from legorec.recipes.load import load as load_run
 
-    return load_run(run_folder, device, epoch, store=store, paths=paths, allow=allow)
+    return load_run(run_folder, device, epoch, store=store, paths=paths, allow=allow, revision=revision)

@@ -114,6 +114,12 @@ class Store:
         return self._histories["spans"]
 
     @property
+    def longest_history(self) -> int:
+        """The clicks of the longest history; a store of items alone notes those that were left out."""
+        noted = self.manifest["histories"].get("longest")
+        return int((self.spans[:, 1] - self.spans[:, 0]).max(initial=0) if noted is None else noted)
+
+    @property
     def marks(self) -> np.ndarray | None:
         """uint8, what is known of each click of ``histories``: a place in ``mark_names``; None: nothing."""
         return self._histories.get("marks")

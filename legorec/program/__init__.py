@@ -49,6 +49,7 @@ COMMANDS = {
         Command(
             "graph", "RUN --out FILE.onnx", "the scoring of a run, for a server without it", "graph:main"
         ),
+        Command("save", "RUN --out FOLDER", "a model to carry away: no store, no users", "save:main"),
         Command("doctor", "", "versions, devices, memory, disk and extras", "doctor:main"),
         Command(
             "completion", "bash|zsh", "print a script that completes commands and flags", "completion:main"

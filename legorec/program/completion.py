@@ -35,6 +35,7 @@ SCRIPT = """\
                     ls) words="@KINDS@" ;;
                     show) words="@NAMES@" ;;
                     graph) words="--out" ;;
+                    save) words="--out --epoch --store --overwrite" ;;
                     completion) words="@SHELLS@" ;;
                     predict) words="--out --split --top_k --pairs --epoch --store --device --overwrite" ;;
                 esac ;;

@@ -17,10 +17,12 @@ from legorec.halving import Halving
 from legorec.item_parts import learns_items
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
+from legorec.recipes.inputs.bundle_files import find_folder, load_saved, read_config
 from legorec.recipes.inputs.devices import usable_device
 from legorec.recipes.inputs.new_items import catalogs_of
 from legorec.recipes.inputs.served import served
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommended,
@@ -53,8 +55,11 @@ def load(
     store: str | Path | None = None,
     paths: Mapping[str, str | Path] | None = None,
     allow: Sequence[str] = (),
+    revision: str | None = None,
 ) -> Any:
-    """The best epoch of a run, on the store that it was trained on: a ``TrainedRecommender``.
+    """The best epoch of a run, on the store that it was trained on, or a model that ``save`` wrote.
+
+    This is a ``TrainedRecommender``.
 
     A run of another family gives the object of that family, see ``Family.served``.
 
@@ -62,20 +67,25 @@ def load(
     run's folder.
 
     Args:
+        run_folder: of a run, or of a saved model; or the name of a saved model on the hub, ``org/name``.
         epoch: another one, of those that the run keeps.
         store: the folder of the store, in place of the one that the settings name.
         paths: other paths in place of those of the settings, by their dotted place there, such as
             ``{"model.source.checkpoint": "weights/llama"}``.
         allow: packages outside of legorec from which the settings may take bricks. They are imported, so name
             what you trust.
+        revision: of a model on the hub: a branch, a tag or a commit.
 
     Raises:
-        ValueError: the folder is no finished run, the epoch is not kept, something that its settings name is
-            not found, or its store or weights do not belong to its settings.
+        ValueError: the folder is no finished run and no saved model, the epoch is not kept, something that
+            its settings name is not found, or its store or weights do not belong to its settings.
     """
     from legorec.settings import read_command_line
 
-    folder = Path(run_folder)
+    folder = find_folder(run_folder, revision)
+    config = read_config(folder) if is_bundle(folder) else None
+    if config is not None and epoch is not None:
+        raise ValueError(f"`epoch` is of a run; {folder} is a saved model, which has one")
     named = {**({"data.store": store} if store is not None else {}), **(paths or {})}
     # No impression is read, so what filters name need not be there.
     argv = ["--settings", str(settings_file(folder)), "--data.filters", "[]"]
@@ -91,11 +101,21 @@ def load(
         if settings.lost:
             raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
         raise
-    found.load(Path(settings.exp.load or folder), settings.exp.load_epoch if epoch is None else epoch)
-    return found.trained()
+    inputs = found.inputs()
+    if config is not None:
+        load_saved(folder, config, found.model, inputs)
+        origin = Origin(settings, inputs, config["epoch"], config["metrics"])
+    else:
+        epoch = settings.exp.load_epoch if epoch is None else epoch
+        loaded = found.load(Path(settings.exp.load or folder), epoch)
+        origin = Origin.of_run(folder, loaded, settings, inputs)
+    trained = found.trained()
+    if isinstance(trained, Saves):
+        trained.origin = origin
+    return trained
 
 
-class TrainedRecommender:
+class TrainedRecommender(Saves):
     """Scores candidates for a history; items are raw ids, or the fields of new ones.
 
     Any number of threads may ask it at once. A deep copy has weights of its own. A pickle holds the weights
@@ -107,6 +127,8 @@ class TrainedRecommender:
         model: the recommender, with its weights.
         data: the store's items, as the model was trained on them.
     """
+
+    model: Recommender
 
     def __init__(self, model: Recommender, data: Data) -> None:
         self.model = model

@@ -18,7 +18,7 @@ from legorec.recipes.inputs.served import Request, Served, Ways
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.latency import batch_of
 from legorec.recipes.outputs.session import Session
-from legorec.recipes.prompted import answer_scorer, built, load_prompted
+from legorec.recipes.prompted import answer_scorer, built, load_prompted, prompt_digests
 from legorec.recipes.trained_prompts import TrainedPrompts
 from legorec.scorers.answer_pages import AnswerPages
 from legorec.scorers.top_answers import top_answers
@@ -51,6 +51,7 @@ def prompted_served(settings: Settings, device: torch.device, splits: Sequence[s
         top=lambda users, spans, k, session: top_of(model, prompt, data, users, spans, k, settings, session),
         ways=lambda session: ways_of(model, prompt, settings, session),
         trained=lambda: TrainedPrompts(model.eval(), prompt, data),
+        inputs=lambda: prompt_digests(settings, data, prompt),
         said=[*data.filtered, *model.reads_whole(prompt.max_length)],
     )
 

@@ -15,6 +15,7 @@ from legorec.engine.rank import evaluating
 from legorec.nn.device import module_device
 from legorec.recipes import latency
 from legorec.recipes.inputs.build_model import build_model
+from legorec.recipes.inputs.digests import input_digests
 from legorec.recipes.inputs.served import Served, Ways
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
@@ -51,6 +52,7 @@ def tower_served(settings: Settings, device: torch.device, splits: Sequence[str]
         top=lambda users, spans, k, session: top_of(model, data, users, spans, k, settings, session),
         ways=lambda session: ways_of(model, data, settings, session),
         trained=lambda: TrainedRecommender(model.eval(), data),
+        inputs=lambda: input_digests(settings, data),
         said=data.filtered,
     )
 

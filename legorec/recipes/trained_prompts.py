@@ -14,6 +14,7 @@ from legorec.nn.device import module_device
 from legorec.prompts import Prompt
 from legorec.recipes.inputs.new_items import check_fields, tokens_of
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.bundle import Saves
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommended,
@@ -38,7 +39,7 @@ class _Clicked(NamedTuple):
     marks: np.ndarray
 
 
-class TrainedPrompts:
+class TrainedPrompts(Saves):
     """Scores candidates for a history by prompts; items are raw ids, or the fields of new ones.
 
     Where the prompt shows how clicks were marked (liked, disliked), ``marks`` says it for each click of the
@@ -49,6 +50,8 @@ class TrainedPrompts:
         prompt: over the items of the store.
         data: the store's items, as the model was trained on them.
     """
+
+    model: CausalModel
 
     def __init__(self, model: CausalModel, prompt: Prompt, data: Data) -> None:
         self.model, self.prompt, self.data = model, prompt, data

@@ -48,6 +48,7 @@ def test_help_names_every_command_and_the_version_is_the_packages(capsys):
         (["validate", "nowhere"], "nowhere"),
         (["predict", "nowhere", "--out", "a.parquet"], "nowhere"),
         (["predict", "nowhere", "--out", "a.txt"], "ends in none of"),
+        (["save", "nowhere", "--out", "a"], "nowhere"),
     ],
 )
 def test_what_cannot_be_is_one_line_with_a_way_out(capsys, argv, answer):
@@ -106,6 +107,16 @@ def test_predict_writes_one_file_from_the_run_alone(capsys, done, tmp_path):
     assert pl.read_csv(scores)["score"].is_finite().all()
 
 
+def test_save_writes_a_model_that_is_loaded_without_the_store(capsys, done, tmp_path):
+    out = tmp_path / "model"
+    text = said(capsys, "save", str(done), "--out", str(out))
+    assert f"wrote {out}: a model of " in text and "without users or histories" in text
+    found = legorec.load(out, device="cpu").recommend(["i1"], k=3)
+    assert found == legorec.load(done, device="cpu").recommend(["i1"], k=3)
+    assert "--overwrite" in refused(capsys, "save", str(done), "--out", str(out))
+    assert "wrote" in said(capsys, "save", str(out), "--out", str(out), "--overwrite")  # a saved model too
+
+
 def test_doctor_lists_devices_and_extras(capsys):
     text = said(capsys, "doctor")
     assert f"legorec {legorec.__version__}" in text and "  cpu" in text and "  torch" in text
@@ -122,6 +133,7 @@ def test_doctor_lists_devices_and_extras(capsys):
         (["run", "--ov"], ["--overwrite"]),
         (["data", "mo"], ["movielens"]),
         (["ls", "br"], ["bricks"]),
+        (["save", "--ep"], ["--epoch"]),
     ],
 )
 def test_bash_completes_without_python(tmp_path, capsys, typed, completed):

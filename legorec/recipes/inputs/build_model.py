@@ -44,7 +44,7 @@ def _built(settings: Settings, data: Data, device: torch.device) -> Recommender:
         "catalog": data.catalog,
         "num_items": data.num_items,
         "num_users": len(data.store.users),
-        "max_history": data.settings.history.max_length or max(1, int(data.histories.lengths.max(initial=0))),
+        "max_history": data.max_history,
     }
     if data.profiles is not None:
         offered["profiles"] = data.profiles.to(device)

@@ -21,9 +21,13 @@ def catalogs_of(data: Data, items: Sequence[Mapping[str, Any]]) -> list[Catalog]
     Raises:
         ValueError: an item has a field that the model does not read, or a value of another kind.
     """
-    read = list(dict.fromkeys(name for catalog in data.catalogs for name in _names(catalog)))
-    check_fields(items, read)
+    check_fields(items, names_read(data))
     return [_fresh(data, catalog, items) for catalog in data.catalogs]
+
+
+def names_read(data: Data) -> list[str]:
+    """The fields of a store that a model reads."""
+    return list(dict.fromkeys(name for catalog in data.catalogs for name in _names(catalog)))
 
 
 def _names(catalog: Catalog) -> list[str]:

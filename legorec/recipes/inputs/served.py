@@ -64,6 +64,7 @@ class Served:
         top: users, their histories (rows of users and of spans) and k -> the best items of the store.
         ways: how requests are answered, prepared as a service would be.
         trained: the object that ``legorec.load`` gives.
+        inputs: digests of all that the model reads.
         said: lines that the log begins with.
     """
 
@@ -74,6 +75,7 @@ class Served:
     top: Callable[[np.ndarray, np.ndarray, int, Session], TopItems]
     ways: Callable[[Session], Ways]
     trained: Callable[[], Any]
+    inputs: Callable[[], Mapping[str, str]] = dict
     said: Sequence[str] = ()
 
 

@@ -76,6 +76,11 @@ class Data:
         """Items before the generated ones, which are the last rows; only these are ever candidates."""
         return self.store.items.num_real
 
+    @property
+    def max_history(self) -> int:
+        """The most clicks that a model is shown, at least 1."""
+        return self.settings.history.max_length or max(1, self.store.longest_history)
+
     @cached_property
     def profiles(self) -> Catalog | None:
         """The users' fields, where `data.user_fields` names some."""

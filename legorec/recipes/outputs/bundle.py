@@ -1,0 +1,213 @@
+"""A trained model as a folder that can be carried away: weights, items, settings and a card, and no users.
+
+config.json              what it is, and size and digest of the other files; written last
+settings.yaml            as a run has it; its paths begin in this folder
+model.safetensors        the weights that were learned
+store/                   a store of the items alone: ids, fields, vocabularies, tokenizers
+tables/*.safetensors     given vectors and codes, where the model reads some
+README.md                the model card, which may be edited
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from legorec.compose import to_yaml
+from legorec.compose.saved import FOLDER, FROM_HERE, KEY
+from legorec.data.writing.items_alone import write_items_alone
+from legorec.engine.optim import learned_state
+from legorec.engine.run_folder import kept_epochs
+from legorec.engine.weights import LANGUAGE_MODEL
+from legorec.files.disk import flush, save_bytes, share
+from legorec.files.manifest import Refusal, fact_of, save_json, seal
+from legorec.files.whole import folder_whole
+from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.model_card import model_card
+from legorec.recipes.outputs.session import sealed
+from legorec.settings.resolved import leaves
+from legorec.settings.schema import ExpSettings
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
+
+FORMAT, VERSION = "legorec-model", 1
+CONFIG, SETTINGS, WEIGHTS, STORE, CARD = (
+    "config.json",
+    "settings.yaml",
+    "model.safetensors",
+    "store",
+    "README.md",
+)
+TABLES = "tables"
+COMPARED = ("tokenizers/", "vocabularies/", "numbers/", LANGUAGE_MODEL)  # inputs that a bundle has too
+
+
+class BundleError(ValueError):
+    """A saved model breaks a rule, or there is none; the message names the file and the rule."""
+
+
+REFUSAL = Refusal("a saved model", BundleError, "save the model again, or fetch it again")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a loaded model comes from.
+
+    Args:
+        settings: of its run.
+        inputs: digests of all that it reads.
+        epoch: whose weights it has.
+        metrics: by split, and of baselines, as far as they are known.
+    """
+
+    settings: Settings
+    inputs: Mapping[str, str]
+    epoch: int | None
+    metrics: Mapping[str, Any]
+
+    @classmethod
+    def of_run(cls, run: Path, loaded: Path, settings: Settings, inputs: Mapping[str, str]) -> Origin:
+        """The origin of a model that was loaded from a run.
+
+        Args:
+            loaded: the checkpoint whose weights it has. The run's metrics are those of the best one.
+        """
+        best, kept = kept_epochs(loaded.parents[1])
+        epoch = next((each for each, path in kept.items() if path.name == loaded.name), None)
+        file = run / "metrics.json"
+        measured = json.loads(file.read_text()) if file.is_file() and epoch == best else {}
+        splits = {split: measured[split]["metrics"] for split in ("dev", "test") if split in measured}
+        others = {name: each["metrics"] for name, each in measured.get("baselines", {}).items()}
+        return cls(settings, inputs, epoch, splits | ({"baselines": others} if others else {}))
+
+
+class Saves:
+    """What can be saved, once ``legorec.load`` has said where it comes from."""
+
+    model: nn.Module
+    data: Data
+    origin: Origin | None = None
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> Path:
+        """Write the model into a folder that ``legorec.load`` reads anywhere, without store or run.
+
+        It holds the items, and no users, histories or paths.
+
+        Args:
+            overwrite: replace a model that is there.
+        Raises:
+            ValueError: the model reads who users are, it was not made by ``legorec.load``, or something is
+                in the folder.
+            WriteError: the disk is full, or may not be written.
+        """
+        if self.origin is None:
+            raise BundleError("only what `legorec.load` gave can be saved: it knows the settings of its run")
+        return save_bundle(self.model, self.data, self.origin, Path(folder), overwrite)
+
+
+def save_bundle(model: nn.Module, data: Data, origin: Origin, folder: Path, overwrite: bool = False) -> Path:
+    """Write a model's folder, whole or not at all; see ``Saves.save``."""
+    _check_place(folder, overwrite)
+    _check_users(origin.inputs)
+    settings = _relative(origin.settings)
+    weights = learned_state(model)
+    size = sum(each.nbytes for each in weights.values())
+    with folder_whole(folder, size, "about ") as partial:
+        write_items_alone(data.store, partial / STORE, origin.inputs)
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in weights.items()},
+            partial / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+        share(partial / WEIGHTS)
+        flush(partial / WEIGHTS)
+        here = to_yaml({KEY: {FOLDER: ".", FROM_HERE: "."}})
+        save_bytes(partial / SETTINGS, sealed(settings.to_yaml() + here).encode())
+        config = {
+            "format": FORMAT,
+            "version": VERSION,
+            "legorec": version("legorec"),
+            "family": settings.model.family,
+            "model": settings.model.name,
+            "data": settings.data.name,
+            "items": len(data.store.items),
+            "epoch": origin.epoch,
+            "metrics": origin.metrics,
+            "inputs": {name: value for name, value in origin.inputs.items() if name.startswith(COMPARED)},
+        }
+        save_bytes(partial / CARD, model_card(config, data).encode())
+        files = {name: fact_of(partial / name) for name in _named(partial)}
+        save_json(partial / CONFIG, seal({**config, "files": files}))
+        flush(partial)
+    return folder
+
+
+def _check_users(inputs: Iterable[str]) -> None:
+    """Raises BundleError: the model reads who its users are."""
+    users = [name for name in inputs if name.startswith(("users/", "numbers/users/"))]
+    if users:
+        raise BundleError(
+            f"this model reads who its users are ({users[0]}), and a saved model holds no users; train one "
+            "without a `user_plugin` that does, and without `data.user_fields`, to carry it away"
+        )
+
+
+def _check_paths(settings: Settings) -> None:
+    """Raises BundleError: a setting leads to a place of this machine."""
+    for place, value in leaves(settings.dump()):
+        if isinstance(value, str) and (path := Path(value)).is_absolute():
+            if len(path.parts) > 1 and path.exists():
+                raise BundleError(f"`{place}` leads to {value}, which a saved model cannot hold")
+
+
+def _check_place(folder: Path, overwrite: bool) -> None:
+    """Refuse to take the place of something that must stay."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not is_bundle(folder):
+        raise BundleError(f"{folder}: it exists and is no saved model; name another folder")
+    if not overwrite:
+        raise BundleError(f"{folder}: it exists; name another folder, or replace it with --overwrite")
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is that of a saved model, whole or not; a run's has its settings and no config."""
+    return (folder / CONFIG).is_file() and not (folder / "checkpoints").is_dir()
+
+
+def _relative(settings: Settings) -> Settings:
+    """The settings with what a saved model has: no filters, no training, no paths but those in its folder.
+
+    Raises:
+        BundleError: a path is left.
+    """
+    update: dict[str, Any] = {"store": STORE, "filters": [], "dev_rows": None, "shots": None, "made_with": {}}
+    evaluation = settings.exp.evaluation.model_copy(update={"slices": None})
+    found = replace(
+        settings,
+        data=settings.data.model_copy(update={**update, "stratified": False}),
+        exp=ExpSettings(
+            name=settings.exp.name, mode="train", policy=settings.exp.policy, evaluation=evaluation
+        ),
+        earlier={},
+    )
+    _check_paths(found)
+    return found
+
+
+def _named(folder: Path) -> list[str]:
+    """The files that a config says the digest of: all but the card, and those that the store's manifest
+    names."""
+    found = [path for path in folder.iterdir() if path.is_file() and path.name != CARD]
+    tables = folder / TABLES
+    found += tables.iterdir() if tables.is_dir() else []
+    names = [path.relative_to(folder).as_posix() for path in found]
+    return sorted([*names, f"{STORE}/manifest.json"])

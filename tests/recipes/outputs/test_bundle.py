@@ -1,0 +1,173 @@
+"""``recommender.save``: the model goes anywhere, scores the same there, and takes no user along."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import legorec
+from tests.support.profiles import profile_arguments, write_profile_store
+from tests.support.runs import arguments, finish, write_store
+
+MODELS = ("lego_nrms", "lego_naml", "lego_nrms_id", "lego_sasrec_id")
+HISTORIES: list[list[object]] = [[], ["i1", "i2"], [f"i{n}" for n in range(20)], ["i5", {"title": "w1 w2"}]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of each model and what it answers; then the runs and the store are removed."""
+    folder = tmp_path_factory.mktemp("save")
+    store, wanted = write_store(folder / "store"), {}
+    for name in MODELS:
+        run = finish(
+            arguments(store, folder / "runs" / name, model=name, epoch=1, data__history__max_length="null")
+        )
+        trained = legorec.load(run, device="cpu")
+        trained.save(folder / "saved" / name)
+        wanted[name] = answers(trained)
+    shutil.rmtree(folder / "runs")
+    shutil.rmtree(store)
+    return folder / "saved", wanted
+
+
+def answers(trained) -> list[object]:
+    new = not trained.model.reads_rows and "id" not in trained.model.source.field_kinds
+    found: list[object] = []
+    for history in HISTORIES if new else HISTORIES[:3]:
+        scores = trained.score(history, ["i3", "i4", *([{"title": "w3", "category": "c1"}] if new else [])])
+        found += [trained.recommend(history, k=60), scores.tolist()]
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_moved_model_answers_exactly_as_its_run_without_the_store(made, name, tmp_path, monkeypatch):
+    shutil.copytree(made[0] / name, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert answers(legorec.load("elsewhere", device="cpu")) == made[1][name]
+
+
+def test_what_was_loaded_from_a_folder_is_saved_again_byte_by_byte(made, tmp_path):
+    first = made[0] / "lego_naml"
+    second = legorec.load(first, device="cpu").save(tmp_path / "again")
+    names = sorted(file.relative_to(first) for file in first.rglob("*") if file.is_file())
+    assert names == sorted(file.relative_to(second) for file in second.rglob("*") if file.is_file())
+    assert len(names) > 10
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_every_flipped_bit_is_refused_but_in_the_card(made, tmp_path):
+    first = made[0] / "lego_naml"
+    names = [file.relative_to(first) for file in first.rglob("*") if file.is_file()]
+    for name in names:
+        copy = shutil.copytree(first, tmp_path / "copy", dirs_exist_ok=True)
+        content = bytearray((copy / name).read_bytes())
+        content[-1 - len(content) // 2] ^= 1
+        (copy / name).write_bytes(bytes(content))
+        if name.name == "README.md":
+            legorec.load(copy, device="cpu")
+            continue
+        with pytest.raises(ValueError, match=str(name.name).replace("@", ".")):
+            legorec.load(copy, device="cpu")
+        (copy / name).unlink()
+        with pytest.raises(ValueError):
+            legorec.load(copy, device="cpu")
+
+
+def test_no_user_no_history_and_no_path_is_in_any_byte(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    items = {"item": [f"film-{n}" for n in range(300)], "title": [f"story of {n}" for n in range(300)]}
+    users = [f"reader-{n:05d}" for n in range(30)]
+    seen = {user: rng.choice(300, 8, replace=False) for user in users}
+    rows = {
+        "user": [user for user in users for _ in seen[user]],
+        "item": [f"film-{n}" for user in users for n in seen[user]],
+    }
+    store = legorec.Store.from_frames(items, rows, tmp_path / "clicks", text="title", num_negatives=4)
+    run = legorec.train(
+        store, runs=tmp_path / "runs", epoch=1, batch_size=32, hidden_size=16, embed_hidden_size=16, heads=4
+    )
+    saved = run.recommender.save(tmp_path / "out")
+    whole = b"\0".join(file.read_bytes() for file in sorted(saved.rglob("*")) if file.is_file())
+    assert b"film-299" in whole and b"story of 299" in whole
+    assert b"reader-" not in whole and b"clicks/" not in whole
+    assert str(tmp_path).encode() not in whole and str(Path.home()).encode() + b"/" not in whole
+    for user in users:
+        places = store.items.index([f"film-{n}" for n in seen[user]])
+        for kind in (np.int32, np.int64):
+            assert places[:4].astype(kind).tobytes() not in whole
+        assert "\n".join(f"film-{n}" for n in seen[user][:3]).encode() not in whole
+    moved = legorec.load(saved).data.store
+    assert len(moved.users) == len(moved.histories) == len(moved.spans) == 0 and moved.splits == ()
+
+
+def test_the_card_has_the_metrics_and_what_is_there_decides_what_is_loaded(made, tmp_path):
+    text = (made[0] / "lego_naml" / "README.md").read_text()
+    config = json.loads((made[0] / "lego_naml" / "config.json").read_text())
+    assert f"| test | {config['metrics']['test']['gauc']:.4f} |" in text and "popularity" in text
+    assert text.startswith("---\nlibrary_name: legorec\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="not the folder of a run"):
+        legorec.load(tmp_path / "empty")
+    with pytest.raises(ValueError, match="`epoch` is of a run"):
+        legorec.load(made[0] / "lego_naml", epoch=0)
+    with pytest.raises(ValueError, match="`revision` is of a model on the hub"):
+        legorec.load(made[0] / "lego_naml", revision="v1")
+
+
+def test_what_is_there_is_not_replaced_unasked(made, tmp_path):
+    trained = legorec.load(made[0] / "lego_naml", device="cpu")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="is no saved model"):
+            trained.save(tmp_path / "mine", overwrite)
+    trained.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="--overwrite"):
+        trained.save(tmp_path / "model")
+    legorec.load(trained.save(tmp_path / "model", overwrite=True), device="cpu")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["mine", "model"]
+
+
+def test_a_model_that_reads_who_users_are_is_refused(tmp_path):
+    store = write_profile_store(tmp_path / "store")
+    run = finish(profile_arguments(store, tmp_path / "runs", epoch=1))
+    with pytest.raises(ValueError, match="reads who its users are .* holds no users") as told:
+        legorec.load(run, device="cpu").save(tmp_path / "saved")
+    assert "\n" not in str(told.value) and not (tmp_path / "saved").exists()
+
+
+def test_a_name_on_the_hub_is_fetched_without_pickles(made, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot_download(name, *, revision, allow_patterns, local_dir):
+        asked.append((name, revision))
+        assert not any(pattern in ("*", "*.bin", "*.pt", "*.pkl") for pattern in allow_patterns)
+        if name.startswith("nobody"):
+            raise OSError(f"no such model\nat all: {name}")
+        wanted = "lego_naml" if name == "org/naml" else "nothing"
+        if wanted == "lego_naml":
+            return str(shutil.copytree(made[0] / wanted, local_dir, dirs_exist_ok=True))
+        local_dir.mkdir(parents=True)
+        return str(local_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    found = legorec.load("org/naml", device="cpu", revision="v2")
+    assert asked == [("org/naml", "v2")] and answers(found) == made[1]["lego_naml"]
+    with pytest.raises(ValueError, match="no saved model of legorec: it has no config.json"):
+        legorec.load("org/other")
+    with pytest.raises(ValueError, match="the hub does not provide it: no such model$"):
+        legorec.load("nobody/none")
+    for nowhere in ("a/b/c", "./a/b", "/a/b", "alone"):
+        with pytest.raises(ValueError, match="not the folder of a run"):
+            legorec.load(nowhere)
+    assert len(asked) == 3
