@@ -28,7 +28,7 @@ ELSEWHERE = {
     "program/predict": "program/test_program",
     "program/save": "program/test_program",
     "data/writing/items_alone": "recipes/outputs/test_bundle",
-    "recipes/inputs/bundle_files": "recipes/outputs/test_bundle",
+    "recipes/outputs/bundle_settings": "recipes/outputs/test_bundle",
     "recipes/outputs/model_card": "recipes/outputs/test_bundle",
     "program/validate": "program/test_program",
     "program/worker": "test_worker",

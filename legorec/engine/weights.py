@@ -56,14 +56,19 @@ def check_inputs(saved: Mapping[str, Any], now: Mapping[str, str], path: Path, s
             )
 
 
-def load_weights(model: nn.Module, saved: checkpoint.Checkpoint, path: Path) -> None:
+def load_weights(
+    model: nn.Module, saved: checkpoint.Checkpoint, path: Path, left_out: tuple[str, ...] = ()
+) -> None:
     """Load saved weights into a model, strictly: every trainable one, of the same shape, and no other.
 
+    Args:
+        left_out: what the names of weights begin with that keep the values they have.
     Raises:
         ValueError: naming the first that is missing, unexpected or of another shape.
     """
     weights = saved.tensors["weights"]
-    wanted = learned_state(model)
+    learned = learned_state(model)
+    wanted = {name: value for name, value in learned.items() if not name.startswith(left_out)}
     for name in sorted(set(wanted) ^ set(weights)):
         where = "does not hold" if name in wanted else "holds, and the model does not,"
         raise ValueError(f"{path} {where} '{name}'; it was trained with another model or other settings")

@@ -17,12 +17,13 @@ from legorec.halving import Halving
 from legorec.item_parts import learns_items
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
-from legorec.recipes.inputs.bundle_files import find_folder, load_saved, read_config
+from legorec.recipes.inputs.bundle_files import find_folder, items_as_vectors, load_saved, read_config
 from legorec.recipes.inputs.devices import usable_device
+from legorec.recipes.inputs.given_vectors import read_matrix
 from legorec.recipes.inputs.new_items import catalogs_of
 from legorec.recipes.inputs.served import served
 from legorec.recipes.inputs.store_data import Data
-from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle
+from legorec.recipes.outputs.bundle import VECTORS, Origin, Saves, is_bundle
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommended,
@@ -39,6 +40,7 @@ from legorec.scorers.paging import rows_at_once, score_rows
 from legorec.sequences import texts
 from legorec.threads import Once, after_fork
 
+ITEM_SIDE = ("source.", "item_encoder.")  # the weights that make item vectors
 CELLS = 16384  # items scored at a time, or pairs of item and click
 
 
@@ -95,16 +97,25 @@ def load(
     packages = texts(allow, "allow", "packages")
     allowed = ["--allow", json.dumps(packages)] if packages else []
     settings = read_command_line(argv + allowed, whole_paths=True)
+    base = None if config is None else config["base"]
+    bare = base is not None and (folder / VECTORS).is_file() and base["place"] not in named
+    built = items_as_vectors(folder, settings) if bare else settings
     try:
-        found = served(settings, usable_device(device))
+        found = served(built, usable_device(device))
     except ValueError as error:
+        if base is not None and base["place"] not in named:
+            raise ValueError(
+                f"{error}; it needs its base, {base['name']} (digest {base['digest']}): name its "
+                f"folder with legorec.load(..., paths={{'{base['place']}': FOLDER}})"
+            ) from error
         if settings.lost:
             raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
         raise
     inputs = found.inputs()
     if config is not None:
-        load_saved(folder, config, found.model, inputs)
-        origin = Origin(settings, inputs, config["epoch"], config["metrics"])
+        load_saved(folder, config, found.model, inputs, ITEM_SIDE if bare else ())
+        lacks = base["place"] if bare and base is not None else None
+        origin = Origin(settings, inputs, config["epoch"], config["metrics"], lacks)
     else:
         epoch = settings.exp.load_epoch if epoch is None else epoch
         loaded = found.load(Path(settings.exp.load or folder), epoch)
@@ -112,6 +123,8 @@ def load(
     trained = found.trained()
     if isinstance(trained, Saves):
         trained.origin = origin
+    if isinstance(trained, TrainedRecommender) and (folder / VECTORS).is_file() and config is not None:
+        trained.take_vectors(read_matrix(folder / VECTORS))
     return trained
 
 
@@ -141,6 +154,27 @@ class TrainedRecommender(Saves):
     def item_vectors(self) -> Tensor:
         """(num_items, D), every item of the store; encoded when they are first needed."""
         return self._encoded.get()
+
+    def take_vectors(self, vectors_ND: Tensor) -> None:
+        """Use these vectors of the store's items in place of those that the model would make."""
+        # Not where a file is mapped: how sums are rounded depends on how memory is aligned.
+        (there,) = sent(module_device(self.model), vectors_ND.clone())
+        self._encoded = Once(lambda: there)
+        self._encoded.get()
+
+    def vectors_to_keep(self) -> Tensor | None:
+        """The item vectors of a model with a language model.
+
+        Raises:
+            ValueError: a brick reads more of the items than that.
+        """
+        if self.data.language_model is None:
+            return None
+        if self.model.reads_states:
+            raise ValueError(
+                "the user encoder reads the tokens of a language model, which a saved model does not hold"
+            )
+        return self.item_vectors
 
     def _encode_all(self) -> Tensor:
         with torch.no_grad():  # a tensor of inference mode could not be copied
@@ -238,6 +272,11 @@ class TrainedRecommender(Saves):
         return _Items(vectors, rows)
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
+        if self.origin is not None and self.origin.base_lacks is not None:
+            raise ValueError(
+                "a new item is read by the language model, which this model was loaded without; name "
+                f"it: legorec.load(..., paths={{'{self.origin.base_lacks}': FOLDER}})"
+            )
         fresh = dict(zip(map(id, self.data.catalogs), catalogs_of(self.data, items), strict=True))
         read: dict[str, Catalog] = {}
         for part in self.model.item_parts:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
 from torch import nn
 
+from legorec.data.vectors import ITEMS
 from legorec.engine.checkpoint import Checkpoint
 from legorec.engine.weights import check_inputs, load_weights
 from legorec.files.digest import digest_files
 from legorec.files.manifest import check_digests, check_sizes, leads_out, read_sealed
+from legorec.recipes.inputs.given_vectors import read_matrix
 from legorec.recipes.outputs.bundle import (
     COMPARED,
     CONFIG,
     FORMAT,
     REFUSAL,
     SETTINGS,
-    STORE,
+    VECTORS,
     VERSION,
     WEIGHTS,
-    BundleError,
 )
+from legorec.recipes.outputs.bundle_settings import STORE, BundleError
+from legorec.settings.schema import BrickSettings, TokenTableSettings
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WANTED = ["*.json", "*.safetensors", SETTINGS, "README.md"]  # nothing pickled
@@ -89,15 +96,38 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_saved(folder: Path, config: Mapping[str, Any], model: nn.Module, inputs: Mapping[str, str]) -> None:
+def items_as_vectors(folder: Path, settings: Settings) -> Settings:
+    """The settings of the same model over the vectors of its items, without what made these."""
+    path = str(folder / VECTORS)
+    width = read_matrix(folder / VECTORS).shape[1]
+    update = {
+        "source": BrickSettings(name="vectors", arguments={"embed_dim": None}),
+        "item_encoder": BrickSettings(name="single", arguments={"hidden_dim": width}),
+        "parts": {},
+        "join": None,
+    }
+    tables = [TokenTableSettings(vocabulary=ITEMS, path=path, transform="none")]
+    embed = settings.embed.model_copy(update={"tables": tables, "codes": None})
+    return replace(settings, model=settings.model.model_copy(update=update), embed=embed)
+
+
+def load_saved(
+    folder: Path,
+    config: Mapping[str, Any],
+    model: nn.Module,
+    inputs: Mapping[str, str],
+    left_out: tuple[str, ...] = (),
+) -> None:
     """Put the weights of a saved model into one of the same make.
 
     Args:
         inputs: digests of what is at hand.
+        left_out: what the names of weights begin with that the model at hand has not.
     Raises:
         ValueError: it was trained with something else.
     """
     path = folder / WEIGHTS
     now = {name: digest for name, digest in inputs.items() if name.startswith(COMPARED)}
     check_inputs({"inputs": config["inputs"]}, now, path, str(folder / STORE))
-    load_weights(model, Checkpoint({"weights": load_file(path)}, {}), path)
+    weights = {name: value for name, value in load_file(path).items() if not name.startswith(left_out)}
+    load_weights(model, Checkpoint({"weights": weights}, {}), path, left_out)

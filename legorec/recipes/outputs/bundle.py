@@ -5,6 +5,7 @@ settings.yaml            as a run has it; its paths begin in this folder
 model.safetensors        the weights that were learned
 store/                   a store of the items alone: ids, fields, vocabularies, tokenizers
 tables/*.safetensors     given vectors and codes, where the model reads some
+items.safetensors        the vectors of all items, where a language model made them, which is not there
 README.md                the model card, which may be edited
 """
 
@@ -12,16 +13,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from legorec.compose import to_yaml
 from legorec.compose.saved import FOLDER, FROM_HERE, KEY
+from legorec.data.vectors import Rows, save_table
 from legorec.data.writing.items_alone import write_items_alone
 from legorec.engine.optim import learned_state
 from legorec.engine.run_folder import kept_epochs
@@ -30,28 +32,17 @@ from legorec.files.disk import flush, save_bytes, share
 from legorec.files.manifest import Refusal, fact_of, save_json, seal
 from legorec.files.whole import folder_whole
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.bundle_settings import STORE, TABLES, BundleError, copy_table, travelling
 from legorec.recipes.outputs.model_card import model_card
 from legorec.recipes.outputs.session import sealed
-from legorec.settings.resolved import leaves
-from legorec.settings.schema import ExpSettings
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
 
 FORMAT, VERSION = "legorec-model", 1
-CONFIG, SETTINGS, WEIGHTS, STORE, CARD = (
-    "config.json",
-    "settings.yaml",
-    "model.safetensors",
-    "store",
-    "README.md",
-)
-TABLES = "tables"
+CONFIG, SETTINGS, WEIGHTS, CARD = "config.json", "settings.yaml", "model.safetensors", "README.md"
+VECTORS = "items.safetensors"
 COMPARED = ("tokenizers/", "vocabularies/", "numbers/", LANGUAGE_MODEL)  # inputs that a bundle has too
-
-
-class BundleError(ValueError):
-    """A saved model breaks a rule, or there is none; the message names the file and the rule."""
 
 
 REFUSAL = Refusal("a saved model", BundleError, "save the model again, or fetch it again")
@@ -66,12 +57,14 @@ class Origin:
         inputs: digests of all that it reads.
         epoch: whose weights it has.
         metrics: by split, and of baselines, as far as they are known.
+        base_lacks: of a saved model that was loaded without its base: the place of it in the settings.
     """
 
     settings: Settings
     inputs: Mapping[str, str]
     epoch: int | None
     metrics: Mapping[str, Any]
+    base_lacks: str | None = None
 
     @classmethod
     def of_run(cls, run: Path, loaded: Path, settings: Settings, inputs: Mapping[str, str]) -> Origin:
@@ -110,14 +103,29 @@ class Saves:
         """
         if self.origin is None:
             raise BundleError("only what `legorec.load` gave can be saved: it knows the settings of its run")
-        return save_bundle(self.model, self.data, self.origin, Path(folder), overwrite)
+        if self.origin.base_lacks is not None:
+            raise BundleError("this model was loaded without its base; copy its folder, or load it with that")
+        return save_bundle(
+            self.model, self.data, self.origin, Path(folder), overwrite, self.vectors_to_keep()
+        )
+
+    def vectors_to_keep(self) -> Tensor | None:
+        """(num_items, D), where they could not be computed without a language model that stays behind."""
+        return None
 
 
-def save_bundle(model: nn.Module, data: Data, origin: Origin, folder: Path, overwrite: bool = False) -> Path:
+def save_bundle(
+    model: nn.Module,
+    data: Data,
+    origin: Origin,
+    folder: Path,
+    overwrite: bool = False,
+    vectors_ND: Tensor | None = None,
+) -> Path:
     """Write a model's folder, whole or not at all; see ``Saves.save``."""
     _check_place(folder, overwrite)
     _check_users(origin.inputs)
-    settings = _relative(origin.settings)
+    settings, said = origin.settings, travelling(origin.settings, data, origin.inputs.get(LANGUAGE_MODEL))
     weights = learned_state(model)
     size = sum(each.nbytes for each in weights.values())
     with folder_whole(folder, size, "about ") as partial:
@@ -129,8 +137,12 @@ def save_bundle(model: nn.Module, data: Data, origin: Origin, folder: Path, over
         )
         share(partial / WEIGHTS)
         flush(partial / WEIGHTS)
-        here = to_yaml({KEY: {FOLDER: ".", FROM_HERE: "."}})
-        save_bytes(partial / SETTINGS, sealed(settings.to_yaml() + here).encode())
+        for name, path in said.tables.items():
+            copy_table(path, partial / name)
+        if vectors_ND is not None:
+            save_table(partial / VECTORS, vectors_ND.cpu(), Rows.of_items(data.store), {})
+        here = {KEY: {FOLDER: ".", FROM_HERE: "."}}
+        save_bytes(partial / SETTINGS, sealed(to_yaml({**said.tree, **here})).encode())
         config = {
             "format": FORMAT,
             "version": VERSION,
@@ -141,6 +153,7 @@ def save_bundle(model: nn.Module, data: Data, origin: Origin, folder: Path, over
             "items": len(data.store.items),
             "epoch": origin.epoch,
             "metrics": origin.metrics,
+            "base": said.base,
             "inputs": {name: value for name, value in origin.inputs.items() if name.startswith(COMPARED)},
         }
         save_bytes(partial / CARD, model_card(config, data).encode())
@@ -160,14 +173,6 @@ def _check_users(inputs: Iterable[str]) -> None:
         )
 
 
-def _check_paths(settings: Settings) -> None:
-    """Raises BundleError: a setting leads to a place of this machine."""
-    for place, value in leaves(settings.dump()):
-        if isinstance(value, str) and (path := Path(value)).is_absolute():
-            if len(path.parts) > 1 and path.exists():
-                raise BundleError(f"`{place}` leads to {value}, which a saved model cannot hold")
-
-
 def _check_place(folder: Path, overwrite: bool) -> None:
     """Refuse to take the place of something that must stay."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -181,26 +186,6 @@ def _check_place(folder: Path, overwrite: bool) -> None:
 def is_bundle(folder: Path) -> bool:
     """Whether a folder is that of a saved model, whole or not; a run's has its settings and no config."""
     return (folder / CONFIG).is_file() and not (folder / "checkpoints").is_dir()
-
-
-def _relative(settings: Settings) -> Settings:
-    """The settings with what a saved model has: no filters, no training, no paths but those in its folder.
-
-    Raises:
-        BundleError: a path is left.
-    """
-    update: dict[str, Any] = {"store": STORE, "filters": [], "dev_rows": None, "shots": None, "made_with": {}}
-    evaluation = settings.exp.evaluation.model_copy(update={"slices": None})
-    found = replace(
-        settings,
-        data=settings.data.model_copy(update={**update, "stratified": False}),
-        exp=ExpSettings(
-            name=settings.exp.name, mode="train", policy=settings.exp.policy, evaluation=evaluation
-        ),
-        earlier={},
-    )
-    _check_paths(found)
-    return found
 
 
 def _named(folder: Path) -> list[str]:
