@@ -17,13 +17,12 @@ from legorec.halving import Halving
 from legorec.item_parts import learns_items
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
-from legorec.recipes.inputs.bundle_files import find_folder, items_as_vectors, load_saved, read_config
+from legorec.recipes.inputs.bundle_files import SavedModel, carried, find_folder
 from legorec.recipes.inputs.devices import usable_device
-from legorec.recipes.inputs.given_vectors import read_matrix
 from legorec.recipes.inputs.new_items import catalogs_of
 from legorec.recipes.inputs.served import served
 from legorec.recipes.inputs.store_data import Data
-from legorec.recipes.outputs.bundle import VECTORS, Origin, Saves, is_bundle
+from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle, with_origin
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommended,
@@ -40,7 +39,6 @@ from legorec.scorers.paging import rows_at_once, score_rows
 from legorec.sequences import texts
 from legorec.threads import Once, after_fork
 
-ITEM_SIDE = ("source.", "item_encoder.")  # the weights that make item vectors
 CELLS = 16384  # items scored at a time, or pairs of item and click
 
 
@@ -85,8 +83,8 @@ def load(
     from legorec.settings import read_command_line
 
     folder = find_folder(run_folder, revision)
-    config = read_config(folder) if is_bundle(folder) else None
-    if config is not None and epoch is not None:
+    saved = SavedModel.open(folder) if is_bundle(folder) else None
+    if saved is not None and epoch is not None:
         raise ValueError(f"`epoch` is of a run; {folder} is a saved model, which has one")
     named = {**({"data.store": store} if store is not None else {}), **(paths or {})}
     # No impression is read, so what filters name need not be there.
@@ -97,35 +95,22 @@ def load(
     packages = texts(allow, "allow", "packages")
     allowed = ["--allow", json.dumps(packages)] if packages else []
     settings = read_command_line(argv + allowed, whole_paths=True)
-    base = None if config is None else config["base"]
-    bare = base is not None and (folder / VECTORS).is_file() and base["place"] not in named
-    built = items_as_vectors(folder, settings) if bare else settings
+    if saved is not None:
+        return carried(saved, settings, device, named)
     try:
-        found = served(built, usable_device(device))
+        found = served(settings, usable_device(device))
     except ValueError as error:
-        if base is not None and base["place"] not in named:
-            raise ValueError(
-                f"{error}; it needs its base, {base['name']} (digest {base['digest']}): name its "
-                f"folder with legorec.load(..., paths={{'{base['place']}': FOLDER}})"
-            ) from error
         if settings.lost:
             raise ValueError(f"{error} ({'; '.join(settings.lost)})") from error
+        if not Path(settings.data.store).is_dir():
+            raise ValueError(
+                f"{error}; if the store was moved, name it with legorec.load(run, store=...)"
+            ) from error
         raise
-    inputs = found.inputs()
-    if config is not None:
-        load_saved(folder, config, found.model, inputs, ITEM_SIDE if bare else ())
-        lacks = base["place"] if bare and base is not None else None
-        origin = Origin(settings, inputs, config["epoch"], config["metrics"], lacks)
-    else:
-        epoch = settings.exp.load_epoch if epoch is None else epoch
-        loaded = found.load(Path(settings.exp.load or folder), epoch)
-        origin = Origin.of_run(folder, loaded, settings, inputs)
-    trained = found.trained()
-    if isinstance(trained, Saves):
-        trained.origin = origin
-    if isinstance(trained, TrainedRecommender) and (folder / VECTORS).is_file() and config is not None:
-        trained.take_vectors(read_matrix(folder / VECTORS))
-    return trained
+    loaded = found.load(
+        Path(settings.exp.load or folder), settings.exp.load_epoch if epoch is None else epoch
+    )
+    return with_origin(found.trained(), Origin.of_run(folder, loaded, settings, found.inputs()))
 
 
 class TrainedRecommender(Saves):
@@ -272,10 +257,9 @@ class TrainedRecommender(Saves):
         return _Items(vectors, rows)
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
-        if self.origin is not None and self.origin.base_lacks is not None:
+        if self.origin is not None and self.origin.way_to_base is not None:
             raise ValueError(
-                "a new item is read by the language model, which this model was loaded without; name "
-                f"it: legorec.load(..., paths={{'{self.origin.base_lacks}': FOLDER}})"
+                f"a new item is read by the language model, the base of this model: {self.origin.way_to_base}"
             )
         fresh = dict(zip(map(id, self.data.catalogs), catalogs_of(self.data, items), strict=True))
         read: dict[str, Catalog] = {}

@@ -110,6 +110,22 @@ def test_a_run_that_was_moved_alone_says_what_its_store_was_relative_to(made, pr
     np.testing.assert_array_equal(scores(run, store=str(store)), made[2])
 
 
+def test_a_store_that_was_edited_is_told_from_one_that_was_moved(tmp_path):
+    store = write_store(tmp_path / "store")
+    run = finish(arguments(store, tmp_path / "runs", epoch=1))  # by its absolute path
+    store.rename(tmp_path / "aside")
+    with pytest.raises(ValueError, match=r"was moved, name it with .*store="):
+        scores(run)
+    assert len(scores(run, store=tmp_path / "aside")) == 2
+    write_store(store, seed=1)
+    with pytest.raises(ValueError, match="another store than .*, or it has changed since: '.*' differs"):
+        scores(run)
+    field = tmp_path / "aside" / "items" / "category.safetensors"
+    field.write_bytes(field.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ValueError, match="category.safetensors: its content was altered"):
+        scores(run, store=tmp_path / "aside")
+
+
 def test_the_worker_runs_saved_settings_from_anywhere(made, project, capsys):
     file = project / made[1] / "settings.yaml"
     argv = [

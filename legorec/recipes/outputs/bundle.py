@@ -57,14 +57,14 @@ class Origin:
         inputs: digests of all that it reads.
         epoch: whose weights it has.
         metrics: by split, and of baselines, as far as they are known.
-        base_lacks: of a saved model that was loaded without its base: the place of it in the settings.
+        way_to_base: of a saved model that was loaded without its base: how to load it with that.
     """
 
     settings: Settings
     inputs: Mapping[str, str]
     epoch: int | None
     metrics: Mapping[str, Any]
-    base_lacks: str | None = None
+    way_to_base: str | None = None
 
     @classmethod
     def of_run(cls, run: Path, loaded: Path, settings: Settings, inputs: Mapping[str, str]) -> Origin:
@@ -103,7 +103,7 @@ class Saves:
         """
         if self.origin is None:
             raise BundleError("only what `legorec.load` gave can be saved: it knows the settings of its run")
-        if self.origin.base_lacks is not None:
+        if self.origin.way_to_base is not None:
             raise BundleError("this model was loaded without its base; copy its folder, or load it with that")
         return save_bundle(
             self.model, self.data, self.origin, Path(folder), overwrite, self.vectors_to_keep()
@@ -112,6 +112,13 @@ class Saves:
     def vectors_to_keep(self) -> Tensor | None:
         """(num_items, D), where they could not be computed without a language model that stays behind."""
         return None
+
+
+def with_origin(trained: Any, origin: Origin) -> Any:
+    """What ``legorec.load`` gives, so that it can be saved if it is of a kind that can."""
+    if isinstance(trained, Saves):
+        trained.origin = origin
+    return trained
 
 
 def save_bundle(

@@ -134,7 +134,7 @@ def test_a_prompted_models_folder_holds_the_adapter_and_names_the_base(tmp_path)
     with pytest.raises(ValueError, match="another checkpoint of the language model"):
         legorec.load(saved, device="cpu", paths={place: weights["other"]})
     weights["base"].rename(tmp_path / "aside")  # beside the saved model it would be found
-    with pytest.raises(ValueError, match=f"needs its base, base .digest .*'{place}': FOLDER"):
+    with pytest.raises(ValueError, match=f"needs its base: name base .digest .*'{place}': FOLDER"):
         legorec.load(saved, device="cpu")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,15 @@ def test_what_is_there_is_not_replaced_unasked(made, tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["mine", "model"]
 
 
+def test_a_catalogue_of_some_thousand_items_loads_within_a_second(tmp_path):
+    store = write_store(tmp_path / "store", num_items=2000)
+    run = finish(arguments(store, tmp_path / "runs", model="lego_naml", epoch=1))
+    saved = legorec.load(run, device="cpu").save(tmp_path / "saved")
+    start = time.process_time()
+    legorec.load(saved, device="cpu")
+    assert time.process_time() - start < 1.0
+
+
 def test_a_model_that_reads_who_users_are_is_refused(tmp_path):
     store = write_profile_store(tmp_path / "store")
     run = finish(profile_arguments(store, tmp_path / "runs", epoch=1))
@@ -154,15 +164,24 @@ def test_a_name_on_the_hub_is_fetched_without_pickles(made, tmp_path, monkeypatc
             raise OSError(f"no such model\nat all: {name}")
         wanted = "lego_naml" if name == "org/naml" else "nothing"
         if wanted == "lego_naml":
-            return str(shutil.copytree(made[0] / wanted, local_dir, dirs_exist_ok=True))
-        local_dir.mkdir(parents=True)
-        return str(local_dir)
+            shutil.copytree(made[0] / wanted, local_dir, dirs_exist_ok=True)
 
+    class HfApi:
+        def model_info(self, name, *, revision, timeout):
+            assert timeout and reachable, "connection refused"
+
+    reachable = [True]
+    monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
     found = legorec.load("org/naml", device="cpu", revision="v2")
     assert asked == [("org/naml", "v2")] and answers(found) == made[1]["lego_naml"]
+    reachable.clear()  # it was fetched before
+    assert answers(legorec.load("org/naml", device="cpu", revision="v2")) == made[1]["lego_naml"]
+    with pytest.raises(ValueError, match="'org/naml' is no folder, .*: connection refused$"):
+        legorec.load("org/naml", device="cpu")
+    reachable.append(True)
     with pytest.raises(ValueError, match="no saved model of legorec: it has no config.json"):
         legorec.load("org/other")
     with pytest.raises(ValueError, match="the hub does not provide it: no such model$"):
