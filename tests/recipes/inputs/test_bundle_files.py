@@ -15,12 +15,16 @@ from legorec.data.tokenizations import add_tokenization
 from tests.support.causal import byte_level
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store
 from tests.support.launching import one_thread
+from tests.support.named_runs import EVERY, NamedModels
 from tests.support.prompted import arguments as prompted_arguments
 from tests.support.prompted import marked_store
 from tests.support.runs import ROOT, finish, write_store
 from tests.support.tiny import random_model
 
 HISTORY, SHOWN = ["i1", "i2", "i5"], [f"i{number}" for number in range(60)]
+# Without those whose vectors another stage writes.
+NAMED = [name for name in EVERY if not name.startswith("cela-fused") and name != "tallrec-gru-bert"]
+QUICK = ("lego_lstur", "joined-naml")
 MARKED = ["liked", "disliked"]
 SHORT = (
     "[{name: liked, history: '{name}', marks: [liked], last: 2}, {name: target, item: ' ? {name}'}, "
@@ -32,6 +36,11 @@ SHORT = (
 def threads() -> Iterator[None]:
     with one_thread():
         yield
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory) -> NamedModels:
+    return NamedModels(tmp_path_factory.mktemp("named"))
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +161,26 @@ def test_given_vectors_go_along(tmp_path):
     table.write_bytes(table.read_bytes()[:-1] + b"\1")
     with pytest.raises(ValueError, match="0.safetensors: its content was altered"):
         legorec.load(saved, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[] if each in QUICK else [pytest.mark.slow]) for each in NAMED]
+)
+def test_every_named_model_travels_or_says_why_not(named, name, tmp_path):
+    run = finish(named.command(name, epoch=1, runs=tmp_path / "runs"))
+    trained = legorec.load(run, device="cpu")
+    assert len(NAMED) > 60 and set(QUICK) <= set(NAMED)
+    try:
+        saved = trained.save(tmp_path / "saved")
+    except ValueError as error:
+        assert "\n" not in str(error) and not (tmp_path / "saved").exists()
+        assert trained.model.reads_user or (trained.model.reads_states and trained.data.language_model)
+        return
+    assert not trained.model.reads_user
+    wanted = trained.recommend(HISTORY, k=60), trained.score(HISTORY, SHOWN)
+    moved = legorec.load(saved.rename(tmp_path / "moved"), device="cpu")
+    assert moved.recommend(HISTORY, k=60) == wanted[0]
+    np.testing.assert_array_equal(moved.score(HISTORY, SHOWN), wanted[1])
+    assert str(named.folder).encode() not in b"".join(
+        file.read_bytes() for file in (tmp_path / "moved").rglob("*") if file.is_file()
+    )
