@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from legorec.compose import to_yaml
 from legorec.compose.saved import FOLDER, FROM_HERE, KEY
+from legorec.data.store import Store
 from legorec.data.vectors import Rows, save_table
 from legorec.data.writing.items_alone import write_items_alone
 from legorec.engine.optim import learned_state
@@ -132,11 +133,12 @@ def save_bundle(
     """Write a model's folder, whole or not at all; see ``Saves.save``."""
     _check_place(folder, overwrite)
     _check_users(origin.inputs)
+    _check_generated(data, model, origin.inputs)
     settings, said = origin.settings, travelling(origin.settings, data, origin.inputs.get(LANGUAGE_MODEL))
     weights = learned_state(model)
     size = sum(each.nbytes for each in weights.values())
     with folder_whole(folder, size, "about ") as partial:
-        write_items_alone(data.store, partial / STORE, origin.inputs)
+        write_items_alone(data.store, partial / STORE, [*origin.inputs, *_tokenizers(data)])
         save_file(
             {name: value.detach().cpu().contiguous() for name, value in weights.items()},
             partial / WEIGHTS,
@@ -147,7 +149,8 @@ def save_bundle(
         for name, path in said.tables.items():
             copy_table(path, partial / name)
         if vectors_ND is not None:
-            save_table(partial / VECTORS, vectors_ND.cpu(), Rows.of_items(data.store), {})
+            alone = Store.open(partial / STORE)
+            save_table(partial / VECTORS, vectors_ND[: data.num_real].cpu(), Rows.of_items(alone), {})
         here = {KEY: {FOLDER: ".", FROM_HERE: "."}}
         save_bytes(partial / SETTINGS, sealed(to_yaml({**said.tree, **here})).encode())
         config = {
@@ -157,7 +160,7 @@ def save_bundle(
             "family": settings.model.family,
             "model": settings.model.name,
             "data": settings.data.name,
-            "items": len(data.store.items),
+            "items": data.num_real,
             "epoch": origin.epoch,
             "metrics": origin.metrics,
             "base": said.base,
@@ -178,6 +181,24 @@ def _check_users(inputs: Iterable[str]) -> None:
             f"this model reads who its users are ({users[0]}), and a saved model holds no users; train one "
             "without a `user_plugin` that does, and without `data.user_fields`, to carry it away"
         )
+
+
+def _check_generated(data: Data, model: nn.Module, inputs: Iterable[str]) -> None:
+    """Raises BundleError: the model has rows for items that were generated for single users."""
+    if data.num_real == data.num_items:
+        return
+    by_row = any(len(each) == data.num_items for each in learned_state(model).values() if each.dim())
+    if by_row or any(name.startswith(("numbers/", "embed/")) for name in inputs):
+        raise BundleError(
+            f"this model has a row for each of {data.num_items - data.num_real:,} items that were generated "
+            "for single users and are called after them; a saved model holds no users. Save one of content"
+        )
+
+
+def _tokenizers(data: Data) -> list[str]:
+    """The tokenizers that templates are read by, also where they name no text."""
+    texts = [each.text for each in data.catalogs if each.text is not None]
+    return [f"tokenizers/{each.tokenizer_name}/tokenizer.json" for each in texts]
 
 
 def _check_place(folder: Path, overwrite: bool) -> None:
