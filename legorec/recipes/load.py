@@ -22,7 +22,7 @@ from legorec.recipes.inputs.devices import usable_device
 from legorec.recipes.inputs.new_items import catalogs_of
 from legorec.recipes.inputs.served import served
 from legorec.recipes.inputs.store_data import Data
-from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle, with_origin
+from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommended,
@@ -59,9 +59,7 @@ def load(
 ) -> Any:
     """The best epoch of a run, on the store that it was trained on, or a model that ``save`` wrote.
 
-    This is a ``TrainedRecommender``.
-
-    A run of another family gives the object of that family, see ``Family.served``.
+    Returns a ``TrainedRecommender``, or, of another family, the object of that family, see ``Family.served``.
 
     Relative paths of its settings are looked for where the run was made, in the current folder, and above the
     run's folder.
@@ -110,7 +108,10 @@ def load(
     loaded = found.load(
         Path(settings.exp.load or folder), settings.exp.load_epoch if epoch is None else epoch
     )
-    return with_origin(found.trained(), Origin.of_run(folder, loaded, settings, found.inputs()))
+    trained = found.trained()
+    if isinstance(trained, Saves):
+        trained.origin = Origin.of_run(folder, loaded, settings, found.inputs())
+    return trained
 
 
 class TrainedRecommender(Saves):

@@ -29,7 +29,6 @@ from legorec.recipes.outputs.bundle import (
     VERSION,
     WEIGHTS,
     Origin,
-    with_origin,
 )
 from legorec.recipes.outputs.bundle_settings import STORE, BundleError
 from legorec.settings.schema import BrickSettings, TokenTableSettings
@@ -172,7 +171,8 @@ def carried(saved: SavedModel, settings: Settings, device: str, named: Mapping[s
     saved.fill(found.model, inputs, without_items=bare)
     way = saved.way_to_base if bare else None
     origin = Origin(settings, inputs, saved.config["epoch"], saved.config["metrics"], way)
-    trained = with_origin(found.trained(), origin)
+    trained = found.trained()
+    trained.origin = origin
     if saved.has_vectors:
         trained.take_vectors(saved.vectors())
     return trained

@@ -115,13 +115,6 @@ class Saves:
         return None
 
 
-def with_origin(trained: Any, origin: Origin) -> Any:
-    """What ``legorec.load`` gives, so that it can be saved if it is of a kind that can."""
-    if isinstance(trained, Saves):
-        trained.origin = origin
-    return trained
-
-
 def save_bundle(
     model: nn.Module,
     data: Data,
