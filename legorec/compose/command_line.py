@@ -170,7 +170,9 @@ def _pairs(argv: list[str], problems: list[Problem]) -> list[tuple[str, str]]:
         elif equals:
             pairs.append((key, value))
         elif not rest or rest[0].startswith("--"):
-            problems.append(Problem(COMMAND_LINE, token, f"needs a value, as in `{token} true`"))
+            is_switch = isinstance(WORKER_FLAGS.get(key, ("",))[0], bool)
+            wanted = f"needs a value, as in `{token} {'true' if is_switch else 'VALUE'}`"
+            problems.append(Problem(COMMAND_LINE, token, wanted))
         else:
             pairs.append((key, rest.pop(0)))
     return pairs
