@@ -90,8 +90,8 @@ def test_r2_every_file_of_the_best_checkpoint(store, copy, tmp_path, capsys, exp
 @pytest.mark.slow
 def test_r2_every_file_of_the_newest_checkpoint(store, tmp_path, capsys):
     """It is told, with the way out, and never passed over; without it the run ends as the straight one."""
-    argv = arguments(store, tmp_path / "runs", save_every=3, lr=10)  # the second epoch is not the best
-    straight = finish(arguments(store, tmp_path / "straight", save_every=3, lr=10))
+    argv = arguments(store, tmp_path / "runs", save_every=3, keep_epochs=2)
+    straight = finish(arguments(store, tmp_path / "straight", save_every=3, keep_epochs=2))
     run = finish(argv)
     (run / "metrics.json").unlink()
     older, newest = checkpoint.complete(run / "checkpoints")
