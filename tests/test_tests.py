@@ -103,6 +103,7 @@ ELSEWHERE = {
     "recipes/inputs/digests": "recipes/test_load",
     "recipes/inputs/lazy_generator": "recipes/test_generate",
     "recipes/inputs/said_texts": "runs/test_calrec_retrieval",
+    "recipes/inputs/made_prompts": "recipes/test_prompted and prompts/test_prompt",
     "recipes/inputs/list_facts": "runs/test_list_metrics",
     "recipes/inputs/new_items": "recipes/test_load",
     "recipes/inputs/token_table": "recipes/test_size",

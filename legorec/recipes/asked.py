@@ -16,8 +16,8 @@ from legorec.prompts.spelled import SpelledPrompt
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
 from legorec.recipes.inputs.generators import generator_of, identity_of, parameters_of
 from legorec.recipes.inputs.lazy_generator import LazyGenerator
+from legorec.recipes.inputs.made_prompts import segment_of
 from legorec.recipes.inputs.store_data import opened
-from legorec.recipes.prompted import segment_of
 from legorec.recipes.tower import needed_splits, slicings
 from legorec.scorers.asked import AskedScorer, SaidAnswer
 from legorec.texts.answer_log import AnswerLog

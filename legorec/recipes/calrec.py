@@ -21,9 +21,10 @@ from legorec.processes import ALONE, Processes
 from legorec.prompts import Prompt, PromptStream, PromptVocabulary
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
 from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
+from legorec.recipes.inputs.made_prompts import make_prompt, prompt_digests, text_of
 from legorec.recipes.inputs.said_texts import said_scores
 from legorec.recipes.inputs.store_data import Data, opened
-from legorec.recipes.prompted import build_causal, load_prompted, make_prompt, prompt_digests, text_of
+from legorec.recipes.prompted import build_causal, load_prompted
 from legorec.recipes.tower import needed_splits, slicings
 from legorec.scorers.yes_no import YesNoScorer
 from legorec.settings.modes import MODES

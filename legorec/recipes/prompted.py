@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,8 +14,6 @@ from legorec.compose.documents import read_document
 from legorec.compose.problems import Problem, SettingsError
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
-from legorec.data.item_text import ItemText, stored_field
-from legorec.data.ragged import Ragged
 from legorec.engine.task import Learning, Task
 from legorec.engine.weights import LANGUAGE_MODEL, load_best
 from legorec.lm.answering import CausalModel
@@ -24,23 +22,14 @@ from legorec.lm.pretrained import Pretrained, find_pretrained
 from legorec.lm.untrained import Untrained
 from legorec.processes import ALONE, Processes
 from legorec.prompts import (
-    AnswerSegment,
-    HistorySegment,
-    ItemSegment,
-    OfItems,
     Prompt,
     PromptStream,
     PromptVocabulary,
-    ResponseSegment,
-    Segment,
-    TextSegment,
-    UserSegment,
 )
 from legorec.prompts.learning import TokenObjective
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
 from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
-from legorec.recipes.inputs.chat import as_chat, chat_turn
-from legorec.recipes.inputs.digests import data_digests
+from legorec.recipes.inputs.made_prompts import make_prompt, prompt_digests, text_of
 from legorec.recipes.inputs.store_data import Data, opened
 from legorec.recipes.outputs.session import settings_file
 from legorec.recipes.tower import needed_splits, slicings
@@ -50,7 +39,7 @@ from legorec.settings.modes import MODES
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
-    from legorec.settings.prompted import PromptedSettings, PromptSettings, SegmentSettings
+    from legorec.settings.prompted import PromptedSettings
 
 
 def prompted(settings: Settings, device: torch.device, processes: Processes = ALONE) -> Task:
@@ -141,89 +130,6 @@ def language_model_of(settings: Settings) -> Pretrained | None:
     return None if checkpoint is None else find_pretrained(checkpoint)
 
 
-def text_of(data: Data) -> ItemText:
-    """How the items are read, and by which tokenizer.
-
-    Raises:
-        ValueError: by none.
-    """
-    text = data.reading(by_language_model=True).text
-    if text is None:
-        raise ValueError("a prompted model reads items as text: `data.text` must name a template")
-    return text
-
-
-def make_prompt(
-    chosen: PromptSettings,
-    data: Data,
-    vocabulary: PromptVocabulary,
-    pretrained: Pretrained | None = None,
-) -> Prompt:
-    """The prompt that the settings spell, over the items and histories of a store.
-
-    Raises:
-        ValueError: it is impossible, or is to be a chat, for which the model has no template.
-    """
-    text = text_of(data)
-    segments = [segment_of(each) for each in chosen.segments if each.when]
-    if chosen.chat:
-        if pretrained is None:
-            raise ValueError("`prompt.chat` (--chat) takes the template of a checkpoint, and there is none")
-        segments = as_chat(segments, chat_turn(pretrained.folder, pretrained.name))
-    templates = {part.template for part in segments if isinstance(part, OfItems)}
-    items = {
-        each: ItemText(each, text.tokenizer, text.tokenizer_name, vocabulary.encode).from_store(data.store)
-        for each in sorted(templates)
-    }
-    return Prompt(
-        segments,
-        vocabulary,
-        items,
-        data.histories,
-        users={each: user_text(data, each, vocabulary) for each in user_fields(segments)},
-        marks=data.store.marks,
-        mark_names=data.store.mark_names,
-        max_length=chosen.max_length,
-        loss_on=chosen.loss_on,
-    )
-
-
-def user_fields(segments: Sequence[Segment]) -> list[str]:
-    """The fields of the users that a prompt names, each once."""
-    named = [part.field for part in segments if isinstance(part, UserSegment) and part.field is not None]
-    return list(dict.fromkeys(named))
-
-
-def user_text(data: Data, field: str, vocabulary: PromptVocabulary) -> Ragged:
-    """The tokens of a field of every user, by the tokenizer of the items."""
-    text = text_of(data)
-    reader = ItemText(f"{{{field}}}", text.tokenizer, text.tokenizer_name, vocabulary.encode)
-    return reader.from_store(data.store, data.store.users)
-
-
-def segment_of(settings: SegmentSettings) -> Segment:
-    """One segment as the settings have it."""
-    if settings.text is not None:
-        return TextSegment(settings.name, settings.text)
-    if settings.item is not None:
-        return ItemSegment(settings.name, settings.item)
-    if settings.answer is not None:
-        return AnswerSegment(settings.name, *settings.answer)
-    if settings.response is not None:
-        return ResponseSegment(settings.name, settings.response)
-    if settings.user is not None:
-        return UserSegment(settings.name, settings.user_field, settings.budget, settings.empty)
-    return HistorySegment(
-        settings.name,
-        str(settings.history),
-        settings.separator,
-        tuple(settings.marks),
-        settings.last,
-        settings.budget,
-        settings.empty,
-    )
-
-
 def build_causal(settings: Settings, prompt: Prompt, pretrained: Pretrained | None) -> CausalModel:
     """The model; what is drawn comes from the seed."""
     lm = layer_of(settings).language_model
@@ -273,18 +179,6 @@ def prompt_stream(
         ),
         prompt,
     )
-
-
-def prompt_digests(settings: Settings, data: Data, prompt: Prompt) -> dict[str, str]:
-    """Digests of all that the prompts are made of."""
-    text = text_of(data)
-    templates = [part.template for part in prompt.segments if isinstance(part, OfItems)]
-    texts = [ItemText(each, text.tokenizer, text.tokenizer_name) for each in templates]
-    names = dict.fromkeys(name for each in texts for name in each.field_names)
-    fields = [stored_field(data.store, name, text.tokenizer_name) for name in names]
-    named, users = user_fields(prompt.segments), data.store.users
-    theirs = [stored_field(data.store, name, text.tokenizer_name, users) for name in named]
-    return data_digests(settings, data, fields, users=bool(named), user_fields=theirs)
 
 
 def load_prompted(

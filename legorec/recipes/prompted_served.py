@@ -14,11 +14,12 @@ from legorec.engine.progress import bar
 from legorec.engine.rank import evaluating
 from legorec.lm.answering import CausalModel
 from legorec.prompts import Prompt
+from legorec.recipes.inputs.made_prompts import prompt_digests
 from legorec.recipes.inputs.served import Request, Served, Ways
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.latency import batch_of
 from legorec.recipes.outputs.session import Session
-from legorec.recipes.prompted import answer_scorer, built, load_prompted, prompt_digests
+from legorec.recipes.prompted import answer_scorer, built, load_prompted
 from legorec.recipes.trained_prompts import TrainedPrompts
 from legorec.scorers.answer_pages import AnswerPages
 from legorec.scorers.top_answers import top_answers

@@ -9,6 +9,7 @@ import torch
 from legorec.engine.fit import Stream
 from legorec.processes import ALONE
 from legorec.prompts import PromptVocabulary
+from legorec.recipes.inputs.made_prompts import make_prompt, text_of
 from legorec.recipes.inputs.store_data import opened
 from legorec.recipes.outputs.figures import in_bytes, print_figures
 from legorec.recipes.outputs.step_memory import (
@@ -18,14 +19,7 @@ from legorec.recipes.outputs.step_memory import (
     prompt_bytes,
     weight_bytes,
 )
-from legorec.recipes.prompted import (
-    build_causal,
-    language_model_of,
-    layer_of,
-    make_prompt,
-    prompt_stream,
-    text_of,
-)
+from legorec.recipes.prompted import build_causal, language_model_of, layer_of, prompt_stream
 from legorec.recipes.size import count, memory_rows
 
 if TYPE_CHECKING:

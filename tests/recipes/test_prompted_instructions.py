@@ -16,8 +16,9 @@ from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.tokenizations import add_tokenization
 from legorec.prompts import PromptVocabulary
+from legorec.recipes.inputs.made_prompts import make_prompt, text_of
 from legorec.recipes.inputs.store_data import opened
-from legorec.recipes.prompted import layer_of, make_prompt, text_of
+from legorec.recipes.prompted import layer_of
 from legorec.settings import read_command_line
 from process.instructions import main as instructions
 from process.tallrec import main as tallrec
