@@ -107,6 +107,7 @@ def test_what_is_measured_is_the_response_whatever_is_learned(alpaca: Path, tmp_
     assert found[0] == pytest.approx(found[1], abs=1e-5) and math.isfinite(found[0])
 
 
+@pytest.mark.slow
 def test_the_second_stage_goes_on_with_the_adapter_of_the_first(
     alpaca: Path,
     weights: Path,  # noqa: F811

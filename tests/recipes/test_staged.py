@@ -119,6 +119,7 @@ def test_what_an_earlier_stage_has_not_made_is_missed_when_it_is_needed(
     assert not run_folders(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [5, STEPS + 5])
 def test_a_killed_run_goes_on_in_the_middle_of_a_stage(
     folder: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int
