@@ -40,7 +40,10 @@ class NamedModels:
         given = {key: value for key, value in SMALL.items() if key != "heads"}  # few models read it
         if family(name) == "words":
             layers |= {"embed": str(self._codes())} if name.startswith("semantic") else {}
-            layers |= {"embed": str(self._vectors())} if "vectors" in name else {}
+            reads_table = any(part in name for part in ("vectors", "cela-fused", "gru-bert"))
+            layers |= {"embed": str(self._vectors())} if reads_table else {}
+            if "gru-bert" in name:  # it has vectors alone
+                del given["embed_hidden_size"]
         else:
             language_model = "llama" if family(name) == "llama" else "bert"
             data = "joined" if name.startswith("joined") else language_model
