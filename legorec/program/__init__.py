@@ -18,8 +18,8 @@ class Command:
 
     Args:
         about: what it does, for ``legorec --help``.
-        main: ``module:function`` below ``legorec.program``, called with the arguments; the exit
-            status.
+        main: ``module:function`` below ``legorec.program``, called with the arguments; returns the exit
+            status. What it raises of a user's mistakes is told here.
     """
 
     name: str
@@ -80,7 +80,17 @@ def _main(argv: list[str]) -> int:
         print(f"error: legorec has no command {name!r}{known}", file=sys.stderr)
         return BAD_INPUT
     module, _, function = COMMANDS[name].main.partition(":")
-    status: int = getattr(import_module(f"legorec.program.{module}"), function)(rest)
+    main = getattr(import_module(f"legorec.program.{module}"), function)
+    try:
+        status: int = main(rest)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError) as error:
+        from legorec.compose import SettingsError
+        from legorec.engine.unforeseen import told
+
+        print(error if isinstance(error, SettingsError) else told(error), file=sys.stderr)
+        return BAD_INPUT
     return status
 
 

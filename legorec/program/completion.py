@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,8 +55,7 @@ LAYER = """\
 def main(argv: list[str]) -> int:
     """Print the script."""
     if len(argv) != 1 or argv[0] not in SHELLS:
-        print(f"error: name a shell, {' or '.join(SHELLS)}", file=sys.stderr)
-        return 2
+        raise ValueError(f"name a shell, {' or '.join(SHELLS)}")
     print(script(argv[0]), end="")
     return 0
 

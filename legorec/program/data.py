@@ -35,8 +35,7 @@ def main(argv: list[str]) -> int:
     name = argv[0].lower().replace("-", "_")
     if name not in found:
         near = did_you_mean(name, found) or f"; there are {', '.join(found)}"
-        print(f"error: no processor {argv[0]!r}{near}", file=sys.stderr)
-        return 2
+        raise ValueError(f"no processor {argv[0]!r}{near}")
     sys.argv = [f"legorec data {name}", *argv[1:]]  # which usage and messages begin with
     run(module_of(found[name]).main, argv[1:])
 

@@ -18,8 +18,7 @@ GIB = 2**30
 def main(argv: list[str]) -> int:
     """Print versions, devices, memory, disk and extras; 2 where something that is needed is missing."""
     if argv:
-        print(f"error: doctor takes nothing, got {' '.join(argv)}", file=sys.stderr)
-        return 2
+        raise ValueError(f"doctor takes nothing, got {' '.join(argv)}")
     missing = [name for name in needed() if not _there(name)]
     print(f"legorec {version('legorec')} in {HERE}")
     print(f"python {platform.python_version()} on {platform.platform()}")

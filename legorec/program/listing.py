@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from legorec.program.found import about, bricks, configs, layers_of, runs, store
 from legorec.registry import did_you_mean, find
 from legorec.registry.listing import details, listing
 from legorec.shipped import config_file
-
-BAD_INPUT = 2
 
 
 def ls(argv: list[str]) -> int:
@@ -31,8 +28,7 @@ def ls(argv: list[str]) -> int:
     unknown = [each for each in argv if each not in kinds]
     if unknown:
         near = did_you_mean(unknown[0], kinds) or f"; there are {', '.join(kinds)}"
-        print(f"error: nothing is called {unknown[0]!r} here{near}", file=sys.stderr)
-        return BAD_INPUT
+        raise ValueError(f"nothing is called {unknown[0]!r} here{near}")
     if not argv:
         counts = {name: len(found()) for name, found in kinds.items() if name != "bricks"}
         counts["bricks"] = sum(map(len, bricks().values()))
@@ -63,19 +59,8 @@ def _run_line(run: Path) -> str:
 def show(argv: list[str]) -> int:
     """Print a configuration file with what it imports, a brick, a data store or a run."""
     if not 1 <= len(argv) <= 2:
-        print(
-            "error: name one thing, as in `legorec show lego_naml` or `legorec show predictor dcn`",
-            file=sys.stderr,
-        )
-        return BAD_INPUT
-    try:
-        print("\n\n".join(_shown(*argv)))
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        raise ValueError("name one thing, as in `legorec show lego_naml` or `legorec show predictor dcn`")
+    print("\n\n".join(_shown(*argv)))
     return 0
 
 

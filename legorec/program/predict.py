@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -43,18 +42,14 @@ def main(argv: list[str]) -> int:
     from legorec.recipes.outputs.session import settings_file
 
     args: argparse.Namespace = arguments().parse_args(argv)
-    try:
-        form = FORMS.get(args.out.suffix)
-        if form is None:
-            raise ValueError(f"--out {args.out}: its name ends in none of {', '.join(FORMS)}")
-        if args.out.exists() and not args.overwrite:
-            raise ValueError(f"--out {args.out} is there; take another name, or --overwrite")
-        if args.top_k is not None and args.pairs is not None:
-            raise ValueError("--top_k is for the users of a split, --pairs for given pairs: take one of them")
-        settings = settings_file(args.run)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    form = FORMS.get(args.out.suffix)
+    if form is None:
+        raise ValueError(f"--out {args.out}: its name ends in none of {', '.join(FORMS)}")
+    if args.out.exists() and not args.overwrite:
+        raise ValueError(f"--out {args.out} is there; take another name, or --overwrite")
+    if args.top_k is not None and args.pairs is not None:
+        raise ValueError("--top_k is for the users of a split, --pairs for given pairs: take one of them")
+    settings = settings_file(args.run)
     asked = {"split": None if args.pairs else args.split, "top_k": args.top_k, "format": form}
     asked["pairs"] = str(args.pairs) if args.pairs else None
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +73,3 @@ def main(argv: list[str]) -> int:
             shutil.move(made, args.out)
             print(f"wrote {args.out}")
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
