@@ -11,20 +11,17 @@ import numpy as np
 import torch
 
 from legorec.batch import ClickBatch, TokenBatch
-from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.ragged import Ragged
 from legorec.engine.task import Learning, Task
-from legorec.lm.pretrained import find_pretrained
 from legorec.lm.two_towers import TwoTowerModel
 from legorec.objectives.contrast.calrec import CALRecObjective
 from legorec.processes import ALONE, Processes
-from legorec.prompts import Prompt, PromptStream, PromptVocabulary
+from legorec.prompts import Prompt
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
 from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
-from legorec.recipes.inputs.made_prompts import make_prompt, prompt_digests, text_of
 from legorec.recipes.inputs.said_texts import said_scores
-from legorec.recipes.inputs.store_data import Data, opened
-from legorec.recipes.prompted import build_causal, load_prompted
+from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.prompted import built, load_prompted, prompt_learning
 from legorec.recipes.tower import needed_splits, slicings
 from legorec.scorers.yes_no import YesNoScorer
 from legorec.settings.modes import MODES
@@ -41,20 +38,12 @@ def calrec(settings: Settings, device: torch.device, processes: Processes = ALON
         ValueError: something the user can mend in the settings, the store or the checkpoint.
     """
     chosen = cast("CALRecSettings", settings.model)
-    lm, mode = chosen.language_model, MODES[settings.exp.mode]
-    pretrained = None if lm.checkpoint is None else find_pretrained(lm.checkpoint)
-    data = opened(settings, needed_splits(settings), pretrained)
-    vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
-    prompt = make_prompt(chosen.prompt, data, vocabulary, pretrained)
+    data, prompt, language = built(settings, device, needed_splits(settings), processes)
     target = prompt.said
     assert target is not None  # the settings end with it
-    language = build_causal(settings, prompt, pretrained)
-    if lm.shard and processes.world > 1:
-        language.spread(processes, device)
-    model = TwoTowerModel(language, target, chosen.alignment.project_dim)
-    model.to(device)
+    model = TwoTowerModel(language, target, chosen.alignment.project_dim).to(device)
     said = [*data.filtered, *candidates_said(data, settings), *left_out(data, settings)]
-    if mode.learns and chosen.start is not None:
+    if MODES[settings.exp.mode].learns and chosen.start is not None:
         found = load_prompted(Path(chosen.start), model, settings, data, prompt)
         said.append(f"training begins with the weights of {found}")
     return Task(
@@ -80,7 +69,7 @@ def calrec(settings: Settings, device: torch.device, processes: Processes = ALON
         slices=lambda split: slicings(data, split, settings),
         place=str(data.store.path),
         said=said,
-        zero_shot=pretrained is not None,
+        zero_shot=chosen.language_model.checkpoint is not None,
         load=lambda run: load_prompted(run, model, settings, data, prompt),
     )
 
@@ -102,28 +91,10 @@ def calrec_learning(settings: Settings, data: Data, prompt: Prompt, processes: P
     chosen = cast("CALRecSettings", settings.model)
     alignment = chosen.alignment.model_dump(exclude={"project_dim"})
 
-    def stream(clicks: TrainingClicks, epoch_batch: int = 0) -> PromptStream:
-        return PromptStream(
-            ClickStream(
-                clicks,
-                batch_size=settings.exp.policy.batch_size,
-                num_negatives=0,
-                positives_only=True,
-                epoch_batch=epoch_batch,
-                seed=settings.seed,
-                processes=processes,
-            ),
-            prompt,
-        )
-
-    return Learning(
-        objective=CALRecObjective(
-            **alignment, texts_N=text_numbers(prompt.items_of(str(prompt.said))), processes=processes
-        ),
-        stream=stream(data.training, settings.exp.policy.epoch_batch),
-        inputs=prompt_digests(settings, data, prompt),
-        dev_stream=lambda: stream(data.clicks("dev")),
+    objective = CALRecObjective(
+        **alignment, texts_N=text_numbers(prompt.items_of(str(prompt.said))), processes=processes
     )
+    return prompt_learning(settings, data, prompt, processes, objective, clicks_alone=True)
 
 
 def text_numbers(texts: Ragged) -> np.ndarray:

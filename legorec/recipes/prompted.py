@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ from legorec.compose.documents import read_document
 from legorec.compose.problems import Problem, SettingsError
 from legorec.data.clicks import ClickStream, TrainingClicks
 from legorec.data.evaluation import Impressions
+from legorec.engine.fit import Objective
 from legorec.engine.task import Learning, Task
 from legorec.engine.weights import LANGUAGE_MODEL, load_best
 from legorec.lm.answering import CausalModel
@@ -152,27 +154,49 @@ def build_causal(settings: Settings, prompt: Prompt, pretrained: Pretrained | No
     )
 
 
-def prompt_learning(settings: Settings, data: Data, prompt: Prompt, processes: Processes) -> Learning:
-    """The answers to the examples of the training split."""
+def prompt_learning(
+    settings: Settings,
+    data: Data,
+    prompt: Prompt,
+    processes: Processes,
+    objective: Objective | None = None,
+    clicks_alone: bool = False,
+) -> Learning:
+    """What the examples of the training split teach.
+
+    Args:
+        objective: None: the likelihood of what is to be said.
+        clicks_alone: see ``prompt_stream``.
+    """
     epoch_batch = settings.exp.policy.epoch_batch
+    stream = partial(prompt_stream, settings, prompt=prompt, processes=processes, clicks_alone=clicks_alone)
     return Learning(
-        objective=TokenObjective(),
-        stream=prompt_stream(settings, data.training, prompt, processes, epoch_batch),
+        objective=objective or TokenObjective(),
+        stream=stream(data.training, epoch_batch=epoch_batch),
         inputs=prompt_digests(settings, data, prompt),
-        dev_stream=lambda: prompt_stream(settings, data.clicks("dev"), prompt, processes),
+        dev_stream=lambda: stream(data.clicks("dev")),
     )
 
 
 def prompt_stream(
-    settings: Settings, clicks: TrainingClicks, prompt: Prompt, processes: Processes, epoch_batch: int = 0
+    settings: Settings,
+    clicks: TrainingClicks,
+    prompt: Prompt,
+    processes: Processes,
+    epoch_batch: int = 0,
+    clicks_alone: bool = False,
 ) -> PromptStream:
-    """Prompts of some clicks, in the batches of ``exp.policy``."""
+    """Prompts of some clicks, in the batches of ``exp.policy``.
+
+    Args:
+        clicks_alone: clicked candidates alone, without negatives.
+    """
     return PromptStream(
         ClickStream(
             clicks,
             batch_size=settings.exp.policy.batch_size,
-            num_negatives=layer_of(settings).num_negatives,
-            positives_only=False,
+            num_negatives=0 if clicks_alone else layer_of(settings).num_negatives,
+            positives_only=clicks_alone,
             epoch_batch=epoch_batch,
             seed=settings.seed,
             processes=processes,

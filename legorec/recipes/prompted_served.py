@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from legorec.data.evaluation import Impressions
-from legorec.engine.progress import bar
-from legorec.engine.rank import evaluating
 from legorec.lm.answering import CausalModel
 from legorec.prompts import Prompt
 from legorec.recipes.inputs.made_prompts import prompt_digests
 from legorec.recipes.inputs.served import Request, Served, Ways
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.latency import batch_of
+from legorec.recipes.outputs.measure import best_items_watched
 from legorec.recipes.outputs.session import Session
 from legorec.recipes.prompted import answer_scorer, built, load_prompted
 from legorec.recipes.trained_prompts import TrainedPrompts
@@ -89,13 +88,7 @@ def top_of(
     """The ``k`` best items for each user, each of which has a prompt."""
     evaluation, processes = settings.exp.evaluation, session.processes
     answers = AnswerPages(model, prompt, evaluation.fast, evaluation.token_budget, session.tell)
-    bf16 = settings.exp.policy.precision == "bf16"
-    with bar("users", len(users), shown=processes.is_first) as show, evaluating(model, bf16):
-
-        def advanced(done: int, total: int) -> None:
-            show(done, total)
-            session.stop.check()
-
+    with best_items_watched(model, len(users), settings, session) as advanced:
         return top_answers(
             answers, data.histories, users, spans, k, data.num_real, advanced=advanced, processes=processes
         )

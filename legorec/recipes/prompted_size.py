@@ -8,9 +8,6 @@ import torch
 
 from legorec.engine.fit import Stream
 from legorec.processes import ALONE
-from legorec.prompts import PromptVocabulary
-from legorec.recipes.inputs.made_prompts import make_prompt, text_of
-from legorec.recipes.inputs.store_data import opened
 from legorec.recipes.outputs.figures import in_bytes, print_figures
 from legorec.recipes.outputs.step_memory import (
     BATCHES,
@@ -19,7 +16,7 @@ from legorec.recipes.outputs.step_memory import (
     prompt_bytes,
     weight_bytes,
 )
-from legorec.recipes.prompted import build_causal, language_model_of, layer_of, prompt_stream
+from legorec.recipes.prompted import build_causal, prompt_of, prompt_stream
 from legorec.recipes.size import count, memory_rows
 
 if TYPE_CHECKING:
@@ -38,10 +35,7 @@ def figures(settings: Settings) -> dict[str, Any]:
     Raises:
         ValueError: something the user can mend.
     """
-    pretrained = language_model_of(settings)
-    data = opened(settings, ["train"], pretrained)
-    vocabulary = PromptVocabulary(text_of(data).tokenizer, grows=pretrained is None)
-    prompt = make_prompt(layer_of(settings).prompt, data, vocabulary)
+    data, prompt, pretrained = prompt_of(settings, ["train"])
     with torch.device("meta"):
         model = build_causal(settings, prompt, pretrained)
     step = largest_batch(prompt_stream(settings, data.training, prompt, ALONE))

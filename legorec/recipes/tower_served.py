@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from legorec.engine.progress import bar
-from legorec.engine.rank import evaluating
 from legorec.nn.device import module_device
 from legorec.recipes import latency
 from legorec.recipes.inputs.build_model import build_model
@@ -21,6 +19,7 @@ from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.load import TrainedRecommender
 from legorec.recipes.outputs.item_table import item_table
+from legorec.recipes.outputs.measure import best_items_watched
 from legorec.recipes.outputs.session import Session
 from legorec.recipes.tower import click_scorer
 from legorec.recommender import Recommender
@@ -68,13 +67,7 @@ def top_of(
 ) -> TopItems:
     """The ``k`` best items for each user, from a table of all items' vectors."""
     vectors = item_table(model, data.num_items, settings, session)
-    bf16, processes = settings.exp.policy.precision == "bf16", session.processes
-    with bar("users", len(users), shown=processes.is_first) as show, evaluating(model, bf16):
-
-        def advanced(done: int, total: int) -> None:
-            show(done, total)
-            session.stop.check()
-
+    with best_items_watched(model, len(users), settings, session) as advanced:
         return top_items(
             model,
             data.histories,
@@ -85,7 +78,7 @@ def top_of(
             num_real=data.num_real,
             batch_size=settings.exp.evaluation.batch_size,
             advanced=advanced,
-            processes=processes,
+            processes=session.processes,
             say=session.tell,
         )
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from torch import nn
 
 from legorec.batch import Ranking
 from legorec.engine.progress import bar
-from legorec.engine.rank import MakesRanking, Scorer, rank
+from legorec.engine.rank import MakesRanking, Scorer, evaluating, rank
 from legorec.files.whole import written_whole
 from legorec.metrics import MetricReport, evaluate, parse_metric, per_group
 from legorec.recipes.outputs.metric_table import print_slices, print_table
@@ -45,6 +46,21 @@ def watched(title: str, total: int, session: Session) -> Iterator[Callable[[int]
             session.stop.check()
 
         yield advance
+
+
+@contextmanager
+def best_items_watched(
+    model: nn.Module, num_users: int, settings: Settings, session: Session
+) -> Iterator[Callable[[int, int], None]]:
+    """The model as it evaluates, and a bar over users; to advance it raises ``Interrupted`` on request."""
+    bf16 = settings.exp.policy.precision == "bf16"
+    with bar("users", num_users, shown=session.processes.is_first) as show, evaluating(model, bf16):
+
+        def advanced(done: int, total: int) -> None:
+            show(done, total)
+            session.stop.check()
+
+        yield advanced
 
 
 def ranked(title: str, scorer: Scorer, settings: Settings, session: Session) -> Ranking:
