@@ -41,9 +41,9 @@ def built(chosen: Combination) -> Recommender:
     for module in model.modules():
         if isinstance(module, Dice):
             module.eval()  # its means are of a batch, and it says so
-        for name, value in module.named_parameters(recurse=False):
-            if name == "users" or ".lora_B." in name:
-                nn.init.normal_(value)  # zero at first, as are the gradients of what is dropped then
+    for name, value in model.named_parameters():
+        if name.endswith(".users") or ".lora_B." in name:
+            nn.init.normal_(value)  # zero at first, as are the gradients of what is dropped then
     return model
 
 
