@@ -8,7 +8,7 @@ are pooled: they are computed over all rows at once. List metrics (``metrics.lis
 the best k among all items, and metrics of one's own (``metrics.outside``) are named by dotted path.
 """
 
-from legorec.metrics.names import Metric, list_needs, longest_list, parse_metric
+from legorec.metrics.names import Metric, list_needs, longest_list, parse_metric, parse_sum
 from legorec.metrics.report import FULL, MIND_METRICS, MetricReport, evaluate, has_lists_for, per_group
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "list_needs",
     "longest_list",
     "parse_metric",
+    "parse_sum",
     "per_group",
 ]

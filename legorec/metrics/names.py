@@ -90,6 +90,23 @@ def parse_metric(name: str) -> Metric:
     return Metric(kind, kind)
 
 
+def parse_sum(name: str) -> list[Metric]:
+    """The metrics whose sum a name stands for: ``recall@3 + recall@5``; most often a single one.
+
+    Raises:
+        ValueError: one is not a metric or stands there twice, or higher is not better of all or of none.
+    """
+    if not isinstance(name, str):
+        return [parse_metric(name)]
+    found = [parse_metric(each.strip()) for each in name.split("+")]
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a sum has each metric once, got {name!r}")
+    if len({each.higher_is_better for each in found}) > 1:
+        raise ValueError(f"metrics of which higher is better and lower is better have no sum, got {name!r}")
+    return found
+
+
 def spelling(kind: str, cut: str = "") -> str:
     """How a kind is written, as ``ndcg@k``."""
     return f"{kind}@{cut or 'k'}" if kind in _CUT_AT_K else f"f1@{cut or 't'}" if kind == "f1" else kind

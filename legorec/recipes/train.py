@@ -19,11 +19,10 @@ from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
 from legorec.engine.together import finishing
 from legorec.engine.training import Training
-from legorec.metrics import parse_metric
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
 from legorec.recipes.inputs.rates import rates_said, training_of
-from legorec.recipes.outputs.judged import check_judged, dev_metrics
+from legorec.recipes.outputs.judged import check_judged, dev_metrics, worth
 from legorec.recipes.outputs.measure import (
     measure,
     measure_baselines,
@@ -210,11 +209,7 @@ def measure_epoch(training: Training, settings: Settings, session: Session) -> N
         scorer = training.task.scorer("dev")
         row |= measure("dev", scorer, settings, session, dev_metrics(settings)).report
     row = training.processes.from_first(row)  # processors may differ in the last digit; decisions may not
-    if exp.policy.simple_dev:
-        value = -row["dev_loss"]
-    else:
-        metric = parse_metric(exp.evaluation.metric)
-        value = row[metric.name] if metric.higher_is_better else -row[metric.name]
+    value = -row["dev_loss"] if exp.policy.simple_dev else worth(row, settings)
     state.note(row, value, exp.policy.keep_epochs)
     training.save(session.folder.checkpoints)
     session.folder.write_epochs(columns(state.epochs, settings), state.epochs)

@@ -30,9 +30,10 @@ def without_refused_metrics(exp: Any, composition: Composition) -> Any:
 
 def judge_list_metrics(exp: ExpSettings, composition: Composition) -> None:
     """List metrics are of all items, and compare them by what the settings name."""
-    from legorec.metrics import list_needs, longest_list  # numpy is not needed to refuse a misspelt flag
+    from legorec.metrics import list_needs, longest_list, parse_sum  # no numpy to refuse a misspelt flag
 
-    named = [("exp.metrics", exp.metrics), ("exp.evaluation.metric", [exp.evaluation.metric])]
+    judges = [each.name for each in parse_sum(exp.evaluation.metric)]
+    named = [("exp.metrics", exp.metrics), ("exp.evaluation.metric", judges)]
     for place, names in named:
         of_lists = [name for name in names if longest_list([name])]
         by_category = [name for name in of_lists if "categories" in list_needs([name])]
@@ -56,8 +57,8 @@ def _refused(name: Any, key: str, composition: Composition) -> bool:
     place = f"exp.{key}"
     if composition.saved is None or not isinstance(name, str) or not composition.is_saved(place):
         return False
-    path = name.partition("@")[0]
-    wrong = why_not_outside(path, allowed_packages(composition), composition.saved.folder)
-    if wrong:
-        composition.problems.append(Problem(composition.where(place), place, wrong))
+    paths = [each.strip().partition("@")[0] for each in name.split("+")]
+    allowed, folder = allowed_packages(composition), composition.saved.folder
+    wrong = [why for path in paths if (why := why_not_outside(path, allowed, folder))]
+    composition.problems += [Problem(composition.where(place), place, why) for why in wrong]
     return bool(wrong)

@@ -18,6 +18,7 @@ from legorec.settings.values import (
     FieldName,
     Flag,
     MetricName,
+    MetricSum,
     PartName,
     Positive,
     SafeName,
@@ -275,7 +276,7 @@ class SliceSettings(Strict):
 
 
 class EvaluationSettings(Strict):
-    """How candidates are ranked; ``metric`` chooses the best epoch.
+    """How candidates are ranked; ``metric`` chooses the best epoch: one, or a sum, ``recall@3 + recall@5``.
 
     ``candidates``: those that an impression has ``shown``, or the ``full`` catalogue; then ``mask_history``
     says whether items that the user has clicked before are left out. ``list_category`` and ``list_vectors``
@@ -289,7 +290,7 @@ class EvaluationSettings(Strict):
     batch_size: Positive = 256
     item_page_size: Positive = 512
     token_budget: Positive = 32768  # tokens of the prompts that are scored at a time
-    metric: MetricName = "gauc"
+    metric: MetricSum = "gauc"
     save_ranking: Flag = False
     slices: SliceSettings | None = None
     list_category: FieldName | None = None

@@ -59,6 +59,12 @@ def _metric(value: str) -> str:
     return parse_metric(value).name
 
 
+def _metric_sum(value: str) -> str:
+    from legorec.metrics import parse_sum
+
+    return " + ".join(each.name for each in parse_sum(value))
+
+
 def _template(value: str) -> str:
     parse_template(value)
     return value
@@ -85,6 +91,7 @@ LARGEST = 1_000_000_000  # of a whole number; more than any use, and nothing is 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 MetricName = Annotated[str, AfterValidator(_metric)]
+MetricSum = Annotated[str, AfterValidator(_metric_sum)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
 PartName = Annotated[str, AfterValidator(_part_name)]
 Device = Annotated[str, AfterValidator(_device)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from legorec.batch import Ranking
-from legorec.metrics import evaluate, parse_metric, per_group
+from legorec.metrics import evaluate, parse_metric, parse_sum, per_group
 from legorec.significance import compare
 from tests.support.labelled import Labelled
 
@@ -32,6 +32,18 @@ def test_parse_metric(asked: str, name: str, kind: str, cut: float) -> None:
     assert parse_metric(metric.name) == metric
     assert metric.is_pooled == (kind == "f1") and metric.higher_is_better
     assert not parse_metric("LogLoss").higher_is_better
+
+
+def test_a_sum_names_each_of_its_metrics_once() -> None:
+    assert [each.name for each in parse_sum("Recall@3+ nDCG@10 ")] == ["recall@3", "ndcg@10"]
+    assert parse_sum("gauc") == [parse_metric("gauc")]
+    for name, message in (
+        ("gauc + GAUC", "each metric once"),
+        ("gauc + logloss", "lower is better have no sum"),
+        ("gauc +", "unknown metric ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_sum(name)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,23 @@ def test_it_is_measured_saved_sliced_and_chooses_the_epoch(
     assert worker.main(named) == 0  # named by hand is not saved
 
 
+def test_a_sum_of_metrics_chooses_the_epoch(
+    lab: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is measured, the epoch with the largest sum is the best, and a saved one brings no code in."""
+    store = write_store(tmp_path / "store")
+    named = {"exp__metrics": "[gauc]", "exp__evaluation__metric": f"recall@1+{lab}.hits@2", "epoch": 4}
+    run = finish(arguments(store, tmp_path / "runs", **named))
+    epochs = pl.read_csv(run / "epochs.csv")
+    assert epochs.columns == ["epoch", "loss", "gauc", "recall@1", f"{lab}.hits@2"] and len(epochs) > 1
+    total = (epochs["recall@1"] + epochs[f"{lab}.hits@2"]).to_list()
+    marked = (run / "run.log").read_text().split("  *")[:-1]  # the last mark is the best epoch's
+    assert f"epoch {total.index(max(total))} " in marked[-1].splitlines()[-1]
+    sys.modules.pop(lab)
+    settings = ["--settings", str(run / "settings.yaml"), "--runs", str(tmp_path / "again")]
+    refused(settings, capsys, f"'{lab}.hits' is code from outside legorec", f"--allow {lab}")
+
+
 def test_a_wrong_one_is_told_in_one_line(
     lab: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from legorec.engine.task import Task
+from legorec.metrics import parse_sum
 from legorec.recipes.outputs.measure import check_measurable
 from legorec.settings.modes import MODES
 
@@ -31,5 +33,13 @@ def check_judged(task: Task, settings: Settings) -> None:
 
 
 def dev_metrics(settings: Settings) -> list[str]:
-    """Metrics measured after every epoch: ``exp.metrics``, and the one that chooses the best epoch."""
-    return list(dict.fromkeys([*settings.exp.metrics, settings.exp.evaluation.metric]))
+    """Metrics measured after every epoch: ``exp.metrics``, and those that choose the best epoch."""
+    judges = [each.name for each in parse_sum(settings.exp.evaluation.metric)]
+    return list(dict.fromkeys([*settings.exp.metrics, *judges]))
+
+
+def worth(report: Mapping[str, float], settings: Settings) -> float:
+    """What an epoch's measures on dev are worth: higher is better."""
+    judges = parse_sum(settings.exp.evaluation.metric)
+    total = sum(report[each.name] for each in judges)
+    return total if judges[0].higher_is_better else -total
