@@ -11,6 +11,7 @@ are named as their column, or name=column. With --no_header columns are called 1
     --num_negatives others in dev and test; --history_lengths says how many items may come before it.
 --split time: train, dev and test follow each other in time, with --shares.
 --split column: --split_column says train, dev or test.
+With --like OLD_STORE and without --text, --category, ... the fields are those of that store.
 With --label or --rating, and a split by time or column, the candidates are what the table holds, and --group
 (an impression id) puts rows of a user into one list; else they are drawn as for --split last.
 """
@@ -38,6 +39,7 @@ from legorec.data.raw.table_files import read_table
 from legorec.data.raw.tables import HELD_OUT, KINDS, Reading, Source, write_tables
 from legorec.data.raw.times import UNITS
 from legorec.data.writing.columns import Column
+from legorec.data.writing.like import Like
 
 
 def source_of(args: argparse.Namespace, path: Path, prefix: str | None = None) -> Source:
@@ -52,6 +54,8 @@ def source_of(args: argparse.Namespace, path: Path, prefix: str | None = None) -
         for text in getattr(args, f"{prefix}{kind}", None) or []:
             name, _, source = text.partition("=")
             columns.append(Column(name, kind, source or name))  # type: ignore[arg-type]
+    if prefix is not None and not columns and args.like is not None:
+        columns = Like.open(args.like).columns("users" if prefix else "items")
     return Source(frame, str(path), columns)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legorec.data.number_scale import NumberScale, Scaled
 from legorec.data.ragged import Ragged, joined
 from legorec.data.text import vocab_size
 from legorec.nn.sending import sent
@@ -17,9 +18,6 @@ from legorec.nn.sending import sent
 if TYPE_CHECKING:
     from legorec.data.item_text import ItemText
     from legorec.data.store import Store, Table
-
-
-Scaled = Literal["standard", "min_max"]
 
 
 class FieldCut(Protocol):
@@ -80,25 +78,22 @@ class CatalogField:
         return own_table(self.name) if self.own else self.vocabulary
 
     @classmethod
-    def of_numbers(cls, name: str, rows: Ragged, scaled: Scaled = "standard") -> CatalogField:
+    def of_numbers(
+        cls, name: str, rows: Ragged, scaled: Scaled = "standard", noted: NumberScale | None = None
+    ) -> CatalogField:
         """A field of numbers, with mean and standard deviation over the items that have one.
 
         Args:
             scaled: ``min_max`` takes the least number and the range in their place.
+            noted: where these are not those of the rows.
         Raises:
             ValueError: a number is not finite.
         """
         _refuse_infinite(name, rows.values, rows.values)
-        numbers = rows.values.astype(np.float64)
-        mean = float(numbers.mean()) if len(numbers) else 0.0
-        # The mean of equal numbers may be off by a rounding error, which must not become the deviation.
-        differ = len(numbers) > 0 and numbers.min() < numbers.max()
-        deviation = float(numbers.std()) if differ else 0.0
-        if scaled == "min_max" and len(numbers):
-            mean, deviation = float(numbers.min()), float(numbers.max() - numbers.min())
+        scale = NumberScale.of(rows.values) if noted is None else noted
         longest = int(rows.lengths.max(initial=0))
         # The space keeps the name apart from every vocabulary of a store.
-        return cls(name, "number", f"number {name}", 1, longest, mean, deviation)
+        return cls(name, "number", f"number {name}", 1, longest, *scale.centre_and_width(scaled))
 
     def standardised(self, numbers: np.ndarray) -> np.ndarray:
         """(T,) float32 standardised numbers: deviations from the mean over the standard one; 0 if constant.
@@ -196,7 +191,8 @@ class Catalog:
             if cut.max_length is not None:
                 row = row.first(cut.max_length) if cut.keep == "first" else row.last(cut.max_length)
             if stored.vocabulary is None:
-                fields.append(replace(CatalogField.of_numbers(name, row, scaled), column=column))
+                part = CatalogField.of_numbers(name, row, scaled, stored.scale)
+                fields.append(replace(part, column=column))
             else:
                 longest = int(row.lengths.max(initial=0))
                 part = CatalogField(name, stored.kind, stored.vocabulary, stored.vocab_size, longest)

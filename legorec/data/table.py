@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from legorec.data.layout import StoreError, nearest
+from legorec.data.number_scale import NumberScale
 from legorec.data.ragged import Ragged
 from legorec.data.strings import Strings
 from legorec.sequences import texts
@@ -30,6 +31,7 @@ class Field:
     rows: Ragged
     vocabulary: str | None  # the tokenizer, or the vocabulary of categories; None for numbers
     vocab_size: int  # 0 for numbers
+    scale: NumberScale | None = None  # of numbers, where the store notes another than their own
 
 
 class Table:
@@ -107,8 +109,9 @@ class Table:
                 if fact["name"] == name:
                     arrays = self._read(self._folder / f"{name}.safetensors")
                     rows = Ragged(arrays["values"], arrays["offsets"])
+                    vocabulary, scale = fact["vocabulary"], NumberScale.noted(fact)
                     self._fields[name] = Field(
-                        name, fact["kind"], rows, fact["vocabulary"], fact["vocab_size"]
+                        name, fact["kind"], rows, vocabulary, fact["vocab_size"], scale
                     )
                     break
             else:

@@ -14,7 +14,8 @@ from legorec.data.layout import StoreError, nearest
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice, vocab_size
 from legorec.data.writing.progress import Progress
-from legorec.data.writing.tables import save_tokenizer, write_tokens
+from legorec.data.writing.tables import write_tokens
+from legorec.data.writing.vocabularies import save_tokenizer
 from legorec.files.digest import remember
 from legorec.files.lock import locked
 from legorec.files.manifest import MANIFEST, canonical, fact_of, seal

@@ -8,8 +8,9 @@ from legorec.data.layout import StoreError
 from legorec.data.store import Store
 from legorec.data.tokenizations import removed_unless_named
 from legorec.data.writing.progress import Progress
-from legorec.data.writing.tables import Vocabularies, write_column
+from legorec.data.writing.tables import write_column
 from legorec.data.writing.user_table import UserTable
+from legorec.data.writing.vocabularies import Vocabularies
 from legorec.files.digest import remember
 from legorec.files.lock import locked
 from legorec.files.manifest import MANIFEST, canonical, fact_of, save_json, seal

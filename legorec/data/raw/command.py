@@ -17,7 +17,8 @@ import polars as pl
 
 from legorec.data.raw.quoting import QUOTINGS
 from legorec.data.store import Store
-from legorec.data.text import TokenizerChoice
+from legorec.data.text import MADE, TokenizerChoice
+from legorec.data.writing.like import Like
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.user_table import UserTable
 from legorec.data.writing.writer import StoreWriter
@@ -77,6 +78,13 @@ def store_arguments(description: str | None) -> Arguments:
     )
     parser.add_argument("--seed", type=int, default=2023, help="of everything that is drawn")
     parser.add_argument("--overwrite", action="store_true", help="replace a store that is there")
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="OLD_STORE",
+        help="keep the tokenizers, vocabularies and scales of numbers of that store, so that its models can "
+        "read this one",
+    )
     return parser
 
 
@@ -119,18 +127,31 @@ def open_writer(
     Args:
         users: fields of the users, who are otherwise known by their ids alone.
     """
-    choices = args.tokenizer or ["words"]
+    like = None if args.like is None else Like.open(args.like)
     if getattr(args, "keep_doubled", False):
         settings = (*settings, "keep_doubled")
     return StoreWriter(
         args.out,
         {"processor": processor, "seed": args.seed} | {name: getattr(args, name) for name in settings},
-        [TokenizerChoice.parse(choice, args.min_count, args.max_words) for choice in choices],
+        tokenizer_choices(args, like),
         max_missing=args.max_missing,
         overwrite=args.overwrite,
         progress=Progress.on_stderr(),
         user_table=users,
+        like=like,
     )
+
+
+def tokenizer_choices(args: argparse.Namespace, like: Like | None) -> list[TokenizerChoice]:
+    """The tokenizers that the arguments name; ``words`` where they name none, and a store like another its.
+
+    Sizes of vocabularies that are given beside --like are held against those of that store.
+    """
+    named = args.tokenizer or ["words"]
+    if like is not None and not args.tokenizer:
+        resized = (args.min_count, args.max_words) != (1, None)
+        named = [name for name in like.tokenizers if name in MADE] if resized else []
+    return [TokenizerChoice.parse(name, args.min_count, args.max_words) for name in named]
 
 
 def print_counts(path: Path) -> None:

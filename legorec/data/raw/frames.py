@@ -15,6 +15,7 @@ from legorec.data.raw.lines import InputError
 from legorec.data.raw.tables import HELD_OUT, KINDS, Reading, Source, write_tables
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.columns import Column
+from legorec.data.writing.like import Like
 from legorec.data.writing.writer import StoreWriter
 
 Fields = str | Sequence[str] | Mapping[str, str]  # names of columns, or columns by the names of fields
@@ -52,7 +53,8 @@ class Store(store.Store):
                 ``label``, ``rating``, ``min_rating``, ``group`` (of ``interactions``), or ``history``, where
                 a row is a user with a list of items; ``split`` (last, time, column), ``split_column``,
                 ``shares``, ``num_negatives``, ``seed``, ``keep_doubled``; ``tokenizers`` (words),
-                ``max_missing``, ``overwrite``. All mean what they do in ``process/tables.py``.
+                ``max_missing``, ``overwrite``; ``like``, an older store, or its folder, whose fields are those
+                of this one where none are named. All mean what they do in ``process/tables.py``.
         Raises:
             ValueError: a table, a column or a value is not what it should be, or the folder is there.
         """
@@ -70,15 +72,18 @@ def write_frames(
     *,
     fields: Mapping[str, Fields],
     user_fields: Mapping[str, Fields],
-    tokenizers: str | Sequence[str] = "words",
+    tokenizers: str | Sequence[str] | None = None,
     max_missing: float = 0.01,
     overwrite: bool = False,
+    like: store.Store | str | Path | None = None,
     **reading: Any,
 ) -> None:
     """Write a store from frames, see ``Store.from_frames``.
 
     Args:
         fields: by kind.
+        tokenizers: None: words, or those of ``like``.
+        like: an older store, see ``legorec.data.writing.like``.
         reading: of ``Reading``.
     Raises:
         InputError: what was given is no table, or a column is missing or does not hold what it is said to.
@@ -86,9 +91,14 @@ def write_frames(
     if (split := reading.get("split", HELD_OUT[0])) not in HELD_OUT:
         raise InputError(f"`split` must be one of {', '.join(HELD_OUT)}; {nearest(str(split), HELD_OUT)}")
     asked = Reading(**reading, list_separator=None)
-    tables = [Source(frame_of(items, "items"), "items", columns_of(fields))]
+    old = None if like is None else Like.open(like)
+    tables = [Source(frame_of(items, "items"), "items", columns_of(fields) or _fields_of(old, "items"))]
     tables += [Source(frame_of(interactions, "interactions"), "interactions")]
-    tables += [] if users is None else [Source(frame_of(users, "users"), "users", columns_of(user_fields))]
+    if users is not None:
+        columns = columns_of(user_fields) or _fields_of(old, "users")
+        tables.append(Source(frame_of(users, "users"), "users", columns))
+    if tokenizers is None:
+        tokenizers = "words" if old is None else ()
     choices = [tokenizers] if isinstance(tokenizers, str) else [*tokenizers]
     with StoreWriter(
         path,
@@ -96,8 +106,13 @@ def write_frames(
         [TokenizerChoice.parse(choice) for choice in choices],
         max_missing=max_missing,
         overwrite=overwrite,
+        like=old,
     ) as writer:
         write_tables(writer, asked, *tables)
+
+
+def _fields_of(like: Like | None, table: str) -> list[Column]:
+    return [] if like is None else like.columns(table)
 
 
 def columns_of(fields: Mapping[str, Fields]) -> list[Column]:

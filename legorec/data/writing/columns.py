@@ -71,6 +71,12 @@ def categories_of(columns: Sequence[pl.Series]) -> list[str]:
     return joined.filter(joined.is_not_null() & (joined != "")).unique().sort().to_list()
 
 
+def num_given(column: pl.Series) -> int:
+    """How many values a column of categories has, those of lists each counted."""
+    flat = list_parts(column)[0] if isinstance(column.dtype, pl.List) else column
+    return int((flat.is_not_null() & (flat.cast(pl.String) != "")).sum())
+
+
 def encode_categories(column: pl.Series, categories: Sequence[str]) -> Ragged:
     """Category ids (int32); a missing category leaves an empty row."""
     if isinstance(column.dtype, pl.List):

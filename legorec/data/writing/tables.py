@@ -17,37 +17,17 @@ from legorec.data.spelled_tokens import for_text
 from legorec.data.strings import Strings
 from legorec.data.text import BATCH, TokenizerChoice, encode, vocab_size
 from legorec.data.writing.arrays import Blocks, write_arrays
-from legorec.data.writing.columns import Column, categories_of, column_of, encode_categories, encode_numbers
+from legorec.data.writing.columns import (
+    Column,
+    categories_of,
+    column_of,
+    encode_categories,
+    encode_numbers,
+    num_given,
+)
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.user_table import ID, UserTable
-from legorec.files.disk import save_bytes
-from legorec.files.manifest import save_json
-
-
-class Vocabularies:
-    """The categories and tokenizers of a store while it is written."""
-
-    def __init__(self) -> None:
-        self.categories: dict[str, list[str]] = {}
-        self.tokenizers: dict[str, Tokenizer] = {}
-
-    def add(self, name: str, categories: list[str]) -> None:
-        """Add a vocabulary of categories; tables may share one if it is the same in both."""
-        if self.categories.setdefault(name, categories) != categories:
-            raise StoreError(f"items and users have different vocabularies '{name}'; give one another name")
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Write the files; returns their part of the manifest."""
-        for name, categories in self.categories.items():
-            save_json(folder / "vocabularies" / f"{name}.json", categories)
-        for name, tokenizer in self.tokenizers.items():
-            save_tokenizer(folder, name, tokenizer)
-        return {
-            "vocabularies": [
-                {"name": name, "size": len(categories)} for name, categories in self.categories.items()
-            ],
-            "tokenizers": {name: {"size": vocab_size(one)} for name, one in self.tokenizers.items()},
-        }
+from legorec.data.writing.vocabularies import Vocabularies
 
 
 class TableWriter:
@@ -125,22 +105,21 @@ class TableWriter:
         if visible is not None:
             save_arrays(place / "visible.safetensors", {"visible": visible.view(np.uint8)})
         texts = [column for column in self.columns if column.kind == "text"]
-        if self.name == "items":
+        like = vocabularies.like
+        if self.name == "items" and like is None:
             self._fit(more, vocabularies, tokenizers, visible)
         fields: list[dict[str, Any]] = []
         for column in self.columns:
             if column.kind == "text":
-                text = _text(column, self.frame)
-                fields += write_text(
-                    place, column.name, text, vocabularies.tokenizers, progress, column.tokens
-                )
+                text, own = _text(column, self.frame), vocabularies.of_text(self.name, column.name)
+                fields += write_text(place, column.name, text, own, progress, column.tokens)
             else:
                 progress.say(f"{self.name}: {column.name}")
                 fields.append(write_column(place, column, self.columns, self.frame, vocabularies))
         return {
             "count": len(self),
             "visible": visible is not None,
-            "fields": fields,
+            "fields": fields if like is None else like.in_order(self.name, fields),
             "texts": [column.name for column in texts],
             **({"generated": self.generated} if self.generated else {}),
         }
@@ -195,15 +174,20 @@ def write_column(
     Args:
         columns: all of the table, some of which may share a vocabulary.
     """
+    noted: dict[str, Any] = {}
     if column.kind == "number":
         rows, vocabulary, size = encode_numbers(column.of(frame)), None, 0
+        if vocabularies.like is not None:
+            noted = {"scale": vocabularies.like.scale(place.name, column.name).fact()}
     else:
         vocabulary = column.vocabulary or column.name
         shared = [part.of(frame) for part in columns if _vocabulary(part) == vocabulary]
-        vocabularies.add(vocabulary, categories := categories_of(shared))
+        categories = vocabularies.add(vocabulary, categories_of(shared))
         rows, size = encode_categories(column.of(frame), categories), len(categories)
+        if vocabularies.like is not None:
+            vocabularies.left_out[column.name] = num_given(column.of(frame)) - len(rows.values)
     save_arrays(place / f"{column.name}.safetensors", {"values": rows.values, "offsets": rows.offsets})
-    return field_facts(column.name, column.kind, rows.lengths, vocabulary, size)
+    return field_facts(column.name, column.kind, rows.lengths, vocabulary, size) | noted
 
 
 def write_text(
@@ -254,12 +238,6 @@ def _save_tokens(
     values = Blocks(np.dtype(np.int32), int(lengths.sum()), parts)
     write_arrays(place / f"{name}@{key}.safetensors", {"values": values, "offsets": offsets_of(lengths)})
     return field_facts(f"{name}@{key}", "text", lengths, key, vocab_size(tokenizer))
-
-
-def save_tokenizer(folder: Path, name: str, tokenizer: Tokenizer) -> None:
-    """Write a tokenizer into a store."""
-    path = folder / "tokenizers" / name / "tokenizer.json"
-    save_bytes(path, tokenizer.to_str(pretty=True).encode())
 
 
 def field_facts(

@@ -17,12 +17,14 @@ from legorec.data.store import rows_of
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.columns import Column, column_of, list_parts
 from legorec.data.writing.folder import NewFolder, write_manifest
+from legorec.data.writing.like import Like
 from legorec.data.writing.missing import MissingIds
 from legorec.data.writing.progress import Progress
 from legorec.data.writing.spans import HistoryPool
 from legorec.data.writing.split_parts import SplitParts, write_interactions
-from legorec.data.writing.tables import TableWriter, Vocabularies, with_fields
+from legorec.data.writing.tables import TableWriter, with_fields
 from legorec.data.writing.user_table import UserTable
+from legorec.data.writing.vocabularies import Vocabularies
 from legorec.files.digest import remember
 
 CHUNK = 200_000  # impressions whose raw ids are looked up at a time
@@ -44,6 +46,7 @@ class StoreWriter:
         overwrite: replace an existing store.
         user_table: fields of the users; who the users are is said by the impressions or ``users``.
         generations: what language models added, for the manifest.
+        like: an older store, whose fields, tokenizers, vocabularies and scales of numbers are kept.
 
     Until then, the data lies in files in ``scratch``; a reader may put files of its own there too.
     """
@@ -58,6 +61,7 @@ class StoreWriter:
         progress: Progress | None = None,
         user_table: UserTable | None = None,
         generations: Sequence[Mapping[str, Any]] = (),
+        like: Like | None = None,
     ) -> None:
         names = [choice.name for choice in tokenizers]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -67,6 +71,10 @@ class StoreWriter:
         self.tokenizers = list(tokenizers)
         # Reads the folders now, so that errors come early.
         described = {choice.name: choice.settings for choice in tokenizers}
+        self._like = like
+        if like is not None:
+            like.check_tokenizers(tokenizers)
+            described, made_with = dict(like.described), {**made_with, "like": like.store.digest}
         self.made_with = {**made_with, "tokenizers": described, "max_missing": max_missing}
         self._items: TableWriter | None = None
         self._users: TableWriter | None = None
@@ -106,12 +114,17 @@ class StoreWriter:
             generated: how many of the last rows a language model invented.
         """
         self._items = TableWriter("items", frame, columns, id_column, str(file), generated)
+        self._check_like(self._items)
 
     def users(
         self, frame: pl.DataFrame, columns: Sequence[Column] = (), id_column: str = "id", file: object = ""
     ) -> None:
         """Set the user table; without one, it lists the users of the impressions, in order of appearance."""
         self._users = TableWriter("users", frame, columns, id_column, str(file))
+
+    def _check_like(self, table: TableWriter) -> None:
+        if self._like is not None:
+            self._like.check_columns(table.name, table.columns, table.label)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -280,18 +293,21 @@ class StoreWriter:
         items = self._table(self._items, "items")
         users = self._users or TableWriter("users", pl.DataFrame({"id": []}), (), "id")
         users = with_fields(users, self._user_table, self.missing.max_missing, self.dropped)
+        self._check_like(users)
         folder, dropped, kept = self._folder.temporary, self._counts["dropped"], self._counts["kept"]
         splits = self._splits.values()
         visible, facts = write_interactions(folder, self.scratch, self._pool, splits, len(items), self._marks)
         for parts in splits:
             self.dropped(f"impressions without known candidates ({parts.name})", parts.without_candidates)
-        vocabularies = Vocabularies()
+        vocabularies = Vocabularies(self._like)
         tables = {
             "items": items.write(
                 folder, vocabularies, self.tokenizers, visible, self.progress, users.texts()
             ),
             "users": users.write(folder, vocabularies, self.tokenizers, None, self.progress),
         }
+        for name, count in vocabularies.left_out.items():
+            self.dropped(f"values of '{name}' that are no category of the store it is made like", count)
         manifest = {
             "format": FORMAT,
             "version": VERSION,
