@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -56,6 +56,26 @@ class NotesSeenItems(Protocol):
 
     def note_seen(self, seen_N: Tensor) -> None:
         """Called before training; (N,) True for each item of the store that training will see."""
+
+
+class RowsOf(NamedTuple):
+    """Whose some rows of a weight are, one after the other."""
+
+    kind: Literal["items", "users", "text", "category", "number", "codes"]
+    count: int
+    vocabulary: str = ""  # of a text (its tokenizer) or a category
+
+
+@runtime_checkable
+class HasRows(Protocol):
+    """A module with weights whose rows each belong to an item, a user, a word or a category.
+
+    In another store the same item has another row. Where training starts from the weights of a run
+    (``exp.init_from``), these rows are matched by id, and all other weights by name and shape.
+    """
+
+    def row_owners(self) -> Mapping[str, Sequence[RowsOf]]:
+        """Whose the rows of each such weight are, from the first to the last, by its name in the module."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from legorec.abilities import EmbedsNewItems, LearnsItems, Prefetches
+from legorec.abilities import EmbedsNewItems, LearnsItems, Prefetches, RowsOf
 from legorec.batch import TokenStates
 from legorec.nn.dropout import kept
 from legorec.nn.sending import sent
@@ -78,6 +78,10 @@ class PartsSource(nn.Module):
             source = self[name]
             parts[name] = source.embed(tokens[name]) if isinstance(source, EmbedsNewItems) else None
         return PartStates(parts, None)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``seen`` for each item."""
+        return {} if self.seen is None else {"seen": [RowsOf("items", len(self.seen))]}
 
     def prefetch(self, items: Tensor) -> None:
         """Let each source begin to fetch what it needs of ``items``."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legorec.abilities import RowsOf
 from legorec.data.number_scale import NumberScale, Scaled
 from legorec.data.ragged import Ragged, joined
 from legorec.data.text import vocab_size
@@ -76,6 +77,14 @@ class CatalogField:
     def table(self) -> str:
         """The table that its tokens are looked up in: the vocabulary's, or one of its own."""
         return own_table(self.name) if self.own else self.vocabulary
+
+    @property
+    def rows(self) -> RowsOf:
+        """Whose the rows of its table are."""
+        kind: Literal["text", "number", "category"] = "category"
+        if self.kind in ("text", "number"):
+            kind = "text" if self.kind == "text" else "number"
+        return RowsOf(kind, self.vocab_size, self.vocabulary)
 
     @classmethod
     def of_numbers(
@@ -164,6 +173,14 @@ class Catalog:
         self._starts = torch.from_numpy(whole.offsets[:-1].copy())
         self._item_lengths = self.lengths.sum(1)
         self.values = torch.from_numpy(whole.values)
+
+    @property
+    def table_rows(self) -> dict[str, RowsOf]:
+        """Whose the rows of each table are, in the order of ``vocabularies``."""
+        found: dict[str, RowsOf] = {}
+        for part in self.fields:
+            found.setdefault(part.table, part.rows)
+        return found
 
     @classmethod
     def from_store(cls, store: Store, cuts: Mapping[str, FieldCut]) -> Catalog:

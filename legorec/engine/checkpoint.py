@@ -100,6 +100,11 @@ def read_state(path: Path) -> Mapping[str, Any]:
     return parse_json((path / STATE).read_text())
 
 
+def weights_digest(path: Path) -> str:
+    """The digest of the file of weights of a checkpoint."""
+    return str(_facts(path)["weights.safetensors"]["blake2b"])
+
+
 def _facts(path: Path) -> dict[str, Fact]:
     """Size and digest of every file of a checkpoint."""
     manifest = path / MANIFEST

@@ -33,6 +33,30 @@ class Learning:
     ahead: Callable[[Any], None] = lambda batch: None
 
 
+@dataclass(frozen=True)
+class Start:
+    """The weights of a run that training begins with, once they are in the model.
+
+    Args:
+        checkpoint: that they are from.
+        digest: of its file of weights.
+        said: lines for the log, such as how many items have a row in both.
+    """
+
+    checkpoint: Path
+    digest: str
+    said: Sequence[str] = ()
+
+
+def not_started(run: Path) -> Start:
+    """The default of ``Task.start``.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"a model of this family cannot start from the weights of a run; asked for was {run}")
+
+
 def not_loaded(run: Path) -> Path:
     """The default of ``Task.load``.
 
@@ -65,6 +89,8 @@ class Task:
         slices: split -> ways to cut its rows, in each of which all that is ranked is measured once more.
         place: where the data is, for messages.
         load: run folder -> the checkpoint of its best epoch, whose weights are then in the model.
+        start: run folder -> the weights of its best epoch, which are then in the model; the run may have been
+            trained on another store, and rows of items and words are matched by id.
         said: lines about the data that the log begins with.
         zero_shot: whether it may be measured without the weights of a run.
         finish: given the run's folder once the model has the weights of the best epoch, by the process that
@@ -78,6 +104,7 @@ class Task:
     slices: Callable[[str], Sequence[Slicing]] = lambda split: ()
     place: str = "the data"
     load: Callable[[Path], Path] = not_loaded
+    start: Callable[[Path], Start] = not_started
     said: Sequence[str] = ()
     zero_shot: bool = False
     finish: Callable[[Path], None] = lambda folder: None

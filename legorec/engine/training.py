@@ -17,8 +17,8 @@ from legorec.engine.optim import (
     state_tensors,
     trainable,
 )
-from legorec.engine.task import Learning, Task
-from legorec.engine.weights import check_inputs, load_weights
+from legorec.engine.task import Learning, Start, Task
+from legorec.engine.weights import STARTED, check_inputs, load_weights
 from legorec.processes import ALONE, Processes
 
 
@@ -91,6 +91,12 @@ class Training:
         self.learning: Learning = task.learning()
         self.optimizer = make_optimizer(self.model, lr=lr, item_lr=item_lr, weight_decay=weight_decay)
         self.state = TrainingState(inputs=dict(self.learning.inputs))
+        self.begun: Start | None = None
+
+    def begin(self, start: Start) -> None:
+        """Note the weights that the model was given to begin with."""
+        self.begun = start
+        self.state.inputs[STARTED] = start.digest
 
     def restore(self, folder: Path) -> str | None:
         """Go on from the newest complete checkpoint of a folder; its name, or None if there is none.

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.nn.fused import gather_rows
 from legorec.nn.interests import join_scores
 from legorec.nn.scales import short_vectors
@@ -67,8 +68,13 @@ class CategoryMINERPredictor(nn.Module):
         self.category_weight = category_weight
         self.aggregation = aggregation
         self.register_buffer("categories", _categories(catalog, chosen), persistent=False)
+        self._owner = chosen.rows
         self.vectors = short_vectors(chosen.vocab_size, category_dim)
         self.gate = nn.Linear(input_dim, input_dim, bias=False) if aggregation == "weighted" else None
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``vectors`` for each category."""
+        return {"vectors": [self._owner]}
 
     def forward(
         self,

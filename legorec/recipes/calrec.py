@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -20,11 +19,11 @@ from legorec.prompts import Prompt
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
 from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
 from legorec.recipes.inputs.said_texts import said_scores
+from legorec.recipes.inputs.starting import start_of
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.prompted import built, load_prompted, prompt_learning
 from legorec.recipes.tower import needed_splits, slicings
 from legorec.scorers.yes_no import YesNoScorer
-from legorec.settings.modes import MODES
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -43,9 +42,6 @@ def calrec(settings: Settings, device: torch.device, processes: Processes = ALON
     assert target is not None  # the settings end with it
     model = TwoTowerModel(language, target, chosen.alignment.project_dim).to(device)
     said = [*data.filtered, *candidates_said(data, settings), *left_out(data, settings)]
-    if MODES[settings.exp.mode].learns and chosen.start is not None:
-        found = load_prompted(Path(chosen.start), model, settings, data, prompt)
-        said.append(f"training begins with the weights of {found}")
     return Task(
         model=model,
         learning=lambda: calrec_learning(settings, data, prompt, processes),
@@ -71,6 +67,7 @@ def calrec(settings: Settings, device: torch.device, processes: Processes = ALON
         said=said,
         zero_shot=chosen.language_model.checkpoint is not None,
         load=lambda run: load_prompted(run, model, settings, data, prompt),
+        start=lambda run: start_of(load_prompted(run, model, settings, data, prompt)),
     )
 
 

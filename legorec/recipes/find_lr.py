@@ -11,7 +11,7 @@ from legorec.engine.task import Task
 from legorec.engine.training import Training
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.rates import training_of
+from legorec.recipes.inputs.rates import begun_said, training_of
 from legorec.recipes.outputs.opening import log_opening
 from legorec.recipes.outputs.plot import plot
 from legorec.recipes.outputs.session import Session, open_session
@@ -58,6 +58,8 @@ def find_lr(
         ratios = {name: rate / policy.lr for name, rate in named_rates(training, policy).items()}
         groups = {group["base_lr"] / policy.lr for group in training.optimizer.param_groups}
         others = sorted(groups - {*ratios.values()})
+        for line in begun_said(training):
+            session.log(line)
         run_sweep(training, sweep, policy, session)
         found = sweep.found()
         session.folder.write_table(TABLE, ["step", *ratios, "loss", "smoothed"], rows(sweep, ratios))

@@ -32,6 +32,7 @@ from legorec.prompts.learning import TokenObjective
 from legorec.recipes.inputs.baselines import left_out, untrained_scorers
 from legorec.recipes.inputs.candidates import candidates_said, measured_scorer
 from legorec.recipes.inputs.made_prompts import make_prompt, prompt_digests, text_of
+from legorec.recipes.inputs.starting import start_of
 from legorec.recipes.inputs.store_data import Data, opened
 from legorec.recipes.outputs.session import settings_file
 from legorec.recipes.tower import needed_splits, slicings
@@ -78,6 +79,7 @@ def prompted(settings: Settings, device: torch.device, processes: Processes = AL
         ],
         zero_shot=chosen.checkpoint is not None,
         load=lambda run: load_prompted(run, model, settings, data, prompt),
+        start=lambda run: start_of(load_prompted(run, model, settings, data, prompt)),
     )
 
 

@@ -118,6 +118,7 @@ def train(
     exp: Layer = "train",
     fields: Iterable[str] | None = None,
     vectors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    init_from: Run | str | Path | None = None,
     runs: str | Path = "runs",
     **flags: Any,
 ) -> Run:
@@ -133,12 +134,21 @@ def train(
         fields: those of the items that are read; all by default.
         vectors: an item's vector of a model of one's own, by its id, or as rows in the store's order. They
             take the place of the items' fields.
+        init_from: a run whose weights training begins with, on the same or another store. Rows of items,
+            users, words and categories are matched by their ids; those that it does not know start fresh.
+            Its model, and how it reads the data, are taken where none are named.
         flags: as on the command line: ``epoch=3``, ``lr=1e-3``, ``seed=7``, ``exp__metrics=["mrr"]``.
 
     Raises:
         ValueError: something the user can mend.
     """
     store = store if isinstance(store, Store) else Store.open(store)
+    begun = Run.open(init_from) if isinstance(init_from, str | Path) else init_from
+    if begun is not None:
+        flags["exp.init_from"] = begun.path
+        model = begun.settings.dump()["model"] if model is None else model
+        if data is None and fields is None:
+            data = {**begun.settings.dump()["data"], "name": store.path.name}
     layers: dict[str, Layer] = {
         "data": data_of(store, fields) if data is None else data,
         "model": model or (BY_CONTENT if vectors is None else BY_ROW),

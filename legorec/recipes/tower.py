@@ -22,6 +22,7 @@ from legorec.recipes.inputs.baselines import OF_TRAINING, left_out, untrained_sc
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.candidates import candidates_said, measured_impressions, measured_scorer
 from legorec.recipes.inputs.digests import input_digests
+from legorec.recipes.inputs.starting import start_tower
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
 from legorec.recipes.outputs.judged import dev_metrics
@@ -63,6 +64,7 @@ def click_task(settings: Settings, data: Data, model: Recommender, processes: Pr
         place=str(data.store.path),
         said=[*data.filtered, *candidates_said(data, settings), *left_out(data, settings, model)],
         load=lambda run: load_trained(run, model, settings, data),
+        start=lambda run: start_tower(run, model, settings, data),
     )
 
 

@@ -21,14 +21,10 @@ from legorec.engine.together import finishing
 from legorec.engine.training import Training
 from legorec.processes import ALONE, Processes
 from legorec.recipes.inputs.devices import choose_device
-from legorec.recipes.inputs.rates import rates_said, training_of
+from legorec.recipes.inputs.rates import begun_said, rates_said, training_of
+from legorec.recipes.inputs.starting import noted_start
 from legorec.recipes.outputs.judged import check_judged, dev_metrics, worth
-from legorec.recipes.outputs.measure import (
-    measure,
-    measure_baselines,
-    measured_json,
-    print_measured,
-)
+from legorec.recipes.outputs.measure import measure, measure_baselines, measured_json, print_measured
 from legorec.recipes.outputs.opening import log_opening, num_trainable
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.smaller_batches import batches_fitting
@@ -73,7 +69,8 @@ def train(
         elif training is None:
             session.log("zero-shot: weights as they were before any training here")
         if training is not None:
-            session.log(rates_said(settings, training))
+            for line in [*begun_said(training), rates_said(settings, training)]:
+                session.log(line)
             train_to_end(training, settings, session)
             if session.folder.writes:
                 save_adapters(task.model, session.folder.path / "adapter")
@@ -83,6 +80,7 @@ def train(
             metrics = measure_result(task, split, settings, session)
         else:
             metrics = loss_result(split, training)
+        metrics |= noted_start(training, settings)
         session.folder.write_metrics(metrics)
         session.log(f"wrote {session.folder.metrics_file}")
         return metrics

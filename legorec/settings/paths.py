@@ -13,7 +13,7 @@ from legorec.settings.resolved import set_at
 
 # Where nothing may be: a run writes the cache or the log, a language model may be one of the hub, and of a
 # store whoever opens it says most. Where training began is read by training alone.
-MAY_BE_MISSING = ("cache", "checkpoint", "store", "log", "start")
+MAY_BE_MISSING = ("cache", "checkpoint", "store", "log", "start", "init_from")
 
 
 def find_paths(composition: Composition, whole: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -53,6 +53,7 @@ def _paths(layers: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         "data.store",
         "embed.codes.path",
         "exp.load",
+        "exp.init_from",
         "exp.predict.pairs",
         "exp.generate.log",
         "exp.merge.scheme",

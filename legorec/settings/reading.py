@@ -32,6 +32,7 @@ from legorec.settings.combinations import (
     judge_readings,
 )
 from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
+from legorec.settings.init_from import judge_init_from
 from legorec.settings.measured import judge_list_metrics, without_refused_metrics
 from legorec.settings.modes import MODES
 from legorec.settings.paths import find_paths
@@ -107,6 +108,7 @@ def _checked_settings(composition: Composition) -> Settings | None:
     if exp:
         _judge_layers(exp, composition)
         _judge_load(exp, FAMILIES[model.family] if model else None, composition)
+        judge_init_from(exp, composition)
         _judge_mode(exp, composition)
         _judge_predict(exp, composition)
         judge_list_metrics(exp, composition)

@@ -33,6 +33,7 @@ LATER: dict[str, Any] = {
     "exp.policy.deterministic": False,
     "exp.policy.keep_epochs": 1,
     "exp.load_epoch": None,
+    "exp.init_from": None,
     "exp.evaluation.slices": None,
     "exp.evaluation.token_budget": 32768,
     "exp.evaluation.slices.filled": None,

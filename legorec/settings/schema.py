@@ -368,6 +368,7 @@ class ExpSettings(Strict):
     accepts: list[Text] = []
     load: Text | None = None
     load_epoch: Count | None = None  # of that run; null: the best
+    init_from: Text | None = None  # the run whose weights training begins with
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     cache: CacheSettings | None = None

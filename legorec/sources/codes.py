@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.batch import ItemCodes, TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
@@ -41,6 +42,10 @@ class CodesSource(nn.Module):
         self.register_buffer("rows", codes.values + shifts, persistent=False)
         self.learned = short_vectors(sum(codes.sizes), embed_dim)
         self.dropout = Dropout(dropout)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``learned`` for each code."""
+        return {"learned": [RowsOf("codes", len(self.learned))]}
 
     def forward(self, items: Tensor) -> TokenStates:
         """A state for each level of ``items`` (N,), rows of the catalogue on the host."""

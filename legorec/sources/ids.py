@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.batch import TokenStates
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
@@ -34,6 +35,10 @@ class IdsSource(nn.Module):
         self.field_kinds = ("id",)
         self.learned = short_vectors(num_items, embed_dim)
         self.dropout = Dropout(dropout)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``learned`` for each item."""
+        return {"learned": [RowsOf("items", len(self.learned))]}
 
     def forward(self, items: Tensor) -> TokenStates:
         """One state for each of ``items`` (N,), rows of the catalogue on the host."""

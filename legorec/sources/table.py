@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.batch import TokenStates, TokenVectors
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import PermuteRows, gather_rows
@@ -67,6 +68,12 @@ class TableSource(nn.Module):
         self.learned = short_vectors(learned, embed_dim) if learned else None
         self.dropout = Dropout(dropout)
         self.field_kinds = tuple(part.kind for part in catalog.fields)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """Whose the rows of the learned table and of the given ones are."""
+        owners = self.catalog.table_rows
+        found = {f"given.{name}.rows.weight": [owners[name]] for name in self.given}
+        return {**found, "learned": [rows for name, rows in owners.items() if name not in self.given]}
 
     def forward(self, items: Tensor) -> TokenStates:
         """Token states of ``items`` (N,), rows of the catalogue on the host."""

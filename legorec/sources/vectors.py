@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.batch import TokenStates, TokenVectors
 from legorec.nn.sending import sent
 from legorec.nn.table import GivenTable
@@ -50,6 +51,10 @@ class VectorsSource(nn.Module):
         projected = given.transform == "linear" or self.dim != shape[1]
         self.field_kinds = ("vector",)
         self.table = GivenTable(given.weight, given.frozen, self.dim, projected, given.dropout)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of the table for each item."""
+        return {"table.rows.weight": [RowsOf("items", len(self.table.weight))]}
 
     def forward(self, items: Tensor) -> TokenStates:
         """One state for each of ``items`` (N,), rows of the catalogue on the host."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.scales import dense
@@ -62,6 +63,10 @@ class CaserUserEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.dense = dense(num_horizontal * length + num_vertical * input_dim, input_dim, rectified=True)
         self.join = dense(2 * input_dim, input_dim, bias=False)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``users`` for each user."""
+        return {"users": [RowsOf("users", len(self.users))]}
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
         """(B, D). An empty history gives what is known of the user otherwise: zero for an unknown user.

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.nn.recurrent import RaggedGRU
 from legorec.nn.scales import dense
 from legorec.nn.user_table import known_users
@@ -47,6 +48,10 @@ class LSTURUserEncoder(nn.Module):
         self.users = nn.Parameter(torch.zeros(num_users, input_dim))
         self.clicks = RaggedGRU(input_dim, input_dim)
         self.join = dense(2 * input_dim, input_dim, bias=False) if mode == "con" else None
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``users`` for each user."""
+        return {"users": [RowsOf("users", len(self.users))]}
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, user: Tensor) -> Tensor:
         """(B, D). An empty history gives what is known of the user otherwise: zero for an unknown user.

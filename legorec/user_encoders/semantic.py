@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.batch import ItemCodes
 from legorec.nn.attention import AdditiveAttention, MultiHeadSelfAttention
 from legorec.nn.dropout import Dropout
@@ -57,6 +58,10 @@ class SemanticUserEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.encoders = nn.ModuleList(_Level(input_dim, encoder, heads, attention_dim) for _ in range(levels))
         self.pool = AdditiveAttention(input_dim, attention_dim) if levels > 1 else None
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``learned`` for each code."""
+        return {"learned": [RowsOf("codes", len(self.learned))]}
 
     def forward(self, clicks_BHD: Tensor, mask_BH: Tensor, click_items: Tensor) -> Tensor:
         """(B, D); an empty history is zero.

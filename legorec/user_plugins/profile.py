@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from legorec.abilities import RowsOf
 from legorec.nn.dropout import Dropout
 from legorec.nn.fused import gather_rows
 from legorec.nn.scales import dense, short_vectors
@@ -47,6 +48,7 @@ class ProfileUserPlugin(nn.Module):
         num_fields = len(profiles.fields)
         size = sum(profiles.vocabularies.values())
         self.attributes = short_vectors(size, embed_dim)
+        self._owners = list(profiles.table_rows.values())
         self.missing = short_vectors(num_fields, embed_dim)
         self.dropout = Dropout(dropout)
         self.from_user = nn.Linear(input_dim, input_dim, bias=False)
@@ -74,6 +76,10 @@ class ProfileUserPlugin(nn.Module):
         for name, packed in (("ids", profiles.values), ("scale", profiles.scale)):
             padded = None if packed is None else torch.cat([packed, packed.new_zeros(1)])
             self.register_buffer(name, padded, persistent=False)
+
+    def row_owners(self) -> dict[str, list[RowsOf]]:
+        """A row of ``attributes`` for each category of the users."""
+        return {"attributes": self._owners}
 
     def forward(self, vectors: Tensor, user: Tensor) -> Tensor:
         """The same shape as the user vectors (B, D) or interests (B, M, D).

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BRICKS = tuple(registry.NUM_TENSORS)
 ITEM_IDS, USER_IDS = "items/ids.safetensors", "users/ids.safetensors"
+CODES = "embed/.codes"  # no vocabulary is called so
 
 
 def input_digests(settings: Settings, data: Data) -> dict[str, str]:
@@ -57,7 +58,7 @@ def data_digests(
     facts = store.manifest["files"]
     tables = {table.owner: Path(table.path) for table in settings.embed.tables}
     if settings.embed.codes is not None:
-        tables[".codes"] = Path(settings.embed.codes.path)  # no vocabulary is called so
+        tables[CODES.removeprefix("embed/")] = Path(settings.embed.codes.path)
     digests = digest_files(tables.values())
     found = {name: facts[name]["blake2b"] for name in names}
     found |= {f"embed/{vocabulary}": digests[path] for vocabulary, path in tables.items()}

@@ -11,6 +11,8 @@ from legorec.engine.optim import tuned
 from legorec.engine.task import Task
 from legorec.engine.training import Training
 from legorec.processes import Processes
+from legorec.recipes.inputs.starting import begin_with_weights
+from legorec.settings.resolved import run_path
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
@@ -28,9 +30,13 @@ def item_rate(settings: Settings, model: nn.Module) -> float | None:
 
 
 def training_of(settings: Settings, task: Task, options: FitOptions, processes: Processes) -> Training:
-    """A task under training at the rates of ``exp.policy``."""
+    """A task under training at the rates of ``exp.policy``, with the weights that ``exp.init_from`` names.
+
+    Raises:
+        ValueError: it cannot be trained, or these weights do not fit.
+    """
     policy = settings.exp.policy
-    return Training(
+    training = Training(
         task,
         options,
         lr=policy.lr,
@@ -38,6 +44,16 @@ def training_of(settings: Settings, task: Task, options: FitOptions, processes: 
         weight_decay=policy.weight_decay,
         processes=processes,
     )
+    begin_with_weights(training, settings, run_path(settings))
+    return training
+
+
+def begun_said(training: Training) -> list[str]:
+    """Lines for the log: the weights that training begins with, where they are those of a run."""
+    begun = training.begun
+    if begun is None:
+        return []
+    return [f"training begins with the weights of {begun.checkpoint} ({begun.digest[:12]})", *begun.said]
 
 
 def rates_said(settings: Settings, training: Training) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,27 +44,66 @@ def load_trained(
     wanted = ("tokenizers/", "vocabularies/", "numbers/", "embed/", LANGUAGE_MODEL, *ids)
     inputs = {name: digest for name, digest in now.items() if name.startswith(wanted)}
     epoch = settings.exp.load_epoch if epoch is None else epoch
-    return load_best(run, model, inputs, str(data.store.path), epoch)
+    return load_best(run, model, inputs, str(data.store.path), epoch, partial(way_out, run))
+
+
+def way_out(run: Path, name: str) -> str:
+    """What to do where a store differs in a way that a run's weights do not allow, by the input's name."""
+    goes_on = f"a training that starts from its weights, exp.init_from {run}, matches"
+    if name in (ITEM_IDS, USER_IDS):
+        what = "items" if name == ITEM_IDS else "users"
+        return f"its weights belong to {what} by their rows in the store: {goes_on} them by id"
+    if name.startswith(("tokenizers/", "vocabularies/", "numbers/")):
+        return (
+            "a store that is made like the one that it was trained with (--like) can be read by it, and "
+            f"{goes_on} words and categories"
+        )
+    return "train anew (--overwrite true) or name what it was trained with"
 
 
 def check_make(run: Path, settings: Settings) -> None:
-    """Check that a run has the same bricks and fields: other weights might fit and mean something else."""
+    """Check that a run has the same bricks and fields: other weights might fit and mean something else.
+
+    Raises:
+        ValueError: a brick, one of its arguments or a field differs.
+    """
+    tree = saved_tree(run)
+    for place, trained, asked in brick_differences(tree, settings):
+        raise ValueError(
+            f"{run} was trained with model.{place} {trained!r}, asked for is {asked!r}; give the model layer "
+            "and flags that it was trained with"
+        )
+    check_fields(run, tree, settings)
+
+
+def saved_tree(run: Path) -> dict[str, Any]:
+    """The settings that a run saved, as they are written.
+
+    Raises:
+        ValueError: the folder is no run, or they were altered.
+    """
     problems: list[Problem] = []
     tree = read_document(str(settings_file(run)), problems).tree
     if problems:
         raise SettingsError(problems)
+    return tree
+
+
+def brick_differences(tree: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, Any, Any]]:
+    """Place, value there and value here of each argument of a brick, and of each name, that differs."""
     there, here = tree.get("model", {}), settings.dump()["model"]
     for place, kind in dict([*brick_places(there), *brick_places(here)]).items():
         if kind not in BRICKS:
             continue
         name = (block_at(here, place) or {}).get("name")
         trained, asked = (_compared(kind, block_at(model, place) or {}, name) for model in (there, here))
-        for key in (*trained, *asked):
+        for key in dict.fromkeys([*trained, *asked]):
             if trained.get(key) != asked.get(key):
-                raise ValueError(
-                    f"{run} was trained with model.{place}.{key} {trained.get(key)!r}, asked for is "
-                    f"{asked.get(key)!r}; give the model layer and flags that it was trained with"
-                )
+                yield f"{place}.{key}", trained.get(key), asked.get(key)
+
+
+def check_fields(run: Path, tree: Mapping[str, Any], settings: Settings) -> None:
+    """Raises ValueError: the fields of items or users, or the items' text, are not those of the run."""
     there, here = tree.get("data", {}), settings.data
     for key in ("fields", "user_fields"):
         trained_fields, asked_fields = list(there.get(key) or {}), list(getattr(here, key))
