@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,17 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from legorec.abilities import EmbedsNewItems, LanguageSource
-from legorec.data.catalog import Catalog
 from legorec.halving import Halving
-from legorec.item_parts import learns_items
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
 from legorec.recipes.inputs.bundle_files import SavedModel, carried, find_folder
 from legorec.recipes.inputs.devices import usable_device
-from legorec.recipes.inputs.new_items import catalogs_of
+from legorec.recipes.inputs.new_vectors import check_encodes, encode_new, refuse_rows
 from legorec.recipes.inputs.served import served
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.known_items import KnownItems, read_items
 from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle
 from legorec.recipes.outputs.recommended import (
     Item,
@@ -31,7 +30,6 @@ from legorec.recipes.outputs.recommended import (
     check_real,
     checked,
     checked_user,
-    known_rows,
 )
 from legorec.recipes.outputs.session import settings_file
 from legorec.recommender import Recommender
@@ -133,20 +131,56 @@ class TrainedRecommender(Saves):
         self.model = model
         self.data = data
         self._items = Halving(1024, "items in pages of")
-        self._encoded = Once(self._encode_all)
+        self.known = KnownItems(data, Once(self._encode_all))
         self._cells = Halving(CELLS, "candidates, times clicks where they are read, in pages of")
 
     @property
     def item_vectors(self) -> Tensor:
-        """(num_items, D), every item of the store; encoded when they are first needed."""
-        return self._encoded.get()
+        """(num_items, D), every item of the store, encoded when they are first needed, then added ones."""
+        return self.known.vectors
+
+    @property
+    def num_items(self) -> int:
+        """Items that are known by raw id: those of the store, and those that were added."""
+        return len(self.known)
+
+    def add_items(self, items: Any, item_id: str = "item") -> None:
+        """Add new items, which are from then on recommended, and known by their raw ids.
+
+        They are encoded once, from their fields. ``save`` takes them along.
+
+        Args:
+            items: a frame of polars or pandas, columns by name, or a list of rows. It has a column for each
+                field that the model reads, called as the store calls them.
+            item_id: the column of the ids.
+        Raises:
+            ValueError: an id is known already or there twice, a column is missing or does not hold what it
+                should, or the model cannot encode new items.
+        """
+        after_fork(module_device(self.model))
+        check_encodes(self.model, self._way_to_base)
+        ids, fields = read_items(self.data, items, item_id)
+        self.known.check_new(ids)
+        if ids:
+            with torch.no_grad():
+                self.known = self.known.with_more(ids, self._encode_new(fields))
 
     def take_vectors(self, vectors_ND: Tensor) -> None:
         """Use these vectors of the store's items in place of those that the model would make."""
         # Not where a file is mapped: how sums are rounded depends on how memory is aligned.
         (there,) = sent(module_device(self.model), vectors_ND.clone())
-        self._encoded = Once(lambda: there)
-        self._encoded.get()
+        self.known = replace(self.known, stored=Once(lambda: there))
+        self.known.stored.get()
+
+    def take_added(self, ids: Sequence[str], vectors_AD: Tensor) -> None:
+        """Know some more items by their ids, with these vectors."""
+        (there,) = sent(module_device(self.model), vectors_AD)
+        self.known = self.known.with_more(ids, there)
+
+    def added_items(self) -> tuple[Sequence[str], Tensor] | None:
+        """Ids and vectors of the items that were added."""
+        known = self.known
+        return None if known.added is None else (known.ids, known.added)
 
     def vectors_to_keep(self) -> Tensor | None:
         """The item vectors of a model with a language model.
@@ -160,7 +194,7 @@ class TrainedRecommender(Saves):
             raise ValueError(
                 "the user encoder reads the tokens of a language model, which a saved model does not hold"
             )
-        return self.item_vectors
+        return self.known.stored.get()
 
     def _encode_all(self) -> Tensor:
         with torch.no_grad():  # a tensor of inference mode could not be copied
@@ -200,9 +234,10 @@ class TrainedRecommender(Saves):
         after_fork(module_device(self.model))
         check_count(k)
         history = checked(history, "history")
-        every = _Items(self.item_vectors, torch.arange(self.data.num_items))
+        known = self.known
+        every = _Items(known.vectors, torch.arange(len(known)))
         scores = self._scores(self._history(history), every, user).clone()
-        return best_items(self.data, scores, k, history, include_history)
+        return best_items(known, scores, k, history, include_history)
 
     def _history(self, items: Sequence[Item]) -> _Items:
         limit = self.data.settings.history.max_length
@@ -234,21 +269,17 @@ class TrainedRecommender(Saves):
 
     def _known_or_new(self, items: Sequence[Item]) -> _Items:
         """Vectors and rows: known items by gather, new ones encoded from their fields."""
-        table = self.item_vectors
+        every = self.known
+        table = every.vectors
         known = [place for place, item in enumerate(items) if isinstance(item, str)]
         new = [place for place, item in enumerate(items) if not isinstance(item, str)]
-        if new and self.model.reads_rows:
-            raise ValueError(
-                "a brick of this model looks items up by their rows in the store (click_items, "
-                "candidate_items or states), and a new item has none; give raw ids, or another model"
-            )
+        if new:
+            refuse_rows(self.model)
         vectors = table.new_zeros(len(items), table.shape[1])
         rows = torch.zeros(len(items), dtype=torch.int64)
         with torch.inference_mode():
             if known:
-                rows[known] = torch.from_numpy(
-                    known_rows(self.data, [str(items[place]) for place in known])
-                ).long()
+                rows[known] = torch.from_numpy(every.rows_of([str(items[place]) for place in known])).long()
                 places, chosen = sent(table.device, torch.tensor(known), rows[known])
                 vectors.index_copy_(0, places, table.index_select(0, chosen))
             if new:
@@ -258,22 +289,8 @@ class TrainedRecommender(Saves):
         return _Items(vectors, rows)
 
     def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
-        if self.origin is not None and self.origin.way_to_base is not None:
-            raise ValueError(
-                f"a new item is read by the language model, the base of this model: {self.origin.way_to_base}"
-            )
-        fresh = dict(zip(map(id, self.data.catalogs), catalogs_of(self.data, items), strict=True))
-        read: dict[str, Catalog] = {}
-        for part in self.model.item_parts:
-            source: Any = part.source
-            if isinstance(source, EmbedsNewItems):
-                read[part.name] = fresh[id(self.data.reading(isinstance(source, LanguageSource)))]
-            elif not part.name or not learns_items(source):
-                raise ValueError(f"{type(source).__name__} reads item ids alone; it cannot encode a new item")
-        if not read:
-            raise ValueError("no part of the items reads their fields; a new item cannot be encoded")
+        return encode_new(self.model, self.data, items, self._items, self._way_to_base)
 
-        def encode(rows: Tensor) -> Tensor:
-            return self.model.encode_new_items({name: each.tokens(rows) for name, each in read.items()})
-
-        return torch.cat(list(self._items.pages(torch.arange(len(items)), encode, "new item {}".format)))
+    @property
+    def _way_to_base(self) -> str | None:
+        return None if self.origin is None else self.origin.way_to_base

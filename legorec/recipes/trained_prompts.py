@@ -18,6 +18,7 @@ from legorec.recipes.outputs.bundle import Saves
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommended,
+    StoredIds,
     best_items,
     check_count,
     check_real,
@@ -116,7 +117,7 @@ class TrainedPrompts(Saves):
             scores = scores_of_all(
                 self._pages(prompt), clicked.rows, clicked.mask, self.data.num_real, marks_BH=clicked.marks
             )
-            return best_items(self.data, scores, k, history, include_history)
+            return best_items(StoredIds(self.data), scores, k, history, include_history)
 
     def _pages(self, prompt: Prompt) -> AnswerPages:
         return AnswerPages(self.model, prompt)

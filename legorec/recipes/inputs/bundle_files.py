@@ -19,6 +19,7 @@ from legorec.files.manifest import check_digests, check_sizes, leads_out, read_s
 from legorec.recipes.inputs.devices import usable_device
 from legorec.recipes.inputs.given_vectors import read_matrix
 from legorec.recipes.inputs.served import served
+from legorec.recipes.outputs.added_items import ADDED, read_added
 from legorec.recipes.outputs.bundle import (
     COMPARED,
     CONFIG,
@@ -175,4 +176,6 @@ def carried(saved: SavedModel, settings: Settings, device: str, named: Mapping[s
     trained.origin = origin
     if saved.has_vectors:
         trained.take_vectors(saved.vectors())
+    if ADDED in saved.config["files"]:
+        trained.take_added(*read_added(saved.folder / ADDED))
     return trained

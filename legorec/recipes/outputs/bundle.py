@@ -5,6 +5,7 @@ settings.yaml            as a run has it; its paths begin in this folder
 model.safetensors        the weights that were learned
 store/                   a store of the items alone: ids, fields, vocabularies, tokenizers
 tables/*.safetensors     given vectors and codes, where the model reads some
+added.safetensors        ids and vectors of items that were added to the recommender, if any were
 items.safetensors        the vectors of all items, where a language model made them, which is not there
 README.md                the model card, which may be edited
 """
@@ -12,7 +13,7 @@ README.md                the model card, which may be edited
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,7 @@ from legorec.files.disk import flush, save_bytes, share
 from legorec.files.manifest import Refusal, fact_of, save_json, seal
 from legorec.files.whole import folder_whole
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.added_items import ADDED, save_added
 from legorec.recipes.outputs.bundle_settings import STORE, TABLES, BundleError, copy_table, travelling
 from legorec.recipes.outputs.model_card import model_card
 from legorec.recipes.outputs.session import sealed
@@ -107,8 +109,18 @@ class Saves:
         if self.origin.way_to_base is not None:
             raise BundleError("this model was loaded without its base; copy its folder, or load it with that")
         return save_bundle(
-            self.model, self.data, self.origin, Path(folder), overwrite, self.vectors_to_keep()
+            self.model,
+            self.data,
+            self.origin,
+            Path(folder),
+            overwrite,
+            self.vectors_to_keep(),
+            self.added_items(),
         )
+
+    def added_items(self) -> tuple[Sequence[str], Tensor] | None:
+        """Ids and vectors (A, D) of items that are not in the store, if there are any."""
+        return None
 
     def vectors_to_keep(self) -> Tensor | None:
         """(num_items, D), where they could not be computed without a language model that stays behind."""
@@ -122,6 +134,7 @@ def save_bundle(
     folder: Path,
     overwrite: bool = False,
     vectors_ND: Tensor | None = None,
+    added: tuple[Sequence[str], Tensor] | None = None,
 ) -> Path:
     """Write a model's folder, whole or not at all; see ``Saves.save``."""
     _check_place(folder, overwrite)
@@ -144,6 +157,8 @@ def save_bundle(
         if vectors_ND is not None:
             alone = Store.open(partial / STORE)
             save_table(partial / VECTORS, vectors_ND[: data.num_real].cpu(), Rows.of_items(alone), {})
+        if added is not None:
+            save_added(partial / ADDED, *added)
         here = {KEY: {FOLDER: ".", FROM_HERE: "."}}
         save_bytes(partial / SETTINGS, sealed(to_yaml({**said.tree, **here})).encode())
         config = {
@@ -153,7 +168,7 @@ def save_bundle(
             "family": settings.model.family,
             "model": settings.model.name,
             "data": settings.data.name,
-            "items": data.num_real,
+            "items": data.num_real + (0 if added is None else len(added[0])),
             "epoch": origin.epoch,
             "metrics": origin.metrics,
             "base": said.base,

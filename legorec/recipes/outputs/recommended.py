@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def check_count(k: int) -> None:
 
 def check_real(data: Data, candidates: Sequence[Item], rows: np.ndarray) -> None:
     """Raises ValueError: a candidate, whose row this is, is a generated item."""
-    if (generated := rows >= data.num_real).any():
+    if (generated := (rows >= data.num_real) & (rows < data.num_items)).any():
         raw = candidates[int(generated.argmax())]
         raise ValueError(f"`candidates` holds the generated item {raw!r}; such stand in histories alone")
 
@@ -83,24 +84,54 @@ def known_rows(data: Data, raw_ids: Sequence[str]) -> np.ndarray:
     return rows
 
 
+class Ids(Protocol):
+    """Items by row and by raw id."""
+
+    @property
+    def generated(self) -> slice: ...
+
+    def rows_of(self, raw_ids: Sequence[str]) -> np.ndarray: ...
+
+    def id_of(self, row: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class StoredIds:
+    """The items of a store."""
+
+    data: Data
+
+    @property
+    def generated(self) -> slice:
+        """The rows of generated items."""
+        return slice(self.data.num_real, self.data.num_items)
+
+    def rows_of(self, raw_ids: Sequence[str]) -> np.ndarray:
+        """Their rows; raises ValueError where one is not there."""
+        return known_rows(self.data, raw_ids)
+
+    def id_of(self, row: int) -> str:
+        """The raw id of a row."""
+        return self.data.store.items.ids[row]
+
+
 def best_items(
-    data: Data, scores_N: Tensor, k: int, history: Sequence[Item], include_history: bool
+    items: Ids, scores_N: Tensor, k: int, history: Sequence[Item], include_history: bool
 ) -> list[Recommended]:
-    """The ``k`` best items of the store, best first, ties in its order; no generated ones.
+    """The ``k`` best items, best first, ties in their order; no generated ones.
 
     Args:
         scores_N: one for each item, which are changed here.
         history: its items are left out unless ``include_history``.
     """
-    scores_N[data.num_real :] = -torch.inf
+    scores_N[items.generated] = -torch.inf
     known = [item for item in history if isinstance(item, str)]
     if known and not include_history:
-        (rows,) = sent(scores_N.device, known_rows(data, known).astype(np.int64))
+        (rows,) = sent(scores_N.device, items.rows_of(known).astype(np.int64))
         scores_N.index_fill_(0, rows, -torch.inf)
     order = torch.argsort(scores_N, descending=True, stable=True)[:k]
-    ids = data.store.items.ids
     return [
-        Recommended(ids[row], score)
+        Recommended(items.id_of(row), score)
         for row, score in zip(order.tolist(), scores_N[order].tolist(), strict=True)
         if score != -torch.inf
     ]

@@ -1,0 +1,137 @@
+"""The items that a trained recommender knows by raw id: those of its store, and those that were added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from legorec.data.raw.fields import fields_of, texts_of
+from legorec.data.raw.frames import frame_of
+from legorec.data.writing.columns import Column
+from legorec.recipes.inputs.new_items import names_read
+from legorec.recipes.outputs.recommended import known_rows
+from legorec.threads import Once
+
+if TYPE_CHECKING:
+    from legorec.recipes.inputs.store_data import Data
+
+
+@dataclass(frozen=True)
+class KnownItems:
+    """Vectors and ids of all that can be recommended; one that is asked for many things stays the same.
+
+    Rows below ``data.num_items`` are those of the store, generated items among them; the added ones follow.
+
+    Args:
+        stored: the vectors of the store's items, made when they are first needed.
+        ids: of the added items.
+        added: (A, D) their vectors; None where there are none.
+    """
+
+    data: Data
+    stored: Once[Tensor]
+    ids: tuple[str, ...] = ()
+    added: Tensor | None = None
+    _whole: Once[Tensor] = field(init=False, repr=False)
+    _rows: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        first = self.data.num_items
+        object.__setattr__(self, "_whole", Once(self._joined))
+        object.__setattr__(self, "_rows", {raw: first + row for row, raw in enumerate(self.ids)})
+
+    def __len__(self) -> int:
+        return self.data.num_items + len(self.ids)
+
+    @property
+    def vectors(self) -> Tensor:
+        """(len(self), D)"""
+        return self._whole.get()
+
+    def _joined(self) -> Tensor:
+        return self.stored.get() if self.added is None else torch.cat([self.stored.get(), self.added])
+
+    @property
+    def generated(self) -> slice:
+        """The rows of generated items, which are never recommended."""
+        return slice(self.data.num_real, self.data.num_items)
+
+    def rows_of(self, raw_ids: Sequence[str]) -> np.ndarray:
+        """(n,) int64 rows of items by raw id.
+
+        Raises:
+            ValueError: one is not known.
+        """
+        if not self.ids:
+            return known_rows(self.data, raw_ids)
+        rows = np.array([self._rows.get(raw, -1) for raw in raw_ids], dtype=np.int64)
+        stored = np.flatnonzero(rows < 0)
+        if len(stored):
+            rows[stored] = known_rows(self.data, [raw_ids[place] for place in stored])
+        return rows
+
+    def id_of(self, row: int) -> str:
+        """The raw id of a row."""
+        first = self.data.num_items
+        return self.data.store.items.ids[row] if row < first else self.ids[row - first]
+
+    def check_new(self, ids: Sequence[str]) -> None:
+        """Raises ValueError: an id is there twice, or is that of an item that is known."""
+        if len(set(ids)) < len(ids):
+            twice = next(each for place, each in enumerate(ids) if each in ids[:place])
+            raise ValueError(f"'{twice}' is there twice among the items to be added")
+        there = self.data.store.items.index(ids) >= 0
+        known = [raw for raw, stored in zip(ids, there, strict=True) if stored or raw in self._rows]
+        if known:
+            raise ValueError(
+                f"{len(known):,} of {len(ids):,} items to be added are known already, first '{known[0]}'"
+            )
+
+    def with_more(self, ids: Sequence[str], vectors_AD: Tensor) -> KnownItems:
+        """With some more items, which ``check_new`` has let pass."""
+        self.check_new(ids)
+        before = [] if self.added is None else [self.added]
+        return replace(self, ids=(*self.ids, *ids), added=torch.cat([*before, vectors_AD]))
+
+
+def read_items(data: Data, items: Any, item_id: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Raw ids and fields of items in a table: a frame, columns by name, or a list of rows.
+
+    A table has a column for each field that the model reads; it may have others.
+
+    Args:
+        item_id: the column of the ids.
+    Raises:
+        ValueError: it is no table, a column is missing, a value cannot be what its field is, or a row has no
+            id.
+    """
+    if isinstance(items, list | tuple) and all(isinstance(each, Mapping) for each in items):
+        names = dict.fromkeys(name for each in items for name in each)
+        items = {str(name): [each.get(name) for each in items] for name in names}
+    frame = frame_of(items, "items")
+    names_there = [item_id, *names_read(data)]
+    for name in names_there:
+        if name not in frame.columns:
+            what = "the ids; `item_id` names it" if name == item_id else "a field that the model reads"
+            raise ValueError(
+                f"the items to be added have no column '{name}', {what}; there are "
+                f"{', '.join(frame.columns) or 'none'}"
+            )
+    ids = texts_of(frame, item_id, "items")
+    if without := int((ids.is_null() | (ids == "")).sum()):
+        raise ValueError(f"{without:,} of {len(ids):,} items to be added have no id")
+    frame, columns = fields_of(frame, [_column(data, name) for name in names_there[1:]], "items")
+    read = frame.select(pl.col(str(each.source)).alias(each.name) for each in columns)
+    return ids.to_list(), read.to_dicts()
+
+
+def _column(data: Data, name: str) -> Column:
+    """The column of a field, read as the store's was."""
+    table = data.store.items
+    return Column(name, "text" if name in table.text_names else table.field(name).kind)
