@@ -126,7 +126,10 @@ def read_items(data: Data, items: Any, item_id: str) -> tuple[list[str], list[di
     ids = texts_of(frame, item_id, "items")
     if without := int((ids.is_null() | (ids == "")).sum()):
         raise ValueError(f"{without:,} of {len(ids):,} items to be added have no id")
-    frame, columns = fields_of(frame, [_column(data, name) for name in names_there[1:]], "items")
+    columns = [_column(data, name) for name in names_there[1:]]
+    bare = [each.name for each in columns if each.kind == "categories" and frame[each.name].dtype == pl.Null]
+    frame = frame.with_columns(pl.col(bare).cast(pl.List(pl.String)))  # no item has one
+    frame, columns = fields_of(frame, columns, "items")
     read = frame.select(pl.col(str(each.source)).alias(each.name) for each in columns)
     return ids.to_list(), read.to_dicts()
 

@@ -67,16 +67,17 @@ def write_store(
     with StoreWriter(path, {"processor": "tests", "seed": seed}, [TokenizerChoice("words")]) as writer:
         writer.items(items, COLUMNS)
         for split, count in (("train", num_train), ("dev", 24), ("test", 24)):
-            frame = _impressions(rng, ids, count, num_candidates)
+            frame = impressions(rng, ids, count, num_candidates)
             if split == "train" and not clicked:
                 frame = frame.with_columns(labels=pl.col("labels").list.eval(pl.element() * 0))
             writer.impressions(split, frame if labelled or split != "test" else frame.drop("labels"))
     return path
 
 
-def _impressions(
-    rng: np.random.Generator, ids: list[str], count: int, num_candidates: int | None
+def impressions(
+    rng: np.random.Generator, ids: list[str], count: int, num_candidates: int | None = None
 ) -> pl.DataFrame:
+    """Impressions of twenty users, as the writer takes them."""
     sizes = rng.integers(2, 7, count) if num_candidates is None else np.full(count, num_candidates)
     return pl.DataFrame(
         {
