@@ -184,7 +184,12 @@ def evaluate(
         raise ValueError(f"`split` must be one of {', '.join(measuring)}, got {split!r}")
     settings = read_command_line(["--settings", str(settings_file(trained.path))])
     exp = settings.exp.model_copy(
-        update={"mode": measuring[split], "load": str(trained.path), "name": f"{split}-{settings.exp.name}"}
+        update={
+            "mode": measuring[split],
+            "load": str(trained.path),
+            "init_from": None,
+            "name": f"{split}-{settings.exp.name}",
+        }
     )
     place = store.path if isinstance(store, Store) else store
     data = settings.data if place is None else settings.data.model_copy(update={"store": str(place)})

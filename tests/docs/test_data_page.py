@@ -33,6 +33,7 @@ RAW: dict[str, tuple[Any, list[Any], list[str]]] = {
     "Fields": (raw.write_bert, [None], ["Your own data"]),
     "MIND": (raw.write_mind, [None], []),
     "MovieLens": (raw.write_movielens, ["100K", "1M", "RecBole"], []),
+    "Data that grow": (lambda _: None, [None], ["MovieLens"]),
     "TALLRec": (raw.write_ratings, [None], []),
     "Instructions": (raw.write_instructions, [None], ["TALLRec"]),
     "Steam": (raw.write_steam, [None], []),

@@ -35,6 +35,12 @@ def test_the_page_is_run_from_tables_to_recommendations(
     assert run.seconds > 0 and set(run.test) == set(run.dev) == {"gauc", "mrr", "ndcg@5", "ndcg@10"}
     assert run.dev["gauc"] == legorec.evaluate(run, "dev").dev["gauc"]
     assert legorec.Run.open(run.path).seconds is None
+    if find_spec("pandas") is not None:
+        before, after = names["before"], names["after"]
+        assert after.test["gauc"] > before.test["gauc"] and names["recommender"].num_items == 62
+        log = [(each.path / "run.log").read_text() for each in (after, names["again_by_id"], names["again"])]
+        assert "topic: 4 kept, 0 new" in log[0] and "topic: 4 kept, 1 new" in log[2]
+        assert "items: 60 kept, 2 new" in log[1]
     # What was built in Python and left half-said is loaded like any other.
     saved = [path for path in (tmp_path / "runs/stories/mine").glob("*/settings.yaml")]
     settings = read_command_line(["--settings", str(saved[0])])
