@@ -62,7 +62,7 @@ class RowsOf(NamedTuple):
     """Whose some rows of a weight are, one after the other."""
 
     kind: Literal["items", "users", "text", "category", "number", "codes"]
-    count: int
+    size: int  # how many rows
     vocabulary: str = ""  # of a text (its tokenizer) or a category
 
 

@@ -73,7 +73,7 @@ class KnownItems:
         rows = np.array([self._rows.get(raw, -1) for raw in raw_ids], dtype=np.int64)
         stored = np.flatnonzero(rows < 0)
         if len(stored):
-            rows[stored] = known_rows(self.data, [raw_ids[place] for place in stored])
+            rows[stored] = known_rows(self.data, [raw_ids[place] for place in stored.tolist()])
         return rows
 
     def id_of(self, row: int) -> str:

@@ -57,7 +57,7 @@ class RowIds:
         for rows in owners:
             found, count = self._places(rows)
             if count is None:
-                return RowMatch(torch.full((sum(each.count for each in owners),), -1), None)
+                return RowMatch(torch.full((sum(each.size for each in owners),), -1), None)
             places.append(np.where(found >= 0, found + start, -1))
             start += count
         return RowMatch(torch.from_numpy(np.concatenate(places)), start)
@@ -65,13 +65,14 @@ class RowIds:
     def _places(self, rows: RowsOf) -> tuple[np.ndarray, int | None]:
         """Which row there each row here is, and how many there are; None: any number of others."""
         file = file_of(rows)
-        if file is None or self.now.get(file, self._digest(self.here, file)) == self.then.get(file):
-            if file is not None:
-                self._count(rows, rows.count, 0, 0)
-            return np.arange(rows.count), rows.count
+        if file is None:
+            return np.arange(rows.size), rows.size
+        if self.now.get(file, self._digest(self.here, file)) == self.then.get(file):
+            self._count(rows, rows.size, 0, 0)
+            return np.arange(rows.size), rows.size
         if file == CODES:
-            self._count(rows, 0, rows.count, 0)
-            return np.full(rows.count, -1), None
+            self._count(rows, 0, rows.size, 0)
+            return np.full(rows.size, -1), None
         if self._digest(self.there, file) != self.then.get(file):
             raise ValueError(
                 f"{self.there.path} is not what it was when the run was trained that is to be started from: "
@@ -79,7 +80,8 @@ class RowIds:
                 "and write the new one to another folder"
             )
         here, there = ids_of(self.here, rows), ids_of(self.there, rows)
-        found = np.array([there.get(each, -1) for each in _in_order(here, rows.count)], dtype=np.int64)
+        spelled = _in_order(here, rows.size)
+        found = np.array([-1 if each is None else there.get(each, -1) for each in spelled], dtype=np.int64)
         kept = int((found >= 0).sum())
         self._count(rows, kept, len(here) - kept, len(there) - kept)
         return found, max(there.values(), default=-1) + 1

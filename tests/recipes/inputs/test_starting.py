@@ -18,6 +18,7 @@ from legorec.data.store import Store
 from legorec.engine import checkpoint
 from legorec.engine.optim import learned_state
 from legorec.engine.run_folder import best_checkpoint
+from legorec.recipes.inputs import starting
 from legorec.recipes.inputs.starting import owned_weights
 from legorec.recipes.tower import tower
 from legorec.settings import Settings, SettingsError, read_command_line
@@ -165,6 +166,24 @@ def test_other_shapes_and_bricks_are_refused_by_name(folder: Path, runs: dict[st
     assert any("heads: 4 there, 2 here" in line for line in said)
 
 
+def test_a_brick_that_may_have_rows_and_does_not_say_so_is_refused_where_ids_differ(
+    folder: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Said:
+        """What no brick says."""
+
+    monkeypatch.setattr(starting, "HasRows", Said)
+    started(folder / "old", "lego_lstur", runs["lego_lstur"])
+    with pytest.raises(ValueError, match="model.user_encoder 'lstur' is told `num_users`, and does not say"):
+        started(folder / "new", "lego_lstur", runs["lego_lstur"])
+
+
+def test_rates_are_sought_from_these_weights_too(folder: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    flags = {"model": "lego_nrms_id", "exp": "lr", "steps": 20, "init_from": runs["lego_nrms_id"]}
+    run = finish([*arguments(folder / "new", tmp_path, **flags)])
+    assert "items: 60 kept, 3 new" in (run / "run.log").read_text()
+
+
 def test_it_is_read_where_there_is_training_alone(folder: Path, runs: dict[str, Path]) -> None:
     with pytest.raises(SettingsError, match="exp.init_from.*no folder nowhere"):
         read(folder / "old", "lego_nrms", Path("nowhere"))
@@ -203,6 +222,9 @@ def test_a_run_goes_on_where_its_start_is_gone_and_not_where_it_is_another(
     assert worker.main(["--settings", str(straight / "settings.yaml"), "--runs", str(tmp_path / "second"),
                         "--resume", "true", "--device", "cpu"]) == 0  # fmt: skip
     assert json.loads((straight / "metrics.json").read_text())["init_from"]["weights"]
+    # Whoever only reads the run has no need of its start.
+    assert legorec.load(straight, "cpu").save(tmp_path / "saved").is_dir()
+    assert legorec.evaluate(straight, "dev", device="cpu").settings.exp.init_from is None
 
 
 @pytest.mark.parametrize("model", ["bert-nrms"])
@@ -276,4 +298,4 @@ def test_weights_that_grow_with_a_store_say_whose_their_rows_are(
     owned = dict(owned_weights(models[1]))
     assert grown and grown <= owned.keys()
     for name in owned.keys() & new.keys():
-        assert sum(each.count for each in owned[name]) == new[name][0]
+        assert sum(each.size for each in owned[name]) == new[name][0]
