@@ -107,6 +107,16 @@ class RunsTogether(Protocol):
 
 
 @runtime_checkable
+class ScoresByProduct(Protocol):
+    """A predictor whose score is the inner product of user and candidate vector and nothing else.
+
+    Many users and items are then scored by one product of two matrices, and an index of nearest items serves.
+    """
+
+    is_inner_product: ClassVar[bool]
+
+
+@runtime_checkable
 class WeighsClicks(Protocol):
     """A user encoder that can say how much each click counts in each interest."""
 

@@ -106,6 +106,16 @@ class Recommender(nn.Module):
         return bool(set(self._predictor_extras) - {"candidate_items", "candidate_mask"})
 
     @property
+    def scores_by_product(self) -> bool:
+        """Whether a score is the inner product of a user vector and an item vector."""
+        for each in type(self.predictor).__mro__:
+            if "is_inner_product" in vars(each):
+                return bool(vars(each)["is_inner_product"])
+            if "forward" in vars(each):  # a subclass that scores in another way
+                return False
+        return False
+
+    @property
     def reads_candidates(self) -> bool:
         """Whether the predictor looks at more of the candidates than their vectors."""
         return bool({"candidate_items", "candidate_mask"} & set(self._predictor_extras))
@@ -224,7 +234,11 @@ class Recommender(nn.Module):
         given = {name: offered[name] for name in self._predictor_extras}
         with examples(entry("scores"), user.shape[0]):
             scores = self.predictor(user, candidates_BKD, **given)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return _float32_at_least(scores)
+
+    def score_all(self, user_UD: Tensor, items_ND: Tensor) -> Tensor:
+        """Scores (U, N) of the same items for every user, as of ``score``, where it ``scores_by_product``."""
+        return _float32_at_least(user_UD @ items_ND.T)
 
     def encode(self, batch: ClickBatch, item_table: Tensor | None = None) -> Encoded:
         """Users and candidates of a batch.
@@ -267,3 +281,7 @@ class Recommender(nn.Module):
     def forward(self, batch: ClickBatch, item_table: Tensor | None = None) -> Tensor:
         """Scores (B, K) of a batch's candidates; ``item_table`` as in ``encode``."""
         return self.score_encoded(self.encode(batch, item_table), batch)
+
+
+def _float32_at_least(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -53,6 +53,13 @@ class Table:
         return strings_of(self._read(self._folder / "ids.safetensors"), "")
 
     @cached_property
+    def names(self) -> np.ndarray:
+        """(n,) the raw ids as an array of texts, so that many rows are named at once."""
+        found = np.empty(len(self), dtype=object)
+        found[:] = list(self.ids)
+        return found
+
+    @cached_property
     def visible(self) -> np.ndarray:
         """(n,) bool, True for rows that occur in the train split (all rows, if there is none)."""
         path = self._folder / "visible.safetensors"

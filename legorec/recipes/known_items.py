@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from legorec.data.raw.fields import fields_of, texts_of
 from legorec.data.raw.frames import frame_of
 from legorec.data.writing.columns import Column
 from legorec.recipes.inputs.new_items import names_read
-from legorec.recipes.outputs.recommended import known_rows
+from legorec.recipes.outputs.recommended import refuse_unknown
 from legorec.threads import Once
 
 if TYPE_CHECKING:
@@ -58,28 +58,40 @@ class KnownItems:
         return self.stored.get() if self.added is None else torch.cat([self.stored.get(), self.added])
 
     @property
-    def generated(self) -> slice:
-        """The rows of generated items, which are never recommended."""
-        return slice(self.data.num_real, self.data.num_items)
+    def candidate_rows(self) -> np.ndarray:
+        """(n,) int64, the rows of what may be recommended, ascending: no generated items."""
+        added = np.arange(self.data.num_items, len(self))
+        return np.concatenate([np.arange(self.data.num_real), added])
 
-    def rows_of(self, raw_ids: Sequence[str]) -> np.ndarray:
-        """(n,) int64 rows of items by raw id.
-
-        Raises:
-            ValueError: one is not known.
-        """
+    def rows_of(self, raw_ids: Iterable[str]) -> np.ndarray:
+        """(n,) int64 rows of items by raw id; -1 where one is not known."""
         if not self.ids:
-            return known_rows(self.data, raw_ids)
-        rows = np.array([self._rows.get(raw, -1) for raw in raw_ids], dtype=np.int64)
-        stored = np.flatnonzero(rows < 0)
-        if len(stored):
-            rows[stored] = known_rows(self.data, [raw_ids[place] for place in stored.tolist()])
+            return self.data.store.items.index(raw_ids)
+        raw_ids = list(raw_ids)
+        rows = np.array(self.data.store.items.index(raw_ids), dtype=np.int64)
+        for place in np.flatnonzero(rows < 0).tolist():
+            rows[place] = self._rows.get(raw_ids[place], -1)
         return rows
 
-    def id_of(self, row: int) -> str:
-        """The raw id of a row."""
-        first = self.data.num_items
-        return self.data.store.items.ids[row] if row < first else self.ids[row - first]
+    def rows_that_are(self, raw_ids: Sequence[str]) -> np.ndarray:
+        """The same, where all are to be known.
+
+        Raises:
+            ValueError: one is not.
+        """
+        rows = self.rows_of(raw_ids)
+        if (rows < 0).any():
+            refuse_unknown(raw_ids, rows, self.data)
+        return rows
+
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """The raw ids of rows, in an array of the same shape."""
+        names = self.data.store.items.names
+        if not self.ids:
+            return names[rows]
+        stored = names[np.minimum(rows, len(names) - 1)]
+        added = np.array(self.ids, dtype=object)[np.maximum(rows - self.data.num_items, 0)]
+        return np.where(rows < self.data.num_items, stored, added)
 
     def check_new(self, ids: Sequence[str]) -> None:
         """Raises ValueError: an id is there twice, or is that of an item that is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +24,12 @@ from legorec.recipes.known_items import KnownItems, read_items
 from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle
 from legorec.recipes.outputs.recommended import (
     Item,
-    Recommended,
-    best_items,
-    check_count,
     check_real,
     checked,
     checked_user,
 )
 from legorec.recipes.outputs.session import settings_file
+from legorec.recipes.recommending import Recommends
 from legorec.recommender import Recommender
 from legorec.scorers.paging import rows_at_once, score_rows
 from legorec.sequences import texts
@@ -112,7 +110,7 @@ def load(
     return trained
 
 
-class TrainedRecommender(Saves):
+class TrainedRecommender(Recommends, Saves):
     """Scores candidates for a history; items are raw ids, or the fields of new ones.
 
     Any number of threads may ask it at once. A deep copy has weights of its own. A pickle holds the weights
@@ -163,7 +161,7 @@ class TrainedRecommender(Saves):
         self.known.check_new(ids)
         if ids:
             with torch.no_grad():
-                self.known = self.known.with_more(ids, self._encode_new(fields))
+                self.known = self.known.with_more(ids, self.encode_new(fields))
 
     def take_vectors(self, vectors_ND: Tensor) -> None:
         """Use these vectors of the store's items in place of those that the model would make."""
@@ -221,23 +219,29 @@ class TrainedRecommender(Saves):
         check_real(self.data, candidates, shown.rows.numpy())
         return self._scores(clicked, shown, user).cpu().numpy()
 
-    def recommend(
-        self, history: Sequence[Item], k: int = 10, *, user: str | None = None, include_history: bool = False
-    ) -> list[Recommended]:
-        """The ``k`` best items of the store, best first; clicked ones are left out unless asked for.
+    @property
+    def candidate_rows(self) -> np.ndarray:
+        """(n,) int64, the rows of what may be recommended, ascending: no generated items."""
+        return self.known.candidate_rows
 
-        Generated items are never recommended.
+    def rows_of(self, raw_ids: Iterable[str]) -> np.ndarray:
+        """Rows (int64) of raw ids; -1 where one is not known. A polars column is looked up by polars."""
+        return self.known.rows_of(raw_ids)
 
-        Raises:
-            ValueError: as ``score``, or ``k`` is below 1.
-        """
-        after_fork(module_device(self.model))
-        check_count(k)
-        history = checked(history, "history")
-        known = self.known
-        every = _Items(known.vectors, torch.arange(len(known)))
-        scores = self._scores(self._history(history), every, user).clone()
-        return best_items(known, scores, k, history, include_history)
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """The raw ids of rows, in an array of the same shape."""
+        return self.known.ids_of(rows)
+
+    def user_row(self, user: str | None) -> int:
+        """The row of a user; -1 for a stranger."""
+        return -1 if user is None else int(self.data.store.users.index([user])[0])
+
+    def scores_of_rows(self, history: Sequence[Item], rows: np.ndarray, user: str | None) -> Tensor:
+        """(n,) the scores of some rows for one history, which may be changed."""
+        shown = torch.from_numpy(rows)
+        every = len(rows) == len(self.item_vectors)
+        vectors = self.item_vectors if every else self.item_vectors[sent(self.item_vectors.device, shown)[0]]
+        return self._scores(self._history(history), _Items(vectors, shown), user).clone()
 
     def _history(self, items: Sequence[Item]) -> _Items:
         limit = self.data.settings.history.max_length
@@ -251,7 +255,7 @@ class TrainedRecommender(Saves):
             if not len(vectors):  # one place that is masked, as a batch of empty histories has it
                 vectors, rows, mask = vectors.new_zeros(1, shown.vectors.shape[1]), mask.long(), ~mask
             user = checked_user(user)
-            row = -1 if user is None else int(self.data.store.users.index([user])[0])
+            row = self.user_row(user)
             clicks = self.model.clicks_of(rows, mask, torch.tensor([row]), vectors[None])
             users = self.model.encode_users(clicks)
 
@@ -273,23 +277,28 @@ class TrainedRecommender(Saves):
         table = every.vectors
         known = [place for place, item in enumerate(items) if isinstance(item, str)]
         new = [place for place, item in enumerate(items) if not isinstance(item, str)]
-        if new:
-            refuse_rows(self.model)
         vectors = table.new_zeros(len(items), table.shape[1])
         rows = torch.zeros(len(items), dtype=torch.int64)
         with torch.inference_mode():
             if known:
-                rows[known] = torch.from_numpy(every.rows_of([str(items[place]) for place in known])).long()
+                rows[known] = torch.from_numpy(every.rows_that_are([str(items[place]) for place in known]))
                 places, chosen = sent(table.device, torch.tensor(known), rows[known])
                 vectors.index_copy_(0, places, table.index_select(0, chosen))
             if new:
-                encoded = self._encode_new([items[place] for place in new])  # type: ignore[misc]
+                encoded = self.encode_new([items[place] for place in new])  # type: ignore[misc]
                 (places,) = sent(table.device, torch.tensor(new))
                 vectors.index_copy_(0, places, encoded)
         return _Items(vectors, rows)
 
-    def _encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
-        return encode_new(self.model, self.data, items, self._items, self._way_to_base)
+    def encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
+        """(n, D) of items that are given by their fields.
+
+        Raises:
+            ValueError: the model cannot encode them, or one has a field that it does not read.
+        """
+        refuse_rows(self.model)
+        with torch.inference_mode():
+            return encode_new(self.model, self.data, items, self._items, self._way_to_base)
 
     @property
     def _way_to_base(self) -> str | None:

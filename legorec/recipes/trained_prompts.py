@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,23 +12,27 @@ from legorec.data.item_text import ItemText
 from legorec.lm.answering import CausalModel
 from legorec.nn.device import module_device
 from legorec.prompts import Prompt
+from legorec.recipes.inputs.asked_histories import asked_histories
 from legorec.recipes.inputs.new_items import check_fields, tokens_of
+from legorec.recipes.inputs.shown_items import Unknown, known_clicks, shown_rows
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.bundle import Saves
+from legorec.recipes.outputs.recommendations import as_lists, lists_as_frame
 from legorec.recipes.outputs.recommended import (
     Item,
-    Recommended,
-    StoredIds,
+    Recommendations,
     best_items,
+    check_choice,
     check_count,
     check_real,
     checked,
     checked_user,
     known_rows,
 )
+from legorec.recipes.ranked_histories import RankedPart, top_popular
 from legorec.scorers.answer_pages import AnswerPages
 from legorec.scorers.top_answers import one_user, scores_of_all
-from legorec.sequences import texts
+from legorec.sequences import listed, texts
 from legorec.threads import after_fork
 
 
@@ -90,34 +94,87 @@ class TrainedPrompts(Saves):
             batch = one_user(clicked.rows, clicked.mask, shown[None])
             return self._pages(prompt).scores(batch, clicked.marks).cpu().numpy()
 
+    @property
+    def candidate_rows(self) -> np.ndarray:
+        """(n,) int64, the rows of what may be recommended, ascending: no generated items."""
+        return np.arange(self.data.num_real)
+
+    def rows_of(self, raw_ids: Iterable[str]) -> np.ndarray:
+        """Rows (int64) of raw ids; -1 where one is not known."""
+        return self.data.store.items.index(raw_ids)
+
     def recommend(
         self,
-        history: Sequence[Item],
+        histories: Any,
         k: int = 10,
         *,
-        marks: Sequence[str] | None = None,
+        items: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+        filter: Mapping[str, str | Sequence[str]] | None = None,
+        marks: Sequence[Any] | None = None,
         user: str | None = None,
+        users: Sequence[str | None] | None = None,
         include_history: bool = False,
-    ) -> list[Recommended]:
-        """The ``k`` best items of the store, best first; clicked ones are left out unless asked for.
+        unknown: Unknown = "error",
+    ) -> Any:
+        """The ``k`` best items for one history or for many, as ``Recommends.recommend`` gives them.
 
-        Every item of the store has a prompt, whose common beginning is read once for a thousand of them.
-        Generated items are never recommended.
+        Every item that may be recommended has a prompt, whose common beginning is read once for a thousand of
+        them; several histories are answered one after the other.
+
+        Args:
+            marks: one for each click of a history; of several histories, a list for each.
 
         Raises:
-            ValueError: as ``score``, or ``k`` is below 1.
+            ValueError: as ``score``, or ``k`` is below 1, or a field or category is none of the items.
         """
         after_fork(module_device(self.model))
         checked_user(user)
         check_count(k)
-        history = checked(history, "history")
-        prompt, rows = self._numbered(history)
-        clicked = self._clicked(rows, self._numbers(history, marks))
-        with torch.inference_mode():
-            scores = scores_of_all(
-                self._pages(prompt), clicked.rows, clicked.mask, self.data.num_real, marks_BH=clicked.marks
+        check_choice(unknown, "unknown", ("error", "skip"))
+        asked = asked_histories(histories, users)
+        shown = shown_rows(self, items, exclude, filter)
+
+        def best(history: Sequence[Item], own: Any) -> Recommendations:
+            return self._best(history, k, shown, own, include_history, unknown)
+
+        if asked.one:
+            return best(asked.lists[0], marks)
+        every = [list(each) for each in asked.lists]
+        own_marks = [None] * len(every) if marks is None else listed(marks, "marks", "lists of marks")
+        if len(own_marks) != len(every):
+            raise ValueError(
+                f"`marks` must be a list for each of {len(every)} histories, got {len(own_marks)}"
             )
-            return best_items(StoredIds(self.data), scores, k, history, include_history)
+        found = [best(checked(each, "history"), own) for each, own in zip(every, own_marks, strict=True)]
+        return found if asked.names is None else lists_as_frame(found, asked.names)
+
+    def _best(
+        self,
+        history: Sequence[Item],
+        k: int,
+        shown: np.ndarray,
+        marks: Sequence[str] | None,
+        include_history: bool,
+        unknown: Unknown,
+    ) -> Recommendations:
+        known, skipped = known_clicks(self, history, unknown)
+        if skipped and marks is not None:
+            raise ValueError("unknown items are not skipped where `marks` are given; leave both out")
+        names = self.data.store.items.names
+        popular = top_popular(self.data, shown, k, 1)
+        if not known.history and popular is not None:
+            alone = RankedPart(*popular, np.zeros(1, dtype=bool), np.array([skipped]))
+            return as_lists([alone], names.__getitem__)[0]
+        prompt, rows = self._numbered(known.history)
+        clicked = self._clicked(rows, self._numbers(known.history, marks))
+        with torch.inference_mode():
+            pages = self._pages(prompt)
+            scores = scores_of_all(pages, clicked.rows, clicked.mask, shown, marks_BH=clicked.marks)
+            left_out = known.rows[:0] if include_history else known.rows
+            found = best_items(names.__getitem__, shown, scores, k, left_out)
+        found.skipped = skipped
+        return found
 
     def _pages(self, prompt: Prompt) -> AnswerPages:
         return AnswerPages(self.model, prompt)

@@ -91,6 +91,8 @@ def score_rows(
         users: what ``model.encode_users(clicks)`` gives.
         rows_N: the items' rows in the catalogue.
     """
+    if model.scores_by_product:
+        return model.score_all(users, vectors_ND)
     count = len(clicks.user)
     rows_UN = sent(vectors_ND.device, rows_N)[0].expand(count, -1)
     everywhere = torch.ones_like(rows_UN, dtype=torch.bool)

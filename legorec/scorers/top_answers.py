@@ -22,22 +22,23 @@ def scores_of_all(
     answers: AnswerPages,
     history: np.ndarray,
     mask: np.ndarray,
-    num_items: int,
+    items: np.ndarray,
     *,
     user: int = -1,
     span: int = 0,
     marks_BH: np.ndarray | None = None,
 ) -> Tensor:
-    """(num_items,) scores of the first items of the store for one user.
+    """(n,) scores of some items for one user.
 
     Args:
+        items: (n,) rows of the store.
         history: (1, H) the user's clicks, oldest first, and their ``mask``.
         span: the stored history that this is, where marks are read from there.
         marks_BH: (1, H) in place of those that are stored.
     """
     scores = []
-    for start in range(0, num_items, PROMPTS):
-        shown = np.arange(start, min(start + PROMPTS, num_items))[None]
+    for start in range(0, len(items), PROMPTS):
+        shown = items[start : start + PROMPTS][None]
         batch = one_user(history, mask, shown, user=user, span=span)
         scores.append(answers.scores(batch, marks_BH))
     return torch.cat(scores) if scores else torch.zeros(0)
@@ -80,7 +81,7 @@ def top_answers(
             span = spans[place : place + 1]
             history, mask = histories.padded(span)
             scores = scores_of_all(
-                answers, history, mask, num_items, user=int(users[place]), span=int(span[0])
+                answers, history, mask, np.arange(num_items), user=int(users[place]), span=int(span[0])
             )
             clicked = whole.padded(span)[0][whole.padded(span)[1]]
             scores[torch.from_numpy(clicked[clicked < num_items].astype(np.int64))] = -torch.inf

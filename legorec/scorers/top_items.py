@@ -39,6 +39,8 @@ def top_items(
     k: int,
     *,
     num_real: int | None = None,
+    shown: np.ndarray | None = None,
+    with_clicked: bool = False,
     batch_size: int = 256,
     advanced: Callable[[int, int], None] = lambda done, total: None,
     processes: Processes = ALONE,
@@ -54,6 +56,8 @@ def top_items(
         users: (U,) rows of the user table.
         spans: (U,) the history of each; no click in it is returned, however long ago.
         num_real: items from this row on are generated ones, and never returned.
+        shown: (n,) rows that may be returned, each once, ascending; None: all before ``num_real``.
+        with_clicked: return clicked items too.
         batch_size: users at a time, at most.
         advanced: called after each turn with the users done and all users; may raise to stop.
 
@@ -64,21 +68,25 @@ def top_items(
     users, spans = whole_numbers(users, "users", "rows"), whole_numbers(spans, "spans", "rows")
     if len(users) != len(spans):
         raise ValueError(f"`users` and `spans` must be as many, got {len(users)} and {len(spans)}")
-    count, num_items = len(users), len(table)
-    num_real = num_items if num_real is None else num_real
-    k = min(k, num_real)
+    num_real = len(table) if num_real is None else num_real
+    shown = np.arange(num_real) if shown is None else shown
+    count, k = len(users), min(k, len(shown))
     items, scores = np.zeros((count, k), dtype=np.int64), np.zeros((count, k), dtype=np.float32)
-    size = max(1, min(batch_size, SCORES // num_items))
+    if not k:
+        return TopItems(items, scores)
+    size = max(1, min(batch_size, SCORES // len(shown)))
     halved, clicked = Halving(size, BATCH_SIZE, say), histories.whole()
+    ranked = _Ranked.of(table, shown)
 
     def keep(part: np.ndarray) -> None:
         cells = CELLS * halved.size // size
-        every = _scores(model, histories, table, users[part], spans[part], cells)
-        left_out, mask = clicked.padded(spans[part])
-        every[sent(every.device, np.nonzero(mask)[0], left_out[mask].astype(np.int64))] = -torch.inf
-        every[:, num_real:] = -torch.inf
+        every = _scores(model, histories, table, ranked, users[part], spans[part], cells)
+        if not with_clicked:
+            left_out, mask = clicked.padded(spans[part])
+            row, place = np.nonzero(mask)[0], ranked.place[left_out[mask]]
+            every[sent(every.device, row[place >= 0], place[place >= 0])] = -torch.inf
         chosen, best = best_of(every, k)
-        items[part], scores[part] = chosen.cpu().numpy(), best.cpu().numpy()
+        items[part], scores[part] = shown[chosen.cpu().numpy()], best.cpu().numpy()
 
     for turn, page in processes.turns(-(-count // size)):
         if page is not None:
@@ -91,27 +99,82 @@ def top_items(
 
 
 def best_of(scores_UN: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Items (U, k) and their scores, best first; ties in the order of the items. All NaN if one is."""
+    """Items (U, k) and their scores, best first; ties in the order of the items. All NaN if one is.
+
+    Of many items, blocks are looked at first. The best k lie in the k blocks with the largest maxima, ties in
+    the order of the blocks: another block's best has something better, or as good and before it, in each.
+    """
+    count, num_items = scores_UN.shape
+    width = 1 << max(
+        0, (num_items // max(1, k)).bit_length() // 2 + 1
+    )  # twice the root: both passes are short
+    num_blocks = num_items // width
+    if num_blocks < 4 * k or width < 4:
+        return _best_of_few(scores_UN, k)
+    edge = num_blocks * width
+    maxima = scores_UN[:, :edge].unflatten(1, (num_blocks, width)).amax(2)
+    blocks = _best_of_few(maxima, k)[0].sort(dim=1).values
+    inside = torch.arange(width, device=blocks.device)
+    items = (blocks[:, :, None] * width + inside).flatten(1)
+    rest = torch.arange(edge, num_items, device=blocks.device).expand(count, -1)
+    items = torch.cat([items, rest], dim=1)
+    values = scores_UN.gather(1, items)
+    if maxima.isnan().any():
+        values[:, 0] = torch.nan
+    chosen, best = _best_of_few(values, k)
+    return items.gather(1, chosen), best
+
+
+def _best_of_few(scores_UN: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if scores_UN.isnan().any():
         shape = (len(scores_UN), k)
         return scores_UN.new_zeros(shape, dtype=torch.int64), scores_UN.new_full(shape, torch.nan)
-    # topk takes any of those that tie for the last place.
-    least = scores_UN.topk(k).values[:, -1:]
-    above, level = scores_UN > least, scores_UN == least
-    left = k - above.sum(1, keepdim=True)
-    chosen = above | (level & (level.cumsum(1, dtype=torch.int32) <= left))
-    items = chosen.nonzero()[:, 1].view(-1, k)
+    items = scores_UN.topk(k, sorted=False).indices
+    least = scores_UN.gather(1, items).amin(1, keepdim=True)
+    level = (scores_UN >= least).sum(1) > k  # topk took any of those that tie for the last place
+    if level.any():
+        items[level] = _first_of_ties(scores_UN[level], least[level], k)
+    items = items.sort(dim=1).values
     values, order = scores_UN.gather(1, items).sort(dim=1, descending=True, stable=True)
     return items.gather(1, order), values
 
 
+def _first_of_ties(scores_UN: Tensor, least_U1: Tensor, k: int) -> Tensor:
+    """(U, k) the items above a score and the first of those that have it."""
+    above, level = scores_UN > least_U1, scores_UN == least_U1
+    left = k - above.sum(1, keepdim=True)
+    chosen = above | (level & (level.cumsum(1, dtype=torch.int32) <= left))
+    return chosen.nonzero()[:, 1].view(-1, k)
+
+
+class _Ranked(NamedTuple):
+    """The items that may be returned."""
+
+    vectors: Tensor  # (n, D)
+    rows: Tensor  # (n,) of the table, on its device
+    place: np.ndarray  # (N,) of each row of the table among them; -1: it is not
+
+    @classmethod
+    def of(cls, table: Tensor, shown: np.ndarray) -> _Ranked:
+        place = np.full(len(table), -1, dtype=np.int64)
+        place[shown] = np.arange(len(shown))
+        (rows,) = sent(table.device, np.ascontiguousarray(shown, dtype=np.int64))
+        is_all = np.array_equal(shown, np.arange(len(shown)))
+        return cls(table[: len(shown)] if is_all else table.index_select(0, rows), rows, place)
+
+
 def _scores(
-    model: Recommender, histories: Histories, table: Tensor, users: np.ndarray, spans: np.ndarray, cells: int
+    model: Recommender,
+    histories: Histories,
+    table: Tensor,
+    ranked: _Ranked,
+    users: np.ndarray,
+    spans: np.ndarray,
+    cells: int,
 ) -> Tensor:
-    """(U, N) float32, on the device."""
+    """(U, n) float32, on the device."""
     history, mask = histories.padded(spans)
     rows = torch.from_numpy(history.astype(np.int64))
     vectors = gather_rows(table, *sent(table.device, rows))
     clicks = model.clicks_of(rows, torch.from_numpy(mask), torch.from_numpy(users), vectors)
-    every = torch.arange(len(table), device=table.device)
-    return score_corpus(model, model.encode_users(clicks), clicks, table, every, cells)
+    return score_corpus(model, model.encode_users(clicks), clicks, ranked.vectors, ranked.rows, cells)

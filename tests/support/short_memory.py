@@ -19,13 +19,16 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "python": MemoryError,
 }
 # What each place is asked for at once, of the arguments of its method.
-PLACES: dict[str, tuple[type, str, Callable[..., int]]] = {
-    "items": (Recommender, "encode_items", len),
-    "users": (Recommender, "encode_users", lambda clicks: len(clicks.mask)),
-    "pairs": (Recommender, "score", lambda user, candidates, *_: candidates.shape[0] * candidates.shape[1]),
-    "batches": (Recommender, "encode", lambda batch, table=None: len(batch.labels)),
-    "tokens": (LowerLayers, "padded", lambda ids, lengths, mean=False: int(lengths.max()) * len(lengths)),
-    "layer tokens": (UpperLayers, "padded", lambda states, lengths: int(lengths.max()) * len(lengths)),
+PLACES: dict[str, list[tuple[type, str, Callable[..., int]]]] = {
+    "items": [(Recommender, "encode_items", len)],
+    "users": [(Recommender, "encode_users", lambda clicks: len(clicks.mask))],
+    "pairs": [
+        (Recommender, "score", lambda user, candidates, *_: candidates.shape[0] * candidates.shape[1]),
+        (Recommender, "score_all", lambda user, items: len(user) * len(items)),
+    ],
+    "batches": [(Recommender, "encode", lambda batch, table=None: len(batch.labels))],
+    "tokens": [(LowerLayers, "padded", lambda ids, lengths, mean=False: int(lengths.max()) * len(lengths))],
+    "layer tokens": [(UpperLayers, "padded", lambda states, lengths: int(lengths.max()) * len(lengths))],
 }
 
 
@@ -33,9 +36,20 @@ def shorten(
     monkeypatch: pytest.MonkeyPatch, place: str, limit: int, error: Callable[[], Exception] = ERRORS["cuda"]
 ) -> list[int]:
     """Let a place fail where it is asked for more than ``limit``; gives what it is asked for, in order."""
-    owner, method, size = PLACES[place]
-    plain, asked = getattr(owner, method), []
+    asked: list[int] = []
+    for owner, method, size in PLACES[place]:
+        monkeypatch.setattr(owner, method, _short(getattr(owner, method), size, asked, limit, error))
+    monkeypatch.setattr("gc.collect", lambda: 0)  # long, after all that pytest imports; see test_halving
+    return asked
 
+
+def _short(
+    plain: Callable[..., Any],
+    size: Callable[..., int],
+    asked: list[int],
+    limit: int,
+    error: Callable[[], Exception],
+) -> Callable[..., Any]:
     def short(self: Any, *given: Any, **named: Any) -> Any:
         asked.append(size(*given, **named))
         found = plain(self, *given, **named)  # it comes late, when there is something to let go
@@ -43,6 +57,4 @@ def shorten(
             raise error()
         return found
 
-    monkeypatch.setattr(owner, method, short)
-    monkeypatch.setattr("gc.collect", lambda: 0)  # long, after all that pytest imports; see test_halving
-    return asked
+    return short

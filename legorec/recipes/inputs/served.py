@@ -14,7 +14,7 @@ from torch import nn
 from legorec.data.evaluation import Impressions
 from legorec.engine.rank import Scorer
 from legorec.recipes.inputs.store_data import Data
-from legorec.recipes.outputs.recommended import Item, Recommended
+from legorec.recipes.outputs.recommended import Item
 from legorec.recipes.outputs.session import Session
 from legorec.recipes.run import function_at
 from legorec.scorers.top_items import TopItems
@@ -49,8 +49,8 @@ class Trained(Protocol):
     ) -> np.ndarray: ...
 
     def recommend(
-        self, history: Sequence[Item], k: int = 10, *, user: str | None = None, include_history: bool = False
-    ) -> list[Recommended]: ...
+        self, histories: Any, k: int = 10, *, user: str | None = None, include_history: bool = False
+    ) -> Any: ...
 
 
 @dataclass(frozen=True)

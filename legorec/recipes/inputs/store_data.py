@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 TRAIN, DEV = "train", "dev"
-KEPT = ("store", "catalog", "settings", "language_model", "text", "seed")  # in a pickle
+KEPT = ("store", "catalog", "settings", "language_model", "text", "seed", "counted")  # in a pickle
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Data:
     language_model: LanguageModel | None = None  # that reads the items
     text: Catalog | None = None  # what it reads, where the other sources read fields
     seed: int = 2023  # by which few shots are drawn
+    counted: np.ndarray | None = None  # (num_items,) of clicks, where a saved model brings them
     filtered: list[str] = field(default_factory=list)  # a line for each split that filters were applied to
     _rules: dict[int, Rule] = field(default_factory=dict)
     _kept: dict[str, Interactions] = field(default_factory=dict)
@@ -91,6 +92,13 @@ class Data:
     def training(self) -> TrainingClicks:
         """The training split, all that training may see; the popularity baseline counts it too."""
         return self.clicks("train")
+
+    @cached_property
+    def popularity(self) -> np.ndarray | None:
+        """(num_items,) how many users clicked each item in the training split; None where nothing says it."""
+        if self.counted is not None or self.settings.splits.train not in self.store.splits:
+            return self.counted
+        return self.training.known.counts()
 
     def clicks(self, split: str) -> TrainingClicks:
         """The clicks of ``train``, or of another split that is learned from, or whose loss is measured."""

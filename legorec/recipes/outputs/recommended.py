@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from legorec.sequences import as_text, is_whole, listed
 if TYPE_CHECKING:
     from legorec.recipes.inputs.store_data import Data
 
+By = Literal["model", "popularity"]
 Item = str | Mapping[str, Any]  # a raw id, or the fields of an item that is in no table: {"title": "..."}
 
 
@@ -24,6 +24,20 @@ class Recommended(NamedTuple):
 
     item: str
     score: float
+
+
+class Recommendations(list[Recommended]):
+    """Recommended items, best first.
+
+    Args:
+        by: ``model``, or ``popularity`` where nothing is known of who asks: a score is then how many users
+            clicked the item in the training data.
+        skipped: items of the history that are not known, where these may be skipped.
+    """
+
+    def __init__(self, items: Iterable[Recommended] = (), by: By = "model", skipped: int = 0) -> None:
+        super().__init__(items)
+        self.by, self.skipped = by, skipped
 
 
 def checked(items: Iterable[Item], name: str) -> list[Item]:
@@ -61,6 +75,12 @@ def check_count(k: int) -> None:
         raise ValueError(f"`k` must be at least 1, got {k}")
 
 
+def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
+    """Raises ValueError: it is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be {' or '.join(map(repr, choices))}, got {value!r}")
+
+
 def check_real(data: Data, candidates: Sequence[Item], rows: np.ndarray) -> None:
     """Raises ValueError: a candidate, whose row this is, is a generated item."""
     if (generated := (rows >= data.num_real) & (rows < data.num_items)).any():
@@ -75,63 +95,39 @@ def known_rows(data: Data, raw_ids: Sequence[str]) -> np.ndarray:
         ValueError: one is not there.
     """
     rows = data.store.items.index(raw_ids)
-    unknown = [raw for raw, row in zip(raw_ids, rows, strict=True) if row < 0]
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} of {len(raw_ids)} items are not in {data.store.path}, first "
-            f"'{unknown[0]}'; give an item that is new as its fields, {{'title': ...}}"
-        )
+    if (rows < 0).any():
+        refuse_unknown(raw_ids, rows, data)
     return rows
 
 
-class Ids(Protocol):
-    """Items by row and by raw id."""
-
-    @property
-    def generated(self) -> slice: ...
-
-    def rows_of(self, raw_ids: Sequence[str]) -> np.ndarray: ...
-
-    def id_of(self, row: int) -> str: ...
-
-
-@dataclass(frozen=True)
-class StoredIds:
-    """The items of a store."""
-
-    data: Data
-
-    @property
-    def generated(self) -> slice:
-        """The rows of generated items."""
-        return slice(self.data.num_real, self.data.num_items)
-
-    def rows_of(self, raw_ids: Sequence[str]) -> np.ndarray:
-        """Their rows; raises ValueError where one is not there."""
-        return known_rows(self.data, raw_ids)
-
-    def id_of(self, row: int) -> str:
-        """The raw id of a row."""
-        return self.data.store.items.ids[row]
+def refuse_unknown(raw_ids: Sequence[Any], rows: np.ndarray, data: Data) -> NoReturn:
+    """Raises ValueError: the items whose row is -1 are not in the store."""
+    unknown = np.flatnonzero(rows < 0)
+    raise ValueError(
+        f"{len(unknown)} of {len(rows)} items are not in {data.store.path}, first "
+        f"'{raw_ids[int(unknown[0])]}'; give an item that is new as its fields, {{'title': ...}}"
+    )
 
 
 def best_items(
-    items: Ids, scores_N: Tensor, k: int, history: Sequence[Item], include_history: bool
-) -> list[Recommended]:
-    """The ``k`` best items, best first, ties in their order; no generated ones.
+    names: Callable[[np.ndarray], Sequence[str]],
+    rows: np.ndarray,
+    scores_N: Tensor,
+    k: int,
+    left_out: np.ndarray,
+) -> Recommendations:
+    """The ``k`` best of some items, best first, ties in their order.
 
     Args:
-        scores_N: one for each item, which are changed here.
-        history: its items are left out unless ``include_history``.
+        names: the raw ids of rows.
+        rows: (N,) of the items.
+        scores_N: one for each of them, which are changed here.
+        left_out: rows that are not recommended.
     """
-    scores_N[items.generated] = -torch.inf
-    known = [item for item in history if isinstance(item, str)]
-    if known and not include_history:
-        (rows,) = sent(scores_N.device, items.rows_of(known).astype(np.int64))
-        scores_N.index_fill_(0, rows, -torch.inf)
+    if len(left_out):
+        (places,) = sent(scores_N.device, np.flatnonzero(np.isin(rows, left_out)))
+        scores_N.index_fill_(0, places, -torch.inf)
     order = torch.argsort(scores_N, descending=True, stable=True)[:k]
-    return [
-        Recommended(items.id_of(row), score)
-        for row, score in zip(order.tolist(), scores_N[order].tolist(), strict=True)
-        if score != -torch.inf
-    ]
+    best = scores_N[order].tolist()
+    found = zip(names(rows[order.cpu().numpy()]), best, strict=True)
+    return Recommendations(Recommended(item, score) for item, score in found if score != -torch.inf)

@@ -1,0 +1,138 @@
+"""What can be asked of a model that has a vector for every item: the best items, and those that are alike."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from legorec.nn.device import module_device
+from legorec.recipes.inputs.asked_histories import asked_histories
+from legorec.recipes.inputs.shown_items import Unknown, known_clicks, shown_rows
+from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.outputs.recommendations import as_frame, as_lists
+from legorec.recipes.outputs.recommended import (
+    Item,
+    Recommendations,
+    best_items,
+    check_choice,
+    check_count,
+    checked_user,
+)
+from legorec.recipes.ranked_histories import RankedPart, ranked_parts, top_popular
+from legorec.recommender import Recommender
+from legorec.threads import after_fork
+
+
+class Recommends(ABC):
+    """The questions; ``TrainedRecommender`` has what they are answered from."""
+
+    model: Recommender
+    data: Data
+
+    @property
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """(num_items, D)"""
+
+    @property
+    @abstractmethod
+    def candidate_rows(self) -> np.ndarray:
+        """(n,) int64, the rows of what may be recommended, ascending."""
+
+    @abstractmethod
+    def rows_of(self, raw_ids: Iterable[str]) -> np.ndarray:
+        """Rows (int64) of raw ids; -1 where one is not known."""
+
+    @abstractmethod
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """The raw ids of rows, in an array of the same shape."""
+
+    @abstractmethod
+    def user_row(self, user: str | None) -> int:
+        """The row of a user; -1 for a stranger."""
+
+    @abstractmethod
+    def encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
+        """(n, D) of items that are given by their fields."""
+
+    @abstractmethod
+    def scores_of_rows(self, history: Sequence[Item], rows: np.ndarray, user: str | None) -> Tensor:
+        """(n,) the scores of some rows for one history, which may be changed."""
+
+    def recommend(
+        self,
+        histories: Any,
+        k: int = 10,
+        *,
+        items: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+        filter: Mapping[str, str | Sequence[str]] | None = None,
+        user: str | None = None,
+        users: Sequence[str | None] | None = None,
+        include_history: bool = False,
+        unknown: Unknown = "error",
+    ) -> Any:
+        """The ``k`` best items for one history or for many, best first, ties in the order of the store.
+
+        Clicked items are left out unless asked for; generated ones are never recommended. Where nothing is
+        known of who asks, no click and no user that the model knows, the items that most users clicked in
+        training are given, and ``by`` says so.
+
+        Args:
+            histories: a sequence of items, oldest first; a sequence of such; or a frame of polars or pandas
+                with a column ``history`` of lists, and perhaps one ``user``.
+            items: raw ids of the only items that may be recommended.
+            exclude: raw ids of items that may not be.
+            filter: a category, or a list of them, by the name of a field of the items; one of each is needed.
+            user: raw id of whose the one history is, for a model that knows its users.
+            users: the same for several histories, None for strangers.
+            unknown: ``skip`` leaves out ids of a history that are not known, and counts them.
+
+        Returns: ``Recommendations`` for one history, a list of these for several; for a frame one of polars
+            with ``user`` (``row`` where there is none), ``item``, ``score``, ``rank``, from 1, and ``by``.
+
+        Raises:
+            ValueError: as ``score``, or ``k`` is below 1, or a field or category is none of the items.
+        """
+        after_fork(module_device(self.model))
+        check_count(k)
+        check_choice(unknown, "unknown", ("error", "skip"))
+        asked = asked_histories(histories, users)
+        shown = shown_rows(self, items, exclude, filter)
+        if asked.one:
+            return self._one(asked.lists[0], k, shown, checked_user(user), include_history, unknown)
+        if user is not None:
+            raise ValueError("`user` is of one history; of several, `users` says whose they are")
+        parts = ranked_parts(self, asked, k, shown, include_history=include_history, unknown=unknown)
+        if asked.names is None:
+            return as_lists(parts, self.ids_of)
+        every = list(parts)
+        if skipped := sum(int(part.skipped.sum()) for part in every):
+            warnings.warn(f"{skipped:,} clicks on items that are not known were skipped", stacklevel=2)
+        return as_frame(every, self.ids_of, asked.names)
+
+    def _one(
+        self,
+        history: Sequence[Item],
+        k: int,
+        shown: np.ndarray,
+        user: str | None,
+        include_history: bool,
+        unknown: Unknown,
+    ) -> Recommendations:
+        known, skipped = known_clicks(self, history, unknown)
+        if not known.history and not (self.model.reads_user and self.user_row(user) >= 0):
+            popular = top_popular(self.data, shown, k, 1)
+            if popular is not None:
+                alone = RankedPart(*popular, np.zeros(1, dtype=bool), np.array([skipped]))
+                return as_lists([alone], self.ids_of)[0]
+        scores = self.scores_of_rows(known.history, shown, user)
+        left_out = known.rows[:0] if include_history else known.rows
+        found = best_items(self.ids_of, shown, scores, k, left_out)
+        found.skipped = skipped
+        return found
