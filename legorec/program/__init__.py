@@ -44,7 +44,10 @@ COMMANDS = {
             "validate:main",
         ),
         Command(
-            "predict", "RUN [--top_k K] [--out FILE]", "scores or recommendations of a run", "predict:main"
+            "predict",
+            "RUN [--histories FILE] [--top_k K] --out FILE",
+            "scores or recommendations of a run",
+            "predict:main",
         ),
         Command(
             "graph", "RUN --out FILE.onnx", "the scoring of a run, for a server without it", "graph:main"

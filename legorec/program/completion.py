@@ -16,6 +16,7 @@ from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings
 from legorec.shipped import shipped
 
 SHELLS = ("bash", "zsh")
+PREDICT = ("out", "split", "top_k", "pairs", "histories", "unknown", "epoch", "store", "device", "overwrite")
 SCRIPT = """\
 # Completion of legorec for @SHELL@, made by `legorec completion @SHELL@`:
 #     source <(legorec completion @SHELL@)
@@ -36,7 +37,7 @@ SCRIPT = """\
                     graph) words="--out" ;;
                     save) words="--out --epoch --store --overwrite" ;;
                     completion) words="@SHELLS@" ;;
-                    predict) words="--out --split --top_k --pairs --epoch --store --device --overwrite" ;;
+                    predict) words="@PREDICT@" ;;
                 esac ;;
         esac
     fi
@@ -71,6 +72,7 @@ def script(shell: str) -> str:
             LAYER.replace("@LAYER@", layer).replace("@NAMES@", " ".join(configs(layer))) for layer in LAYERS
         ),
         "FLAGS": " ".join(f"--{flag}" for flag in flags()),
+        "PREDICT": " ".join(f"--{flag}" for flag in PREDICT),
         "PROCESSORS": " ".join(processors()),
         "KINDS": " ".join(
             ["models", *(layer for layer in LAYERS if layer != "model"), "bricks", "stores", "runs"]
