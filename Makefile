@@ -29,7 +29,7 @@ $(READY): setup.cfg setup.py constraints.txt pyproject.toml
 	@echo "Setting up .venv (some minutes the first time) ..."
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) could not create .venv (on Debian: apt install python3-venv)"; exit 1; }
 	@$(PIP) -c $(CONSTRAINTS) torch || { echo "make: installing torch failed, see the lines above"; exit 1; }
-	@$(PIP) -c $(CONSTRAINTS) -e '.[unitok,demo,test,texts,onnx,bits]' || { echo "make: installing legorec and its dependencies failed, see the lines above"; exit 1; }
+	@$(PIP) -c $(CONSTRAINTS) -e '.[unitok,demo,test,texts,onnx,bits,faiss]' || { echo "make: installing legorec and its dependencies failed, see the lines above"; exit 1; }
 	@touch $@
 
 # Exit status 3 says that the data set is out of reach; everything else but 0 is an error.

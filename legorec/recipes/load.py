@@ -232,6 +232,10 @@ class TrainedRecommender(Recommends, Saves):
         """The raw ids of rows, in an array of the same shape."""
         return self.known.ids_of(rows)
 
+    def vectors_of(self, items: Sequence[Item]) -> Tensor:
+        """(n, D) of items by raw id or by their fields."""
+        return self._known_or_new(items).vectors
+
     def user_row(self, user: str | None) -> int:
         """The row of a user; -1 for a stranger."""
         return -1 if user is None else int(self.data.store.users.index([user])[0])

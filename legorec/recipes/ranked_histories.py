@@ -15,6 +15,7 @@ from legorec.data.ragged import Ragged
 from legorec.recipes.inputs.asked_histories import AskedHistories, Part
 from legorec.recipes.inputs.shown_items import Unknown
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.nearest_items import NearestItems
 from legorec.recipes.outputs.recommended import refuse_unknown
 from legorec.recommender import Recommender
 from legorec.scorers.top_items import TopItems, top_items
@@ -28,6 +29,7 @@ class Ranks(Protocol):
 
     model: Recommender
     data: Data
+    index: NearestItems | None
 
     @property
     def item_vectors(self) -> Tensor:
@@ -105,11 +107,15 @@ def _by_model(
     spans = np.stack([clicks.offsets[:-1], clicks.offsets[1:]], axis=1)
     histories = Histories(clicks.values, spans, trained.data.settings.history.max_length)
     order = chosen[np.argsort(histories.lengths[chosen], kind="stable")]
+    index = trained.index
     with torch.inference_mode():
-        best = top_items(
-            trained.model, histories, table, users[order], order, k,
-            shown=shown, with_clicked=include_history, batch_size=BATCH,
-        )  # fmt: skip
+        if index is not None and not clicked.new and np.array_equal(index.rows, shown):
+            best = index.best(trained.model, histories, table, users[order], order, k, include_history)
+        else:
+            best = top_items(
+                trained.model, histories, table, users[order], order, k,
+                shown=shown, with_clicked=include_history, batch_size=BATCH,
+            )  # fmt: skip
     if num_nan := int(np.isnan(best.score).any(1).sum()):
         raise ValueError(
             f"the scores of {num_nan:,} histories are NaN; look for what made them in the weights"

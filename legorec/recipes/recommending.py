@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from legorec.nn.device import module_device
 from legorec.recipes.inputs.asked_histories import asked_histories
 from legorec.recipes.inputs.shown_items import Unknown, known_clicks, shown_rows
 from legorec.recipes.inputs.store_data import Data
+from legorec.recipes.nearest_items import KINDS, Kind, NearestItems
 from legorec.recipes.outputs.recommendations import as_frame, as_lists
 from legorec.recipes.outputs.recommended import (
     Item,
@@ -21,10 +23,13 @@ from legorec.recipes.outputs.recommended import (
     best_items,
     check_choice,
     check_count,
+    checked,
     checked_user,
 )
 from legorec.recipes.ranked_histories import RankedPart, ranked_parts, top_popular
+from legorec.recipes.similar import LIKENESSES, Likeness, is_one, most_alike
 from legorec.recommender import Recommender
+from legorec.sequences import is_whole
 from legorec.threads import after_fork
 
 
@@ -33,6 +38,7 @@ class Recommends(ABC):
 
     model: Recommender
     data: Data
+    index: NearestItems | None = None
 
     @property
     @abstractmethod
@@ -59,6 +65,10 @@ class Recommends(ABC):
     @abstractmethod
     def encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         """(n, D) of items that are given by their fields."""
+
+    @abstractmethod
+    def vectors_of(self, items: Sequence[Item]) -> Tensor:
+        """(n, D) of items by raw id or by their fields."""
 
     @abstractmethod
     def scores_of_rows(self, history: Sequence[Item], rows: np.ndarray, user: str | None) -> Tensor:
@@ -115,6 +125,80 @@ class Recommends(ABC):
         if skipped := sum(int(part.skipped.sum()) for part in every):
             warnings.warn(f"{skipped:,} clicks on items that are not known were skipped", stacklevel=2)
         return as_frame(every, self.ids_of, asked.names)
+
+    def similar_items(
+        self,
+        items: Item | Sequence[Item],
+        k: int = 10,
+        *,
+        filter: Mapping[str, str | Sequence[str]] | None = None,
+        exclude: Iterable[str] | None = None,
+        by: Likeness = "cosine",
+    ) -> Any:
+        """The ``k`` items whose vectors are most like that of an item, best first, without the item itself.
+
+        Args:
+            items: a raw id, or the fields of a new item; or a sequence of such.
+            filter: as of ``recommend``, likewise ``exclude``.
+            by: ``cosine`` of the vectors, or their inner ``product``.
+
+        Returns: ``Recommendations`` for one item, a list of these for several; a score is the likeness.
+
+        Raises:
+            ValueError: an item is not known or cannot be encoded, or ``k`` is below 1.
+        """
+        after_fork(module_device(self.model))
+        check_count(k)
+        check_choice(by, "by", LIKENESSES)
+        asked = checked([items] if is_one(items) else items, "items")  # type: ignore[list-item, arg-type]
+        shown = shown_rows(self, None, exclude, filter)
+        known = [place for place, each in enumerate(asked) if isinstance(each, str)]
+        own = np.full(len(asked), -1, dtype=np.int64)
+        own[known] = self.rows_of([each for each in asked if isinstance(each, str)])
+        with torch.inference_mode():
+            vectors = self.vectors_of(asked)
+            found = most_alike(self.ids_of, self.item_vectors, shown, vectors, own.tolist(), k, by)
+        return found[0] if is_one(items) else found
+
+    def use_index(
+        self, histories: Any, k: int = 10, *, kind: Kind = "hnsw", candidates: int = 200
+    ) -> dict[str, Any]:
+        """Look candidates up in an index of faiss from now on, where many histories are answered.
+
+        The candidates are scored exactly, and a user with too few of them against all items. Answers among
+        chosen items (``items``, ``exclude``, ``filter``), with new items in the histories, or for one history
+        stay exact. Items that are added later make the index idle; call this again.
+
+        Args:
+            histories: some, on which the loss is measured.
+            kind: ``hnsw`` or ``ivf``.
+            candidates: looked up for each user; more find more, and take longer.
+
+        Returns: ``kind``, ``items``, ``candidates``, ``k``, ``histories``, and ``recall``: the share of the
+            exact answers' items that are found.
+
+        Raises:
+            ValueError: faiss is not installed, or a score of the model is no inner product.
+        """
+        after_fork(module_device(self.model))
+        check_choice(kind, "kind", KINDS)
+        check_count(k)
+        if not is_whole(candidates) or candidates < k:
+            raise ValueError(f"`candidates` must be a whole number, `k` ({k}) at least, got {candidates!r}")
+        if not self.model.scores_by_product:
+            name = type(self.model.predictor).__name__
+            raise ValueError(f"an index finds the largest inner products, and {name} scores in another way")
+        asked = asked_histories(histories)
+        if asked.one:
+            raise ValueError("`histories` must be several, so that what the index misses can be measured")
+        shown = self.candidate_rows
+        self.index = None
+        exact = np.concatenate([part.rows for part in ranked_parts(self, asked, k, shown)])
+        self.index = NearestItems.of(self.item_vectors, shown, kind, candidates)
+        found = np.concatenate([part.rows for part in ranked_parts(self, asked, k, shown)])
+        shared = sum(len(np.intersect1d(*pair)) for pair in zip(exact, found, strict=True))
+        facts = {"kind": kind, "items": len(shown), "candidates": candidates, "k": k, "histories": len(asked)}
+        return {**facts, "recall": shared / max(1, exact.size)}
 
     def _one(
         self,

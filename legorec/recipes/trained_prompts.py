@@ -149,6 +149,13 @@ class TrainedPrompts(Saves):
         found = [best(checked(each, "history"), own) for each, own in zip(every, own_marks, strict=True)]
         return found if asked.names is None else lists_as_frame(found, asked.names)
 
+    def similar_items(self, items: Any, k: int = 10, **how: Any) -> Any:
+        """Raises ValueError: a prompted model has no vectors of items that could be alike."""
+        raise ValueError(
+            "a prompted model reads items as text and has no vectors of them; ask a model of two towers for "
+            "similar items"
+        )
+
     def _best(
         self,
         history: Sequence[Item],

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legorec.batch import Clicks
 from legorec.data.histories import Histories
 from legorec.halving import Halving
 from legorec.nn.fused import gather_rows
@@ -173,8 +174,16 @@ def _scores(
     cells: int,
 ) -> Tensor:
     """(U, n) float32, on the device."""
+    vectors, clicks = encoded(model, histories, table, users, spans)
+    return score_corpus(model, vectors, clicks, ranked.vectors, ranked.rows, cells)
+
+
+def encoded(
+    model: Recommender, histories: Histories, table: Tensor, users: np.ndarray, spans: np.ndarray
+) -> tuple[Tensor, Clicks]:
+    """What the user encoder makes of some histories, and these; arguments as of ``top_items``."""
     history, mask = histories.padded(spans)
     rows = torch.from_numpy(history.astype(np.int64))
     vectors = gather_rows(table, *sent(table.device, rows))
     clicks = model.clicks_of(rows, torch.from_numpy(mask), torch.from_numpy(users), vectors)
-    return score_corpus(model, model.encode_users(clicks), clicks, ranked.vectors, ranked.rows, cells)
+    return model.encode_users(clicks), clicks

@@ -140,6 +140,16 @@ def test_nothing_known_is_answered_by_popularity(trained: Any) -> None:
     assert trained.recommend(["i1"], 4).by == "model"
 
 
+def test_a_saved_model_brings_what_is_popular(trained: Any, tmp_path: Path) -> None:
+    once = legorec.load(trained.save(tmp_path / "model"), device="cpu")
+    twice = legorec.load(once.save(tmp_path / "again"), device="cpu")
+    wanted = trained.recommend([], 60)
+    for carried in (once, twice):
+        found = carried.recommend([], 60)
+        assert found == wanted and found.by == "popularity"
+        same(carried.recommend(some_histories(), 5), trained.recommend(some_histories(), 5))
+
+
 def test_a_user_that_the_model_knows_needs_no_history(tmp_path: Path) -> None:
     store = write_profile_store(tmp_path / "tables")
     trained = legorec.load(finish(profile_arguments(store, tmp_path / "runs", epoch=1)), device="cpu")

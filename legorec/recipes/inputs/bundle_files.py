@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,6 +25,7 @@ from legorec.recipes.outputs.added_items import ADDED, read_added
 from legorec.recipes.outputs.bundle import (
     COMPARED,
     CONFIG,
+    COUNTS,
     FORMAT,
     REFUSAL,
     SETTINGS,
@@ -131,6 +134,12 @@ class SavedModel:
         """(num_items, D)"""
         return read_matrix(self.folder / VECTORS)
 
+    def counts(self) -> np.ndarray | None:
+        """(num_items,) how many users clicked each item in training; None where that was not kept."""
+        if COUNTS not in self.config["files"]:
+            return None
+        return load_arrays(self.folder / COUNTS)["clicks"]
+
     def over_vectors(self, settings: Settings) -> Settings:
         """The settings of the same model over the vectors of its items, without what made these."""
         update = {
@@ -174,6 +183,7 @@ def carried(saved: SavedModel, settings: Settings, device: str, named: Mapping[s
     origin = Origin(settings, inputs, saved.config["epoch"], saved.config["metrics"], way)
     trained = found.trained()
     trained.origin = origin
+    trained.data.counted = saved.counts()
     if saved.has_vectors:
         trained.take_vectors(saved.vectors())
     if ADDED in saved.config["files"]:

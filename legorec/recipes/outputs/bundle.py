@@ -6,6 +6,7 @@ model.safetensors        the weights that were learned
 store/                   a store of the items alone: ids, fields, vocabularies, tokenizers
 tables/*.safetensors     given vectors and codes, where the model reads some
 added.safetensors        ids and vectors of items that were added to the recommender, if any were
+popularity.safetensors   how many users clicked each item in training: counts, of nobody's history
 items.safetensors        the vectors of all items, where a language model made them, which is not there
 README.md                the model card, which may be edited
 """
@@ -19,11 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from legorec.compose import to_yaml
 from legorec.compose.saved import FOLDER, FROM_HERE, KEY
+from legorec.data.layout import save_arrays
 from legorec.data.store import Store
 from legorec.data.vectors import Rows, save_table
 from legorec.data.writing.items_alone import write_items_alone
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "legorec-model", 1
 CONFIG, SETTINGS, WEIGHTS, CARD = "config.json", "settings.yaml", "model.safetensors", "README.md"
-VECTORS = "items.safetensors"
+VECTORS, COUNTS = "items.safetensors", "popularity.safetensors"
 COMPARED = ("tokenizers/", "vocabularies/", "numbers/", LANGUAGE_MODEL)  # inputs that a bundle has too
 
 
@@ -154,6 +157,8 @@ def save_bundle(
         flush(partial / WEIGHTS)
         for name, path in said.tables.items():
             copy_table(path, partial / name)
+        if data.popularity is not None:
+            save_arrays(partial / COUNTS, {"clicks": data.popularity[: data.num_real].astype(np.int64)})
         if vectors_ND is not None:
             alone = Store.open(partial / STORE)
             save_table(partial / VECTORS, vectors_ND[: data.num_real].cpu(), Rows.of_items(alone), {})
