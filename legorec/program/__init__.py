@@ -50,6 +50,12 @@ COMMANDS = {
             "predict:main",
         ),
         Command(
+            "serve",
+            "RUN [--port 8000]",
+            "recommendations over HTTP",
+            "serve:main",
+        ),
+        Command(
             "graph", "RUN --out FILE.onnx", "the scoring of a run, for a server without it", "graph:main"
         ),
         Command("save", "RUN --out FOLDER", "a model to carry away: no store, no users", "save:main"),

@@ -34,6 +34,7 @@ SCRIPT = """\
                     data) [ "$COMP_CWORD" -eq 2 ] && words="@PROCESSORS@" ;;
                     ls) words="@KINDS@" ;;
                     show) words="@NAMES@" ;;
+                    serve) words="--port --host --epoch --store --device --max_body --max_k --max_many" ;;
                     graph) words="--out" ;;
                     save) words="--out --epoch --store --overwrite" ;;
                     completion) words="@SHELLS@" ;;

@@ -32,6 +32,7 @@ ORDER: list[set[str]] = [
     {"compose"},
     {"settings", "build"},
     {"recipes"},
+    {"service"},
     {"program"},
     {"worker", "__main__"},
 ]
