@@ -49,6 +49,7 @@ from legorec.data.raw.holdout import (
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, unpacked
 from legorec.data.raw.readers import numbers_of
+from legorec.data.raw.times import UNITS, times_of
 from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column
 from legorec.data.writing.writer import StoreWriter
@@ -107,11 +108,14 @@ def read_reviews(args: argparse.Namespace, writer: StoreWriter) -> pl.DataFrame:
     keys = ("reviewerID", "asin", "overall", "unixReviewTime")
     if args.year == 2023:
         keys = ("user_id", "parent_asin", "rating", "timestamp")
+    unit = "ms" if args.year == 2023 else "s"
     parts = []
     for path in args.reviews:
         for frame in writer.progress.track(json_columns(path, *keys), f"reading {path.name}"):
             user, item = (pl.col(key).cast(pl.Categorical) for key in keys[:2])
-            rating, time = (numbers_of(frame, key, str(path)) for key in keys[2:])
+            rating = numbers_of(frame, keys[2], str(path))
+            times = times_of(frame, keys[3], str(path), unit)
+            time = pl.Series(times.values * (UNITS[unit] / times.per_second))
             parts.append(frame.select(user=user, item=item, rating=rating, time=time))
     log = pl.concat(parts).sort("time", maintain_order=True)
     once = log.unique(["user", "item", "time"], keep="first", maintain_order=True)

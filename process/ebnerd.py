@@ -30,6 +30,7 @@ from legorec.data.raw.dev_list import DevList, dev_arguments, read_dev_list
 from legorec.data.raw.holdout import DOUBLED, split_times, stand_twice
 from legorec.data.raw.lines import InputError, raw_file
 from legorec.data.raw.table_files import scan_parquet
+from legorec.data.raw.times import UNITS, times_of
 from legorec.data.raw.user_tables import read_user_table, user_arguments
 from legorec.data.writing.columns import Column, list_parts
 from legorec.data.writing.writer import StoreWriter
@@ -99,6 +100,11 @@ class Log:
 
 def moments_of(column: pl.Series, path: Path) -> np.ndarray:
     """Times in nanoseconds, so that what was clicked within a second keeps its order."""
+    if isinstance(column.dtype, pl.String):
+        times = times_of(column.to_frame(), column.name, str(path))
+        unit = "ns" if times.unit == "ns" else "us"
+        values = pl.Series(column.name, times.values * (UNITS[unit] // times.per_second))
+        column = values.cast(pl.Int64).cast(pl.Datetime(unit))  # type: ignore[arg-type]
     if not isinstance(column.dtype, pl.Datetime):
         raise InputError(f"{path}: column '{column.name}' must hold times, got {column.dtype}")
     if missing := column.null_count():

@@ -31,6 +31,7 @@ from legorec.data.raw.command import (
 )
 from legorec.data.raw.dev_list import DevList, dev_arguments, read_dev_list
 from legorec.data.raw.holdout import SPLITS, split_times
+from legorec.data.raw.iso_times import EXAMPLE, iso_seconds
 from legorec.data.raw.lines import InputError, RawFile, find_file, raw_file
 from legorec.data.raw.quoting import is_quoted, quoted_rows
 from legorec.data.raw.readers import LINE, BadLines, as_one, first_line, need_columns, read_rows
@@ -104,9 +105,12 @@ def read_behaviors(file: RawFile, encoding: str) -> Iterator[pl.DataFrame]:
     bad = BadLines(file.label)
     labelled: bool | None = None
     for frame in read_rows(file, BEHAVIORS, encoding=encoding):
-        time = frame["time"].str.to_datetime(CLOCK, strict=False)
+        time = frame["time"].str.to_datetime(CLOCK, strict=False).dt.epoch("s")
+        time = time.fill_null(iso_seconds(frame["time"])) if time.null_count() else time
         bad.add(
-            frame.filter(time.is_null())[LINE], "the third column must be a time as 11/13/2019 8:36:57 AM"
+            frame.filter(time.is_null())[LINE],
+            f"the third column must be a time as 11/13/2019 8:36:57 AM or {EXAMPLE}, got "
+            f"{next(iter(frame.filter(time.is_null())['time']), None)!r}",
         )
         shown = frame["shown"].str.strip_chars().str.split(" ")
         flat = pl.DataFrame({LINE: frame[LINE], "shown": shown}).explode("shown")
@@ -127,7 +131,7 @@ def read_behaviors(file: RawFile, encoding: str) -> Iterator[pl.DataFrame]:
             "key": frame.select(BEHAVIORS).hash_rows(),
             "id": frame["id"],
             "user": frame["user"],
-            "time": time.dt.epoch("s"),
+            "time": time,
             "history": history.list.eval(pl.element().filter(pl.element() != "")),
             "candidates": shown,
         }

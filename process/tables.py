@@ -89,7 +89,9 @@ def arguments_of_tables() -> Arguments:
     for name in ("history", "label", "rating", "time", "split_column", "group"):
         parser.add_argument(f"--{name}", metavar="COLUMN")
     parser.add_argument("--min_rating", type=float, default=4, help="the lowest rating that is a like")
-    parser.add_argument("--time_format", help="of times as text, as in strptime; without it they are numbers")
+    parser.add_argument(
+        "--time_format", help="of times as text, as in strptime; without it numbers or ISO 8601"
+    )
     parser.add_argument(
         "--time_unit", choices=UNITS, help="what numbers of --time count; without it their size shows it"
     )

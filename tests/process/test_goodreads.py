@@ -241,7 +241,7 @@ def test_bad_files_and_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ({"user_id": None}, f"log: line 1: {keys}"),
         ({"rating": "five"}, "log: line 1: rating must be a number, got 'five'"),
         ({"rating": 6}, "log: line 1: rating must be a whole number from 0 to 5"),
-        ({"date_updated": "2013-04-19"}, "log: line 1: date_updated must be a time as Fri Apr 19"),
+        ({"date_updated": "19.4.2013"}, "log: line 1: date_updated must be a time as Fri Apr 19"),
         (b"\n" + json.dumps(interaction(1, 2, 5, 3)).encode()[:-1], f"log: line 2: {keys}"),
         (json.dumps(book(1)).encode(), f"log: line 1: {keys}"),
         (packed[:-40], "log: cannot be read"),

@@ -185,8 +185,15 @@ def write_actions(writer: StoreWriter, reading: Reading, frame: pl.DataFrame, la
     """The impressions that rows of user and item make."""
     liked, group, times = read_liked(frame, reading, label), None, None
     if reading.time:
-        times = times_of(frame, reading.time, label, reading.time_unit, reading.time_format)
-        if times.per_second > 1 and not reading.time_unit and not reading.time_format:
+        times = times_of(
+            frame,
+            reading.time,
+            label,
+            reading.time_unit,
+            reading.time_format,
+            f", or need {reading.spelled.format('time_format')}",
+        )
+        if times.per_second > 1 and times.guessed:
             way = reading.spelled.format("time_unit")
             writer.progress.say(f"{label}: '{reading.time}' is taken for {times.unit} ({way})")
     user = writer.user_rows("interactions", frame[reading.user], label)

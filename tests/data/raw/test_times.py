@@ -63,6 +63,37 @@ def test_texts_keep_fractions_and_zones(clock: str) -> None:
     assert seconds_of(found.values, found.per_second).min() == SECOND
 
 
+@pytest.mark.parametrize(
+    ("texts", "seconds", "per_second"),
+    [
+        (["2020-01-01", "1970-01-01", "1969-12-31"], [SECOND - 36000, 0, -86400], 1),
+        (["2020-01-01T10:00:00Z", " 2020-01-01t12:00:01+02:00 "], [SECOND, SECOND + 1], 1),
+        (["2020-01-01 05:30:00-0430", "2020-01-01T10:00+00"], [SECOND, SECOND], 1),
+        (["2020-01-01T10:00", "2020-01-01 10:00:59", "2020-01-01"], [SECOND, SECOND + 59, SECOND - 36000], 1),
+        (["2020-01-01 10:00:00.25", "2020-01-01 10:00:01,999999"], [SECOND, SECOND + 1], 10**6),
+        (["2020-01-01T10:00:00.123456789Z"], [SECOND], 10**9),
+        (["0001-01-01T00:00:00.123456789"], [-62135596800], 10**6),  # nanoseconds would not fit
+    ],
+)
+def test_times_of_iso_8601(texts: list[str], seconds: list[int], per_second: int) -> None:
+    found = taken(pl.Series(texts))
+    assert (found.per_second, found.guessed) == (per_second, False)
+    assert seconds_of(found.values, per_second).tolist() == seconds
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_iso_8601_means_what_python_takes_it_for(zone: str | None) -> None:
+    rng = np.random.default_rng(3)
+    moments = [
+        datetime.fromtimestamp(int(each), UTC) + timedelta(microseconds=int(part))
+        for each, part in zip(rng.integers(-(10**9), 4 * 10**9, 200), rng.integers(0, 10**6, 200), strict=True)
+    ]
+    texts = [(each if zone else each.replace(tzinfo=None)).isoformat() for each in moments]
+    found = taken(pl.Series(texts))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert found.values.tolist() == [(each - epoch) // timedelta(microseconds=1) for each in moments]
+
+
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 def test_times_of_parquet(unit: str) -> None:
     column = pl.Series([START + timedelta(milliseconds=k) for k in (2, 0, 1)]).cast(pl.Datetime(unit, "UTC"))
@@ -82,9 +113,16 @@ def test_a_unit_that_is_named_is_taken() -> None:
 @pytest.mark.parametrize(
     ("values", "how", "message"),
     [
-        (["1", "x"], {}, "log.csv: line 3: when must be a number, got 'x'; times written as text need"),
+        (["1", "x"], {}, "log.csv: line 3: when must be a number, got 'x'; times written as text are"),
         (["1", None], {}, "log.csv: line 3: when must be a number, got None"),
         (["2020", "x"], {"clock": "%Y"}, "log.csv: line 3: when must be a time as '%Y', got 'x'"),
+        (["1", "2020-01-01"], {}, "log.csv: line 3: when must be a number, got '2020-01-01'; times written as"),
+        (["2020-01-01", "x"], {}, "log.csv: line 3: when must be a time in ISO 8601, as the first one is"),
+        (["2020-01-01", "1577836800"], {}, "log.csv: line 3: when must be a time in ISO 8601, as the first"),
+        (["2020-01-01", "2020-02-30"], {}, "log.csv: line 3: when must be a time in ISO 8601, as the first"),
+        (["2020-01-01T10:00", "2020-01-01T24:30"], {}, "log.csv: line 3: when must be a time in ISO 8601"),
+        (["2020-01-01T10:00Z", "2020-01-01T10:00"], {}, "log.csv: line 3: when must be a time with a zone, as"),
+        (["2020-01-01", "2020-01-01T10:00Z"], {}, "log.csv: line 3: when must be a time without a zone, as the"),
         ([START, None], {}, "log.csv: line 3: when must be a time given, got None"),
         ([[1], [2]], {}, "log.csv: column 'when' must hold numbers, it holds lists"),
     ],
