@@ -15,6 +15,17 @@ def shipped(name: str) -> Path:
     return inside if inside.is_dir() else HERE.parent / name
 
 
+def is_store(name: str) -> bool:
+    """Whether a data layer is named by a store's folder; a configuration file of this name comes first."""
+    if not os.path.isfile(os.path.join(name, "manifest.json")):
+        return False
+    return bool(os.path.dirname(name)) or not any(
+        (folder / f"{name}{suffix}").is_file()
+        for folder in (Path("config", "data"), shipped("config") / "data")
+        for suffix in SUFFIXES
+    )
+
+
 def config_file(path: str) -> str:
     """A path below ``config/`` that is not in the current folder, where the library has it."""
     if os.path.exists(path) or os.path.isabs(path):
@@ -29,8 +40,11 @@ def config_file(path: str) -> str:
 def layer_file(layer: str, name: str) -> str:
     """The file of a layer by its path, or by its bare name, as in ``lego_naml``.
 
-    A bare name is looked for in ``config/LAYER`` of the current folder, then in that of the library.
+    A bare name is looked for in ``config/LAYER`` of the current folder, then in that of the library. The
+    folder of a store stands for the ``data.yaml`` in it.
     """
+    if layer == "data" and is_store(name):
+        return os.path.join(name, "data.yaml")
     if os.path.dirname(name) or name.endswith(SUFFIXES) or not name:
         return config_file(name)
     for folder in (Path("config", layer), shipped("config") / layer):

@@ -10,7 +10,7 @@ from legorec.compose.documents import Document, join, parse_text, put
 from legorec.compose.problems import MASK, Problem, is_secret
 from legorec.compose.scalars import cast
 from legorec.registry import did_you_mean
-from legorec.shipped import layer_file
+from legorec.shipped import is_store, layer_file
 
 LAYERS = {
     "data": "YAML file of the data layer: the store, its fields, history, splits",
@@ -96,7 +96,7 @@ def wants_help(argv: list[str]) -> bool:
 
 def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
     """Sort the pairs; anything that is not a pair, or is given twice, is a problem."""
-    found = CommandLine()
+    found, store = CommandLine(), None
     seen: set[str] = set()
     for key, text in _pairs(argv, problems):
         if key in seen:
@@ -105,10 +105,14 @@ def parse_command_line(argv: list[str], problems: list[Problem]) -> CommandLine:
         seen.add(key)
         if key in LAYERS:
             found.layers[key] = layer_file(key, text)
+            store = text if key == "data" and is_store(text) else store
         elif key == SETTINGS:
             found.settings = text
         else:
             found.give(key, _value(key, text, problems))
+    if store is not None and "data.store" not in found.dotted:
+        # A store that was moved brings its layer along, and that names where it was.
+        found.give("data.store", store, (COMMAND_LINE, "--data"))
     if found.settings is not None and found.layers:
         named = ", ".join(f"--{each}" for each in found.layers)
         message = f"cannot go together with {named}: a saved settings file holds all layers"

@@ -15,7 +15,8 @@ import numpy as np
 
 from legorec.compose import WORKER_FLAGS
 from legorec.compose.documents import read_document
-from legorec.data.store import Store, StoreError
+from legorec.data.layer import layer_of
+from legorec.data.store import Store
 from legorec.data.vectors import ITEMS, NewTable, Rows
 from legorec.engine.run_folder import kept_epochs
 from legorec.files.digest import digest_bytes
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Layer = str | Path | Mapping[str, Any]
-TEXT_LENGTH, LIST_LENGTH = 30, 10  # tokens that are read of a field, where nobody says how many
 BY_CONTENT, BY_ROW = "lego_nrms", "lego_nrms_id"  # models where none is named
 
 
@@ -150,7 +150,7 @@ def train(
         if data is None and fields is None:
             data = {**begun.settings.dump()["data"], "name": store.path.name}
     layers: dict[str, Layer] = {
-        "data": data_of(store, fields) if data is None else data,
+        "data": layer_of(store, fields) if data is None else data,
         "model": model or (BY_CONTENT if vectors is None else BY_ROW),
         "exp": exp,
     }
@@ -205,24 +205,6 @@ def done(settings: Settings) -> Run:
     began = time.monotonic()
     run(replace(settings, resume=not settings.overwrite))
     return Run.open(folder, time.monotonic() - began)
-
-
-def data_of(store: Store, fields: Iterable[str] | None = None) -> dict[str, Any]:
-    """A data layer that reads a store.
-
-    Args:
-        fields: of the items, as the store calls them; None: all.
-    Raises:
-        StoreError: the store has no such field.
-    """
-    named = store.items.field_names if fields is None else list(fields)
-    store.require(fields=named)
-    kinds = {name: store.items.field(name).kind for name in named}
-    lengths = {"text": TEXT_LENGTH, "categories": LIST_LENGTH}
-    read = {name: {"max_length": lengths[kind]} if kind in lengths else {} for name, kind in kinds.items()}
-    if not read:
-        raise StoreError(f"{store.path}: its items have no field that could be read; name `data` or fields")
-    return {"name": store.path.name, "store": str(store.path), "fields": read}
 
 
 def write_vectors(store: Store, vectors: ArrayLike | Mapping[str, ArrayLike], folder: Path) -> str:

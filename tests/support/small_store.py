@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from legorec.data.layer import LAYER
 from legorec.data.store import Store
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.columns import Column
@@ -58,7 +59,9 @@ def write(path: Path, overwrite: bool = False, **made_with: object) -> Store:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Every file below a folder, except the layer that names it."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != LAYER
     }

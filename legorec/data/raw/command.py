@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
+from legorec.data.raw.next_command import next_lines
 from legorec.data.raw.quoting import QUOTINGS
 from legorec.data.store import Store
 from legorec.data.text import MADE, TokenizerChoice
@@ -155,8 +156,8 @@ def tokenizer_choices(args: argparse.Namespace, like: Like | None) -> list[Token
 
 
 def print_counts(path: Path) -> None:
-    """Open a new store, and print what is in it and what was dropped."""
-    print("\n".join(counts(path)))
+    """Open a new store, and print what is in it, what was dropped, and the command that trains on it."""
+    print("\n".join([*counts(path), *next_lines(Store.open(path), called())]))
 
 
 def counts(path: Path) -> list[str]:

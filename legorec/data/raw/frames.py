@@ -12,6 +12,7 @@ import polars as pl
 from legorec.data import store
 from legorec.data.layout import nearest
 from legorec.data.raw.lines import InputError
+from legorec.data.raw.next_command import save_layer
 from legorec.data.raw.tables import HELD_OUT, KINDS, Reading, Source, write_tables
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.columns import Column
@@ -61,7 +62,9 @@ class Store(store.Store):
         fields = {"text": text, "category": category, "categories": categories, "number": number}
         of_users = {"category": user_category, "categories": user_categories, "number": user_number}
         write_frames(path, items, interactions, users, fields=fields, user_fields=of_users, **how)
-        return cls.open(path)
+        made = cls.open(path)
+        save_layer(made)
+        return made
 
 
 def write_frames(
