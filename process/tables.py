@@ -35,6 +35,7 @@ from legorec.data.raw.command import (
     text_arguments,
 )
 from legorec.data.raw.lines import InputError
+from legorec.data.raw.readers import LINE
 from legorec.data.raw.table_files import read_table
 from legorec.data.raw.tables import HELD_OUT, KINDS, Reading, Source, write_tables
 from legorec.data.raw.times import UNITS
@@ -56,7 +57,14 @@ def source_of(args: argparse.Namespace, path: Path, prefix: str | None = None) -
             columns.append(Column(name, kind, source or name))  # type: ignore[arg-type]
     if prefix is not None and not columns and args.like is not None:
         columns = Like.open(args.like).columns("users" if prefix else "items")
-    return Source(frame, str(path), columns)
+    return Source(frame, str(path), columns, _way_out(args.no_header) if LINE in frame.columns else "")
+
+
+def _way_out(no_header: bool) -> str:
+    """What can be done where a delimited file lacks a column."""
+    if no_header:
+        return "; with --no_header columns are called 1, 2, 3 and so on"
+    return "; if its first line holds values and no names, say --no_header, and columns are called 1, 2, 3"
 
 
 def reading_of(args: argparse.Namespace) -> Reading:

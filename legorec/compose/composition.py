@@ -23,6 +23,7 @@ from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Read, References
 from legorec.compose.saved import Saved, read_saved
 from legorec.compose.suggestion import leave_out_suggestion
+from legorec.compose.swapped import in_another, swapped
 from legorec.registry import KINDS, RegistryError, did_you_mean, find
 
 DEFAULT = "default"
@@ -155,13 +156,18 @@ def read_layers(
             continue
         if path is None or not os.path.isfile(path):
             message = f"is required: the {LAYERS[name]}, as in `--{name} config/{name}/...`"
-            problems.append(
-                Problem(COMMAND_LINE, f"--{name}", message if path is None else missing_file(path))
-            )
+            if path is not None:
+                elsewhere = in_another(name, path)
+                message = f"no file {path}{elsewhere}" if elsewhere else missing_file(path)
+            problems.append(Problem(COMMAND_LINE, f"--{name}", message))
             failed.add(name)
             continue
         found: list[Problem] = []
         layer = read_document(path, found)
+        if (message := swapped(name, path, layer.tree) or "") and not layer.failed:
+            problems.append(Problem(COMMAND_LINE, f"--{name}", message))
+            failed.add(name)
+            continue
         problems += [replace(each, place=join(name, each.place) if each.place else "") for each in found]
         if layer.failed:
             failed.add(name)

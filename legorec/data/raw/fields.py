@@ -15,7 +15,11 @@ JSON_LIST = r"(?s)^\s*\[.*\]\s*$"
 
 
 def fields_of(
-    frame: pl.DataFrame, columns: Sequence[Column], label: str, list_separator: str | None = None
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    label: str,
+    list_separator: str | None = None,
+    way_out: str = "",
 ) -> tuple[pl.DataFrame, list[Column]]:
     """The table with a column for each field, and the fields that read these.
 
@@ -24,10 +28,11 @@ def fields_of(
     Args:
         label: of the file.
         list_separator: between the categories of a text; None refuses texts.
+        way_out: the end of the message about a column that is not there.
     Raises:
         InputError: a column does not exist, or cannot be what its field is to be.
     """
-    need_columns(frame, [column.source or column.name for column in columns], label)
+    need_columns(frame, [column.source or column.name for column in columns], label, way_out)
     made, fields = {}, []
     for column in columns:
         source, name = column.source or column.name, f"field {column.name}"
@@ -61,10 +66,28 @@ def texts_of(
         rule = f"must hold single values {what}, it holds {kind_of(column.dtype)}"
         raise InputError(f"{label}: column '{name}' {rule}{way_out}")
     try:
-        return column.cast(pl.String)
+        return spelled(column)
     except pl.exceptions.PolarsError:
         rule = f"must hold texts {what}, it holds {column.dtype}"
         raise InputError(f"{label}: column '{name}' {rule}") from None
+
+
+def spelled(column: pl.Series) -> pl.Series:
+    """Single values as texts.
+
+    Whole numbers are written as such where pandas made 12.0 of them, as it does with all of a column in which
+    a value is missing; NaN is a missing value.
+    """
+    if not column.dtype.is_float():
+        return column.cast(pl.String)
+    column = column.fill_nan(None)
+    return (column.cast(pl.Int64) if _are_whole(column) else column).cast(pl.String)
+
+
+def _are_whole(values: pl.Series) -> bool:
+    """Whether numbers that are there could be written without a point."""
+    given = values.cast(pl.Float64).fill_nan(None).drop_nulls()
+    return bool(((given.floor() == given) & (given.abs() < 2**63)).all())
 
 
 def lists_of(
@@ -82,6 +105,10 @@ def lists_of(
             separator.
     """
     column = frame[name]
+    if isinstance(column.dtype, pl.List) and column.dtype.inner.is_float():
+        values = column.explode()
+        column = column.cast(pl.List(pl.Int64), strict=False) if _are_whole(values) else column
+        return column.cast(pl.List(pl.String))
     if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
         return column.cast(pl.List(pl.String))
     if column.dtype.is_nested():

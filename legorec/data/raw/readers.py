@@ -92,12 +92,12 @@ def first_line(file: RawFile, encoding: str = "utf-8") -> str:
     return text.partition("\n")[0].rstrip("\r")
 
 
-def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str) -> None:
-    """Refuse a table that lacks a column, naming the nearest one."""
+def need_columns(frame: pl.DataFrame, names: Sequence[str], label: str, way_out: str = "") -> None:
+    """Refuse a table that lacks a column, naming the nearest one; ``way_out`` ends the message."""
     known = [name for name in frame.columns if name != LINE]
     for name in names:
         if name not in known:
-            raise InputError(f"{label}: there is no column '{name}'; {nearest(name, known)}")
+            raise InputError(f"{label}: there is no column '{name}'; {nearest(name, known)}{way_out}")
 
 
 def numbers_of(

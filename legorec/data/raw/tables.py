@@ -106,6 +106,7 @@ class Source:
     frame: pl.DataFrame
     label: str
     columns: Sequence[Column] = ()
+    way_out: str = ""  # of messages about columns that are not there
 
 
 def write_tables(
@@ -116,13 +117,13 @@ def write_tables(
     Raises:
         InputError: a column is missing or does not hold what it is said to.
     """
-    frame, columns = fields_of(items.frame, items.columns, items.label, reading.list_separator)
-    need_columns(frame, [reading.item_id], items.label)
+    frame, columns = fields_of(items.frame, items.columns, items.label, reading.list_separator, items.way_out)
+    need_columns(items.frame, [reading.item_id], items.label, items.way_out)
     ids = texts_of(frame, reading.item_id, items.label)
     writer.items(frame.with_columns(ids), columns, reading.item_id, items.label)
     if users is not None:
-        frame, columns = fields_of(users.frame, users.columns, users.label, reading.list_separator)
-        need_columns(frame, [reading.user_id], users.label)
+        frame, columns = fields_of(users.frame, users.columns, users.label, reading.list_separator, users.way_out)
+        need_columns(users.frame, [reading.user_id], users.label, users.way_out)
         names = texts_of(frame, reading.user_id, users.label)
         writer.users(frame.with_columns(names), columns, reading.user_id, users.label)
     write_actions(writer, reading, read_actions(writer, reading, actions, ids), actions.label)
@@ -139,9 +140,9 @@ def read_actions(writer: StoreWriter, reading: Reading, actions: Source, items: 
     if reading.history is None:
         columns = (reading.label, reading.rating, reading.time, reading.split_column)
         names = (reading.user, reading.item, reading.group)
-        need_columns(frame, [name for name in (*names, *columns) if name], label)
+        need_columns(frame, [name for name in (*names, *columns) if name], label, actions.way_out)
         return frame.with_columns(**{name: texts_of(frame, name, label) for name in names if name})
-    need_columns(frame, [reading.user, reading.history], label)
+    need_columns(frame, [reading.user, reading.history], label, actions.way_out)
     user = texts_of(frame, reading.user, label)
     item = lists_of(frame, reading.history, label, reading.list_separator, items)
     lists = pl.DataFrame({reading.user: user, reading.item: item})

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from legorec.data.raw.command import Arguments
-from legorec.data.raw.fields import lists_of
+from legorec.data.raw.fields import lists_of, spelled
 from legorec.data.raw.lines import InputError
 from legorec.data.raw.readers import need_columns
 from legorec.data.raw.table_files import read_table, scan_parquet
@@ -75,7 +75,8 @@ def read_user_table(args: argparse.Namespace) -> UserTable | None:
         frame = frame.with_columns(
             lists_of(frame, name, str(path), args.user_list_separator) for name in lists
         )
-        parts.append(frame.with_columns(pl.exclude(lists).cast(pl.String)))  # files may differ in their types
+        plain = [spelled(frame[name]) for name in frame.columns if name not in lists]
+        parts.append(frame.with_columns(plain))  # files may differ in their types
     return UserTable.of(pl.concat(parts), columns, args.user_id, label, args.user_repeats)
 
 

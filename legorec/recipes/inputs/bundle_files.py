@@ -49,9 +49,14 @@ def find_folder(name: str | Path, revision: str | None = None) -> Path:
     """The folder of a run or a saved model; one that is not there and could be a name on the hub is fetched.
 
     Raises:
-        BundleError: it is nowhere, or a revision of a folder is asked for.
+        BundleError: it is nowhere, could not be a name on the hub, or a revision of a folder is asked for.
     """
     folder = Path(name)
+    if not folder.exists() and not folder.parent.is_dir() and not HUB_NAME.fullmatch(str(name)):
+        raise BundleError(
+            f"{name} is not the folder of a run: there is no such folder, and a model on the hub is named "
+            "`org/name`, in letters, digits, '-', '_' and '.'"
+        )
     if folder.exists() or not _may_be_on_the_hub(str(name)):
         if revision is not None:
             raise BundleError(f"`revision` is of a model on the hub, and {folder} is none")

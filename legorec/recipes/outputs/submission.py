@@ -13,8 +13,10 @@ import polars as pl
 from legorec.data.ragged import Ragged
 from legorec.data.store import Interactions, Store
 from legorec.files.disk import writing
+from legorec.shipped import shipped
 
 TEXT, ARCHIVE = "prediction.txt", "prediction.zip"
+OF_MIND = ("mind", "unitok")  # processors that read it; one of somebody's own may, too
 BLOCK = 4096  # impressions that are text at a time
 
 
@@ -30,9 +32,16 @@ def check_submission(store: Store, split: str) -> None:
     """Refuse a split that is incomplete, or whose impressions cannot be told apart.
 
     Raises:
-        ValueError: impressions or candidates were dropped when the store was written: the leaderboard counts
-            both; or an id is missing, stands twice or has a space.
+        ValueError: the store is of other data; impressions or candidates were dropped when it was written:
+            the leaderboard counts both; or an id is missing, stands twice or has a space.
     """
+    made_by = store.manifest["made_with"].get("processor")
+    others = {file.stem for file in shipped("process").glob("*.py")} - {*OF_MIND}
+    if made_by in others:
+        raise ValueError(
+            f"{store.path}: a submission is for the leaderboard of MIND, and this store was made by the "
+            f"processor {made_by}; scores of other data are written with --exp config/exp/predict.yaml"
+        )
     dropped = store.manifest.get("dropped", {})
     counts = {
         place: count["missing"]

@@ -15,6 +15,7 @@ import legorec
 from legorec.data.text import TokenizerChoice
 from legorec.data.writing.rewritten import Content, Pieces, add_impressions
 from legorec.data.writing.writer import StoreWriter
+from legorec.program import main
 from tests.support.profiles import profile_arguments, write_profile_store
 from tests.support.runs import arguments, finish, write_store
 
@@ -220,3 +221,31 @@ def test_a_name_on_the_hub_is_fetched_without_pickles(made, tmp_path, monkeypatc
         with pytest.raises(ValueError, match="not the folder of a run"):
             legorec.load(nowhere)
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("name", ["a b/c", "org/of/name", "org/näme!"])
+def test_a_name_that_the_hub_cannot_have_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match="there is no such folder, and a model on the hub is named `org/name`, in"
+    ):
+        legorec.load(name)
+    assert main(["save", name, "--out", "x"]) == 2
+
+
+def test_a_hub_out_of_reach_is_a_line(monkeypatch, tmp_path, capsys) -> None:
+    import huggingface_hub
+
+    def out_of_reach() -> None:
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "HfApi", out_of_reach)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hub"))
+    assert main(["save", "org/name", "--out", "x"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: 'org/name' is no folder, and the hub does not provide it: ")
+    assert len(said.splitlines()) == 1

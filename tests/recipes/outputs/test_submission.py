@@ -20,7 +20,14 @@ from legorec.data.writing.writer import StoreWriter
 from legorec.metrics import evaluate
 from legorec.recipes.load import load
 from legorec.recipes.outputs import submission
-from legorec.recipes.outputs.submission import candidate_ranks, lines, num_bytes, write_submission
+from legorec.recipes.outputs.submission import (
+    candidate_ranks,
+    check_submission,
+    lines,
+    num_bytes,
+    write_submission,
+)
+from process import synthetic
 from tests.support.ranking import rank
 from tests.support.runs import arguments, finish, refused, run_folders, write_store
 
@@ -198,3 +205,12 @@ def test_a_split_that_cannot_be_submitted_is_refused(
     argv = arguments(store, tmp_path / "runs", exp="submit-mind", load=tmp_path)
     refused(argv, capsys, "split 'test': a submission", message)
     assert not run_folders(tmp_path / "runs")
+
+
+def test_a_store_of_other_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = ["--items", "60", "--users", "20", "--impressions", "40", "--out", str(tmp_path / "store")]
+    synthetic.main(made)
+    with pytest.raises(
+        ValueError, match="for the leaderboard of MIND, and this store was made by the proc.*synthetic"
+    ):
+        check_submission(Store.open(tmp_path / "store"), "test")
