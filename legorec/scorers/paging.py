@@ -16,6 +16,7 @@ from legorec.nn.sending import sent
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
 
+NUMBERS = 32  # in place of a vector: a product of matrices holds a number for each pair, and wants wide tiles
 BATCH_SIZE, ITEM_PAGE_SIZE = "--exp.evaluation.batch_size", "--exp.evaluation.item_page_size"
 
 
@@ -109,6 +110,8 @@ def score_corpus(
 ) -> Tensor:
     """``score_rows`` in pages of items that hold at most ``cells`` vectors: (U, N) float32, on the device."""
     size = rows_at_once(model, users, clicks, cells)
+    if model.scores_by_product and len(clicks.user) > 1:
+        size *= NUMBERS
     scores = vectors_ND.new_empty(len(clicks.user), len(vectors_ND), dtype=torch.float32)
     for start in range(0, len(vectors_ND), size):
         page = slice(start, start + size)
