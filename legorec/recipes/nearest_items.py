@@ -47,6 +47,7 @@ class NearestItems:
             raise ValueError("an index needs `faiss`: pip install 'legorec[faiss]'") from error
         vectors = np.ascontiguousarray(table_ND.detach().float().cpu().numpy()[rows])
         width, inner = vectors.shape[1], faiss.METRIC_INNER_PRODUCT
+        index: Any
         if kind == "hnsw":
             index = faiss.IndexHNSWFlat(width, NEIGHBOURS, inner)
             index.hnsw.efSearch = max(2 * candidates, 64)

@@ -164,6 +164,6 @@ def _clicked(trained: Ranks, part: Part, unknown: Unknown) -> _Clicked:
     if not is_unknown.any():
         return _Clicked(clicks, new, np.zeros(len(part.lengths), dtype=np.int64))
     if unknown == "error":
-        refuse_unknown(items, rows, trained.data)
+        refuse_unknown(list(items), rows, trained.data)
     skipped = np.bincount(clicks.rows[is_unknown], minlength=len(part.lengths))
     return _Clicked(clicks.keep(~is_unknown), new, skipped)

@@ -150,7 +150,7 @@ class Recommends(ABC):
         after_fork(module_device(self.model))
         check_count(k)
         check_choice(by, "by", LIKENESSES)
-        asked = checked([items] if is_one(items) else items, "items")  # type: ignore[list-item, arg-type]
+        asked = checked([items] if is_one(items) else items, "items")  # type: ignore[list-item]
         shown = shown_rows(self, None, exclude, filter)
         known = [place for place, each in enumerate(asked) if isinstance(each, str)]
         own = np.full(len(asked), -1, dtype=np.int64)

@@ -54,8 +54,8 @@ class Store(store.Store):
                 ``label``, ``rating``, ``min_rating``, ``group`` (of ``interactions``), or ``history``, where
                 a row is a user with a list of items; ``split`` (last, time, column), ``split_column``,
                 ``shares``, ``num_negatives``, ``seed``, ``keep_doubled``; ``tokenizers`` (words),
-                ``max_missing``, ``overwrite``; ``like``, an older store, or its folder, whose fields are those
-                of this one where none are named. All mean what they do in ``process/tables.py``.
+                ``max_missing``, ``overwrite``; ``like``, an older store, or its folder, whose fields are
+                taken where none are named. All mean what they do in ``process/tables.py``.
         Raises:
             ValueError: a table, a column or a value is not what it should be, or the folder is there.
         """

@@ -56,8 +56,8 @@ def layer_text(store: Store) -> str:
     tree = layer_of(store, read)
     name = tree["name"]
     lines = [
-        "# How this store is read. The file goes with the store, and with --overwrite a new store brings a new",
-        f"# one: to change it, copy it to config/data/{name}.yaml and say --data {name}.",
+        "# How this store is read. The file goes with the store, and with --overwrite a new store brings",
+        f"# a new one: to change it, copy it to config/data/{name}.yaml and say --data {name}.",
         "$$import: config/data/parts/clicks.yaml",
         f"name: {_spelled(name)}",
         f"store: {_spelled(tree['store'])}",
@@ -82,4 +82,6 @@ def _one_each(store: Store) -> bool:
 
 def _spelled(text: str) -> str:
     """A text as YAML reads it back."""
-    return text if PLAIN.fullmatch(text) and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)
+    return (
+        text if PLAIN.fullmatch(text) and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)
+    )

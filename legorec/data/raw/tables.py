@@ -122,7 +122,9 @@ def write_tables(
     ids = texts_of(frame, reading.item_id, items.label)
     writer.items(frame.with_columns(ids), columns, reading.item_id, items.label)
     if users is not None:
-        frame, columns = fields_of(users.frame, users.columns, users.label, reading.list_separator, users.way_out)
+        frame, columns = fields_of(
+            users.frame, users.columns, users.label, reading.list_separator, users.way_out
+        )
         need_columns(users.frame, [reading.user_id], users.label, users.way_out)
         names = texts_of(frame, reading.user_id, users.label)
         writer.users(frame.with_columns(names), columns, reading.user_id, users.label)

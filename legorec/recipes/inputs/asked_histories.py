@@ -104,7 +104,7 @@ def _of_frame(frame: Any, users: Any) -> AskedHistories:
     if USER in names and users is not None:
         raise ValueError("`users` is for histories without them; this frame has a column `user`")
     if isinstance(frame, pl.DataFrame):
-        lists = _texts(frame[HISTORY], f"column `{HISTORY}`")
+        lists: Any = _texts(frame[HISTORY], f"column `{HISTORY}`")
         named = frame[USER].cast(pl.String) if USER in names else None
         column: Any = None if named is None else named.to_list()
     else:  # of pandas, whose columns polars reads with pyarrow alone
@@ -116,7 +116,7 @@ def _of_frame(frame: Any, users: Any) -> AskedHistories:
 
 
 def _texts(column: pl.Series, name: str) -> pl.Series:
-    inner = getattr(column.dtype, "inner", None)
+    inner: Any = getattr(column.dtype, "inner", None)
     if not isinstance(column.dtype, pl.List) or not (
         inner == pl.String or inner == pl.Null or inner.is_integer()
     ):

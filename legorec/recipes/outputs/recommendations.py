@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from legorec.recipes.outputs.recommended import Recommendations, Recommended
+from legorec.recipes.outputs.recommended import By, Recommendations, Recommended
 
 if TYPE_CHECKING:
     from legorec.recipes.ranked_histories import RankedPart
 
 Names = Callable[[np.ndarray], np.ndarray]  # rows, of any shape -> raw ids
-BY_MODEL, BY_POPULARITY = "model", "popularity"
+BY_MODEL: By = "model"
+BY_POPULARITY: By = "popularity"
 ANSWER = ("item", "score", "rank", "by")  # columns, after those that say whose it is
 
 

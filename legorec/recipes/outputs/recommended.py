@@ -110,7 +110,7 @@ def refuse_unknown(raw_ids: Sequence[Any], rows: np.ndarray, data: Data) -> NoRe
 
 
 def best_items(
-    names: Callable[[np.ndarray], Sequence[str]],
+    names: Callable[[np.ndarray], Iterable[str]],
     rows: np.ndarray,
     scores_N: Tensor,
     k: int,

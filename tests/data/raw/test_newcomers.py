@@ -21,7 +21,15 @@ def test_a_file_without_a_header_is_told_how_to_be_read(tmp_path: Path, capsys) 
     (tmp_path / "clicks.csv").write_text(clicks)
 
     def said(items: str, *more: str) -> str:
-        argv = ["--items", tmp_path / items, "--interactions", tmp_path / "clicks.csv", "--text", "title", *more]
+        argv = [
+            "--items",
+            tmp_path / items,
+            "--interactions",
+            tmp_path / "clicks.csv",
+            "--text",
+            "title",
+            *more,
+        ]
         return refusal(tables.main, [*argv, "--out", tmp_path / "s"], capsys)
 
     way = "; if its first line holds values and no names, say --no_header, and columns are called 1, 2, 3"

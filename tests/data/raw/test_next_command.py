@@ -51,7 +51,9 @@ def test_the_command_works_as_printed(here: Path, capsys: pytest.CaptureFixture[
     (metrics,) = here.glob("runs/my-table/NAML/*/metrics.json")
     assert "test" in metrics.read_text()
     fields = read_command_line(argv).data.fields
-    assert [*fields] == {"all": ["title@words", "topic"], "text": ["title@words"]}.get(kind, [FIELDS[kind][1]])
+    assert [*fields] == {"all": ["title@words", "topic"], "text": ["title@words"]}.get(
+        kind, [FIELDS[kind][1]]
+    )
 
 
 def test_a_store_without_test_is_trained_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,5 +111,9 @@ def test_tables_in_memory_leave_one_too(here: Path) -> None:
     items = {"item": [str(k) for k in range(1, 31)], "true": [f"story {k}" for k in range(30)]}
     store = legorec.Store.from_frames(items, clicks, "1e5", text="true", num_negatives=5)
     settings = read_command_line(["--data", "1e5", "--model", "lego_naml", "--exp", "train"])
-    assert (settings.data.name, settings.data.store, [*settings.data.fields]) == ("1e5", "1e5", ["true@words"])
+    assert (settings.data.name, settings.data.store, [*settings.data.fields]) == (
+        "1e5",
+        "1e5",
+        ["true@words"],
+    )
     assert Store.open("1e5").digest == store.digest

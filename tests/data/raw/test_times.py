@@ -86,7 +86,9 @@ def test_iso_8601_means_what_python_takes_it_for(zone: str | None) -> None:
     rng = np.random.default_rng(3)
     moments = [
         datetime.fromtimestamp(int(each), UTC) + timedelta(microseconds=int(part))
-        for each, part in zip(rng.integers(-(10**9), 4 * 10**9, 200), rng.integers(0, 10**6, 200), strict=True)
+        for each, part in zip(
+            rng.integers(-(10**9), 4 * 10**9, 200), rng.integers(0, 10**6, 200), strict=True
+        )
     ]
     texts = [(each if zone else each.replace(tzinfo=None)).isoformat() for each in moments]
     found = taken(pl.Series(texts))
@@ -116,13 +118,13 @@ def test_a_unit_that_is_named_is_taken() -> None:
         (["1", "x"], {}, "log.csv: line 3: when must be a number, got 'x'; times written as text are"),
         (["1", None], {}, "log.csv: line 3: when must be a number, got None"),
         (["2020", "x"], {"clock": "%Y"}, "log.csv: line 3: when must be a time as '%Y', got 'x'"),
-        (["1", "2020-01-01"], {}, "log.csv: line 3: when must be a number, got '2020-01-01'; times written as"),
+        (["1", "2020-01-01"], {}, "log.csv: line 3: when must be a number, got '2020-01-01'; times written"),
         (["2020-01-01", "x"], {}, "log.csv: line 3: when must be a time in ISO 8601, as the first one is"),
         (["2020-01-01", "1577836800"], {}, "log.csv: line 3: when must be a time in ISO 8601, as the first"),
         (["2020-01-01", "2020-02-30"], {}, "log.csv: line 3: when must be a time in ISO 8601, as the first"),
         (["2020-01-01T10:00", "2020-01-01T24:30"], {}, "log.csv: line 3: when must be a time in ISO 8601"),
-        (["2020-01-01T10:00Z", "2020-01-01T10:00"], {}, "log.csv: line 3: when must be a time with a zone, as"),
-        (["2020-01-01", "2020-01-01T10:00Z"], {}, "log.csv: line 3: when must be a time without a zone, as the"),
+        (["2020-01-01T10:00Z", "2020-01-01T10:00"], {}, "log.csv: line 3: when must be a time with a zone"),
+        (["2020-01-01", "2020-01-01T10:00Z"], {}, "log.csv: line 3: when must be a time without a zone, as"),
         ([START, None], {}, "log.csv: line 3: when must be a time given, got None"),
         ([[1], [2]], {}, "log.csv: column 'when' must hold numbers, it holds lists"),
     ],

@@ -1,4 +1,4 @@
-"""A store that is made like an older one keeps its vocabularies, its fields and how its numbers are scaled."""
+"""A store made like an older one keeps its vocabularies, its fields and how its numbers are scaled."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_fields_of_users_are_kept_too(tmp_path: Path) -> None:
     before, after = (Catalog.from_table(store.users, cuts).fields[0] for store in (old, new))
     assert (after.mean, after.deviation) == (before.mean, before.deviation)
     assert np.array_equal(new.users.field("city").rows.lengths, [0, 1] * 6)
-    with pytest.raises(StoreError, match=r"users: its fields are none, those of .* are city \(category\), age"):
+    with pytest.raises(
+        StoreError, match=r"users: its fields are none, those of .* are city \(category\), age"
+    ):
         Store.from_frames(items, clicks, tmp_path / "other", like=old, num_negatives=3)
 
 
@@ -131,7 +133,10 @@ def test_what_is_not_like_the_old_store_is_refused(
     "given, message",
     [
         (["--like", "nowhere"], "the store to be like: nowhere: there is no such folder"),
-        (["--like", "OLD", "--min_count", "3"], r"tokenizer 'words' \(kind words, min_count 3.* so name none"),
+        (
+            ["--like", "OLD", "--min_count", "3"],
+            r"tokenizer 'words' \(kind words, min_count 3.* so name none",
+        ),
         (["--like", "OLD", "--max_words", "30"], r"max_size 30, min_count 1\).*has kind words, min_count 1;"),
         (["--like", "OLD", "--tokenizer", "chars"], r"tokenizer 'chars'"),
     ],
