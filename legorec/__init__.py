@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from legorec.data.raw.frames import Store
-    from legorec.recipes.load import TrainedRecommender
     from legorec.recipes.runs import Run, evaluate, train
+    from legorec.recipes.trained_recommender import TrainedRecommender
 
 __version__ = "0.1.0"
 __all__ = ["Run", "Store", "evaluate", "load", "train"]

@@ -138,6 +138,7 @@ ELSEWHERE = {
     "scorers/top_items": "recipes/test_predict",
     "settings/asked": "recipes/test_asked",
     "settings/calrec": "recipes/test_calrec",
+    "settings/exp_layer": "settings/test_settings",
     "settings/families": "settings/test_modes",
     "settings/generate": "recipes/test_generate",
     "settings/measured": "runs/test_list_metrics and runs/test_outside_metric",
@@ -160,6 +161,7 @@ ELSEWHERE = {
     "recipes/outputs/recommended": "recipes/test_load and test_prompted_served",
     "recipes/tower_served": "recipes/test_predict and test_latency",
     "recipes/trained_prompts": "recipes/test_prompted_served",
+    "recipes/trained_recommender": "recipes/test_load",
     "scorers/answer_pages": "scorers/test_yes_no",
     "scorers/top_answers": "recipes/test_prompted_served",
 }

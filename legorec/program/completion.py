@@ -12,7 +12,8 @@ from legorec.compose import LAYERS, WORKER_FLAGS
 from legorec.program import COMMANDS
 from legorec.program.data import processors
 from legorec.program.found import bricks, configs
-from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings
+from legorec.settings.exp_layer import ExpSettings
+from legorec.settings.schema import DataSettings, EmbedSettings
 from legorec.shipped import shipped
 
 SHELLS = ("bash", "zsh")

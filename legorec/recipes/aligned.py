@@ -22,7 +22,8 @@ from legorec.lm.whole import WholeModel
 from legorec.processes import ALONE, Processes
 from legorec.recipes.adapted import LANGUAGE_MODEL, item_stream
 from legorec.recipes.inputs.item_texts import ItemTexts, made_with, open_texts, text_digests
-from legorec.recipes.load import TrainedRecommender, load
+from legorec.recipes.load import load
+from legorec.recipes.trained_recommender import TrainedRecommender
 from legorec.recommender import Recommender
 
 if TYPE_CHECKING:

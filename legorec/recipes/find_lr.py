@@ -18,8 +18,8 @@ from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.smaller_batches import batches_fitting
 from legorec.recipes.run import function_at
 from legorec.recipes.train import MakeTask
+from legorec.settings.exp_layer import PolicySettings, SweepSettings
 from legorec.settings.families import FAMILIES
-from legorec.settings.schema import PolicySettings, SweepSettings
 
 if TYPE_CHECKING:
     from legorec.settings import Settings

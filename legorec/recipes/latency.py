@@ -24,7 +24,7 @@ from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.figures import print_figures
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recommender import Recommender
-from legorec.settings.schema import LatencySettings
+from legorec.settings.exp_layer import LatencySettings
 
 if TYPE_CHECKING:
     from legorec.settings import Settings

@@ -30,7 +30,7 @@ from legorec.recipes.outputs.submission import (
     check_submission,
     write_submission,
 )
-from legorec.settings.schema import PredictSettings
+from legorec.settings.exp_layer import PredictSettings
 
 if TYPE_CHECKING:
     from legorec.settings import Settings

@@ -11,7 +11,7 @@ from legorec.prompts import Prompt
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.prompt_text import ShownPrompt, ShownSegment, print_prompt_text
 from legorec.recipes.prompted import layer_of, prompt_of
-from legorec.settings.schema import PromptShownSettings
+from legorec.settings.exp_layer import PromptShownSettings
 
 if TYPE_CHECKING:
     from legorec.settings import Settings

@@ -20,9 +20,10 @@ from legorec.data.store import Store
 from legorec.data.vectors import ITEMS, NewTable, Rows
 from legorec.engine.run_folder import kept_epochs
 from legorec.files.digest import digest_bytes
-from legorec.recipes.load import TrainedRecommender, load
+from legorec.recipes.load import load
 from legorec.recipes.outputs.session import settings_file
 from legorec.recipes.run import run
+from legorec.recipes.trained_recommender import TrainedRecommender
 from legorec.settings import Settings, read_command_line
 from legorec.settings.brick_places import PARTS
 from legorec.settings.in_python import settings_of

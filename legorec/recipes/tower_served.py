@@ -17,11 +17,11 @@ from legorec.recipes.inputs.digests import input_digests
 from legorec.recipes.inputs.served import Served, Ways
 from legorec.recipes.inputs.store_data import Data, open_data
 from legorec.recipes.inputs.trained_towers import load_trained
-from legorec.recipes.load import TrainedRecommender
 from legorec.recipes.outputs.item_table import item_table
 from legorec.recipes.outputs.measure import best_items_watched
 from legorec.recipes.outputs.session import Session
 from legorec.recipes.tower import click_scorer
+from legorec.recipes.trained_recommender import TrainedRecommender
 from legorec.recommender import Recommender
 from legorec.scorers.top_items import TopItems, top_items
 

@@ -34,7 +34,7 @@ from legorec.settings.modes import MODES
 
 if TYPE_CHECKING:
     from legorec.settings import Settings
-    from legorec.settings.schema import PolicySettings
+    from legorec.settings.exp_layer import PolicySettings
 
 MakeTask = Callable[["Settings", torch.device, Processes], Task]
 

@@ -22,8 +22,9 @@ from legorec.registry import (
 )
 from legorec.registry import names as registry_names
 from legorec.settings.brick_places import PARTS, block_at, place_of
+from legorec.settings.exp_layer import ExpSettings
 from legorec.settings.modes import MODES
-from legorec.settings.schema import BrickSettings, DataSettings, EmbedSettings, ExpSettings, ModelSettings
+from legorec.settings.schema import BrickSettings, DataSettings, EmbedSettings, ModelSettings
 
 
 def judge_item_side(tree: Mapping[str, Any], composition: Composition) -> None:

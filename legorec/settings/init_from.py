@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from legorec.compose import Composition, Problem
+from legorec.settings.exp_layer import ExpSettings
 from legorec.settings.modes import MODES
-from legorec.settings.schema import ExpSettings
 
 PLACE = "exp.init_from"
 

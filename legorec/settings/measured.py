@@ -7,7 +7,7 @@ from typing import Any
 from legorec.compose import Composition, Problem
 from legorec.registry import why_not_outside
 from legorec.settings.checks import allowed_packages
-from legorec.settings.schema import ExpSettings
+from legorec.settings.exp_layer import ExpSettings
 
 
 def without_refused_metrics(exp: Any, composition: Composition) -> Any:

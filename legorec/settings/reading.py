@@ -31,6 +31,7 @@ from legorec.settings.combinations import (
     judge_paging,
     judge_readings,
 )
+from legorec.settings.exp_layer import ExpSettings
 from legorec.settings.families import DEFAULT_FAMILY, FAMILIES, Family
 from legorec.settings.init_from import judge_init_from
 from legorec.settings.measured import judge_list_metrics, without_refused_metrics
@@ -41,7 +42,6 @@ from legorec.settings.schema import (
     BrickSettings,
     DataSettings,
     EmbedSettings,
-    ExpSettings,
     ModelSettings,
     SuggestedSettings,
     WorkerSettings,

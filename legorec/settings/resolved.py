@@ -12,9 +12,10 @@ from typing import Any
 
 from legorec.compose import MASK, is_secret, to_yaml
 from legorec.registry import Brick
+from legorec.settings.exp_layer import BASELINES, ExpSettings
 from legorec.settings.families import DEFAULT_FAMILY
 from legorec.settings.modes import MODES
-from legorec.settings.schema import BASELINES, DataSettings, EmbedSettings, ExpSettings, ModelSettings
+from legorec.settings.schema import DataSettings, EmbedSettings, ModelSettings
 
 LAYERS = ("data", "embed", "model", "exp")
 # Settings that came after the first runs, and what a run does that was saved without them. With these values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -90,6 +90,9 @@ Text = Annotated[str, Field(min_length=1)]
 LARGEST = 1_000_000_000  # of a whole number; more than any use, and nothing is built from it in vain
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0)]
+Schedule = Literal["constant", "linear", "cosine"]
 MetricName = Annotated[str, AfterValidator(_metric)]
 MetricSum = Annotated[str, AfterValidator(_metric_sum)]
 FieldName = Annotated[str, AfterValidator(_field_name)]

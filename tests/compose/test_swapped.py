@@ -10,8 +10,9 @@ from legorec.compose import LAYERS
 from legorec.compose.documents import read_document
 from legorec.compose.swapped import OF_LAYER, swapped
 from legorec.settings import SettingsError, read_command_line
+from legorec.settings.exp_layer import ExpSettings
 from legorec.settings.families import FAMILIES
-from legorec.settings.schema import DataSettings, EmbedSettings, ExpSettings
+from legorec.settings.schema import DataSettings, EmbedSettings
 from tests.support.runs import ROOT
 
 RIGHT = {"data": "movielens", "model": "lego_naml", "exp": "tt-naml"}

@@ -25,8 +25,8 @@ from legorec.nn.sending import sent
 from legorec.objectives.sampled_softmax import SampledSoftmaxObjective
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import open_data
-from legorec.recipes.load import TrainedRecommender
 from legorec.recipes.tower import click_task, needed_splits
+from legorec.recipes.trained_recommender import TrainedRecommender
 from legorec.recommender import Recommender
 from legorec.scorers.clicks import ClickScorer
 from legorec.scorers.top_items import top_items

@@ -20,7 +20,7 @@ from tests.support.text_server import Asked, Reply, TextServer
 
 PAGE = (ROOT / "docs" / "genre.md").read_text(encoding="utf-8")
 _, *PARTS = re.split(r"^## (.*)$", PAGE, flags=re.MULTILINE)
-SECTIONS = {name: text for name, text in zip(PARTS[::2], PARTS[1::2], strict=True) if "python " in text}
+SECTIONS = {name: text for name, text in zip(PARTS[::2], PARTS[1::2], strict=True) if "\npython " in text}
 RAW = {
     "MovieLens, from raw data to ONCE": (raw.write_movielens, "100K"),
     "Goodreads": (raw.write_tables, None),

@@ -141,7 +141,7 @@ def test_r21_a_loaded_run_scores_and_recommends_the_same(tmp_path, monkeypatch, 
         recommended = [score for _, score in trained.recommend(history, k=20)]
         return [trained.score(history, ids), np.array(recommended), *new]
 
-    monkeypatch.setattr("legorec.recipes.load.CELLS", 512)
+    monkeypatch.setattr("legorec.recipes.trained_recommender.CELLS", 512)
     wanted = found(legorec.load(run, device="cpu"))
     shorten(monkeypatch, "items", 100)
     asked = shorten(monkeypatch, "pairs", 70)

@@ -15,7 +15,7 @@ from legorec.engine.sweep import CUT
 from legorec.processes import ALONE
 from legorec.recipes.find_lr import find_lr
 from legorec.settings import Settings
-from legorec.settings.schema import SweepSettings
+from legorec.settings.exp_layer import SweepSettings
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store
 from tests.support.launching import one_thread, shared
 from tests.support.outside_family import digits

@@ -285,7 +285,7 @@ def test_a_number_in_a_template_is_written_as_that_of_a_known_item(priced):
 def test_items_are_scored_in_pages(trained, monkeypatch):
     ids = list(trained.data.store.items.ids)
     whole = trained.score(["i1", "i2"], ids)
-    monkeypatch.setattr("legorec.recipes.load.CELLS", 7)
+    monkeypatch.setattr("legorec.recipes.trained_recommender.CELLS", 7)
     np.testing.assert_allclose(trained.score(["i1", "i2"], ids), whole, atol=1e-6)
     assert trained.score(["i1"], []).shape == (0,)
 

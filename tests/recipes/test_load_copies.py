@@ -19,7 +19,7 @@ import worker
 from legorec.lm.attention import SHORT_ROWS
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.store_data import open_data
-from legorec.recipes.load import TrainedRecommender
+from legorec.recipes.trained_recommender import TrainedRecommender
 from legorec.settings import read_command_line
 from tests.support.forking import in_a_fork
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store

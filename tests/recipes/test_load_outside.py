@@ -163,7 +163,13 @@ def test_r11_no_way_of_writing_a_name_into_the_settings_gets_around_it(run, pack
 
 
 @pytest.mark.parametrize(
-    "name", ["legorec.recipes.load.TrainedRecommender", "legorec.Own", "os.path.Own", "builtins.print"]
+    "name",
+    [
+        "legorec.recipes.trained_recommender.TrainedRecommender",
+        "legorec.Own",
+        "os.path.Own",
+        "builtins.print",
+    ],
 )
 def test_r11_only_bricks_of_the_kind_need_no_word(run, package, name):
     rename(run, f"{package}.bricks.Own", name)

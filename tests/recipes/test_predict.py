@@ -20,7 +20,8 @@ from legorec.data.strings import Strings
 from legorec.data.writing.writer import StoreWriter
 from legorec.engine.stopping import StopRequest
 from legorec.recipes.inputs.store_data import Data, open_data
-from legorec.recipes.load import TrainedRecommender, load
+from legorec.recipes.load import load
+from legorec.recipes.trained_recommender import TrainedRecommender
 from legorec.recommender import Recommender
 from legorec.scorers.top_items import best_of, top_items
 from legorec.settings import read_command_line

@@ -11,7 +11,7 @@ import pytest
 import legorec
 from legorec.program import main
 from legorec.recipes import streamed_histories
-from legorec.recipes.load import TrainedRecommender
+from legorec.recipes.trained_recommender import TrainedRecommender
 from tests.recipes.test_recommend_many import some_histories
 from tests.support.runs import arguments, finish, write_store
 

@@ -9,13 +9,14 @@ from pydantic import BaseModel
 
 from legorec.recipes.run import function_at
 from legorec.settings import SettingsError, read_command_line
+from legorec.settings.exp_layer import ExpSettings
 from legorec.settings.families import FAMILIES, Family
 from legorec.settings.modes import MODES
 from legorec.settings.resolved import LAYERS
-from legorec.settings.schema import ExpSettings, SplitSettings, Strict
+from legorec.settings.schema import SplitSettings, Strict
 from tests.support.runs import ROOT, arguments, write_store
 
-TABLES = {"legorec/settings/modes.py", "legorec/settings/families.py", "legorec/settings/schema.py"}
+TABLES = {f"legorec/settings/{name}.py" for name in ("modes", "families", "schema", "exp_layer")}
 FILES = [*sorted((ROOT / "legorec").rglob("*.py")), ROOT / "worker.py"]
 # Splits are called as some modes are, and files are verified by their size.
 NAMES = ({*MODES} | {*FAMILIES}) - {*SplitSettings.model_fields, "size"}

@@ -11,9 +11,9 @@ import pytest
 
 from legorec.compose import to_yaml
 from legorec.settings import Settings, read_command_line
+from legorec.settings.exp_layer import CacheSettings, SliceSettings
 from legorec.settings.prompted import SegmentSettings
 from legorec.settings.resolved import LATER, leave_out
-from legorec.settings.schema import CacheSettings, SliceSettings
 from tests.support.runs import arguments
 
 OTHERS: dict[str, Any] = {"data.filters": [{"min_history": 1}], "model.family": "other"}

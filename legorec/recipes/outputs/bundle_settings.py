@@ -15,8 +15,8 @@ from legorec.recipes.inputs.given_vectors import read_matrix
 from legorec.recipes.inputs.store_data import Data
 from legorec.registry import find
 from legorec.settings.brick_places import block_at, brick_places
+from legorec.settings.exp_layer import ExpSettings
 from legorec.settings.resolved import leaves, set_at
-from legorec.settings.schema import ExpSettings
 
 if TYPE_CHECKING:
     from legorec.settings import Settings

@@ -10,7 +10,7 @@ from legorec.engine.fit import Progress
 from legorec.halving import NoMemoryError, first_line, lacks_memory
 
 if TYPE_CHECKING:
-    from legorec.settings.schema import PolicySettings
+    from legorec.settings.exp_layer import PolicySettings
 
 
 @contextmanager
