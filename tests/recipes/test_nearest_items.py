@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import legorec
-from tests.recipes.test_recommend_many import same, some_histories
+from tests.recipes.test_recommending_many import same, some_histories
 from tests.support.runs import arguments, finish, write_store
 
 

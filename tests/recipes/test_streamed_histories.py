@@ -12,7 +12,7 @@ import legorec
 from legorec.program import main
 from legorec.recipes import streamed_histories
 from legorec.recipes.trained_recommender import TrainedRecommender
-from tests.recipes.test_recommend_many import some_histories
+from tests.recipes.test_recommending_many import some_histories
 from tests.support.runs import arguments, finish, write_store
 
 HISTORIES = some_histories(23)

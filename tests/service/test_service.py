@@ -24,7 +24,7 @@ from legorec.service.answers import Answers
 from legorec.service.gathering import Closed, Gathering
 from legorec.service.http import Service
 from legorec.service.requests import Limits
-from tests.recipes.test_recommend_many import some_histories
+from tests.recipes.test_recommending_many import some_histories
 from tests.support.runs import ROOT, arguments, finish, write_store
 
 
