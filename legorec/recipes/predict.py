@@ -22,6 +22,7 @@ from legorec.recipes.inputs.pairs import Pairs, read_pairs
 from legorec.recipes.inputs.served import Served, served
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.measure import ranked
+from legorec.recipes.outputs.recommendations import BY_MODEL, BY_POPULARITY
 from legorec.recipes.outputs.session import Session, open_session
 from legorec.recipes.outputs.submission import (
     ARCHIVE,
@@ -30,6 +31,8 @@ from legorec.recipes.outputs.submission import (
     check_submission,
     write_submission,
 )
+from legorec.recipes.ranked_histories import top_popular
+from legorec.scorers.top_items import TopItems
 from legorec.settings.exp_layer import PredictSettings
 
 if TYPE_CHECKING:
@@ -163,12 +166,16 @@ def of_pairs(found: Served, pairs: Pairs, settings: Settings, session: Session) 
 
 
 def of_users(found: Served, split: str, k: int, session: Session) -> Predictions:
-    """The ``k`` best items of the store for each user of a split, best first; clicked ones are left out."""
+    """The ``k`` best items of the store for each user of a split, best first; clicked ones are left out.
+
+    As in ``recommend``, a user without a click whom the model does not know gets what most users clicked.
+    """
     data = found.data
     latest = latest_spans([data.interactions(split)], data.histories, len(data.store.users))
     users = np.flatnonzero(latest >= 0)
     top = found.top(users, latest[users], k, session)
     _check(top.score)
+    by_model = _popular_to_strangers(found, latest[users], top)
     left = np.isfinite(top.score) | (top.score > 0)  # all but -inf: an item that was clicked
     place = np.broadcast_to(np.arange(1, top.score.shape[1] + 1, dtype=np.uint32), left.shape)
     table = pl.DataFrame(
@@ -177,9 +184,24 @@ def of_users(found: Served, split: str, k: int, session: Session) -> Predictions
             "item": top.item[left].astype(np.uint32),
             "score": top.score[left],
             "rank": place[left],
+            "by": np.where(by_model, BY_MODEL, BY_POPULARITY).repeat(left.sum(1)),
         }
     )
     return Predictions(table, _names(data))
+
+
+def _popular_to_strangers(found: Served, spans: np.ndarray, top: TopItems) -> np.ndarray:
+    """Put popular items where nothing is known of a user; (n,) True where the model's stay."""
+    by_model = np.ones(len(spans), dtype=bool)
+    if getattr(found.model, "reads_user", False):
+        return by_model
+    by_model = found.data.histories.lengths[spans] > 0
+    count = int((~by_model).sum())
+    popular = top_popular(found.data, np.arange(found.data.num_real), top.score.shape[1], count)
+    if popular is None or not count:
+        return np.ones(len(spans), dtype=bool)
+    top.item[~by_model], top.score[~by_model] = popular
+    return by_model
 
 
 def _ranked(
