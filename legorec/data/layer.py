@@ -23,9 +23,8 @@ def layer_of(store: Store, fields: Iterable[str] | None = None) -> dict[str, Any
     """
     named = store.items.field_names if fields is None else list(fields)
     store.require(fields=named)
-    kinds = {name: store.items.field(name).kind for name in named}
-    lengths = {"text": TEXT_LENGTH, "categories": LIST_LENGTH}
-    read = {name: {"max_length": lengths[kind]} if kind in lengths else {} for name, kind in kinds.items()}
+    kinds, lengths = store.items.kinds, {"text": TEXT_LENGTH, "categories": LIST_LENGTH}
+    read = {name: {"max_length": lengths[kinds[name]]} if kinds[name] in lengths else {} for name in named}
     if not read:
         raise StoreError(f"{store.path}: its items have no field that could be read; name `data` or fields")
     name = UNFIT.sub("-", store.path.name).lstrip(".")[:100] or "data"

@@ -105,6 +105,11 @@ class Table:
         return tuple(fact["name"] for fact in self._facts["fields"])
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """What each field holds, by its name; no file of a field is opened."""
+        return {fact["name"]: fact["kind"] for fact in self._facts["fields"]}
+
+    @property
     def text_names(self) -> tuple[str, ...]:
         """The fields whose raw text is in the store."""
         return tuple(self._facts["texts"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from legorec.data.store import Store
 from legorec.program.worker import main as work
 from legorec.settings import SettingsError, read_command_line
 from process import synthetic, tables
+from tests.support.raw_files import ROOT
 
 ITEMS = "item,title,topic,price\n" + "".join(f"{k},story number {k},t{k % 4},{k}\n" for k in range(1, 31))
 CLICKS = "user,item\n" + "".join(f"u{u},{(u * 7 + n * 5) % 30 + 1}\n" for u in range(8) for n in range(5))
@@ -32,6 +36,19 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("next: legorec run ")
     return shlex.split(last)[3:]
+
+
+def test_no_processor_waits_for_torch(here: Path) -> None:
+    """To import it takes seconds and a hundred megabytes, and a processor computes nothing by it."""
+    code = (
+        "import sys; from process import tables; tables.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    )
+    fields = ("--item_id", "item", "--text", "title", "--category", "topic", "--number", "price")
+    asked = [*SOURCE, *fields, "--user", "user", "--item", "item", "--out", "made"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *asked], cwd=here, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0 and (here / "made" / LAYER).is_file()
 
 
 FIELDS = {
