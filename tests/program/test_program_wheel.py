@@ -85,7 +85,7 @@ CARRIED = """
 import legorec
 model = legorec.load("naml")
 assert legorec.__file__.startswith({site!r}), legorec.__file__
-print(len(model.recommend(history=["1", "5"], k=3)), len(model.recommend(history=[], k=3)))
+print(len(model.recommend(["1", "5"], k=3)), len(model.recommend([], k=3)))
 print(model.score(history=["1", "5"], candidates=["7", {{"title": "Toys in Space", "genres": ["Comedy"]}}]))
 """
 
