@@ -19,11 +19,7 @@ def is_store(name: str) -> bool:
     """Whether a data layer is named by a store's folder; a configuration file of this name comes first."""
     if not os.path.isfile(os.path.join(name, "manifest.json")):
         return False
-    return bool(os.path.dirname(name)) or not any(
-        (folder / f"{name}{suffix}").is_file()
-        for folder in (Path("config", "data"), shipped("config") / "data")
-        for suffix in SUFFIXES
-    )
+    return bool(os.path.dirname(name)) or _named_file("data", name) is None
 
 
 def config_file(path: str) -> str:
@@ -47,9 +43,16 @@ def layer_file(layer: str, name: str) -> str:
         return os.path.join(name, "data.yaml")
     if os.path.dirname(name) or name.endswith(SUFFIXES) or not name:
         return config_file(name)
+    if (found := _named_file(layer, name)) is not None:
+        return found
+    here = Path("config", layer)
+    return str((here if here.is_dir() else shipped("config") / layer) / f"{name}.yaml")
+
+
+def _named_file(layer: str, name: str) -> str | None:
+    """The file of a layer by its bare name: in the current folder, else in the library."""
     for folder in (Path("config", layer), shipped("config") / layer):
         for suffix in SUFFIXES:
             if (folder / f"{name}{suffix}").is_file():
                 return str(folder / f"{name}{suffix}")
-    here = Path("config", layer)
-    return str((here if here.is_dir() else shipped("config") / layer) / f"{name}.yaml")
+    return None

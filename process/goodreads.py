@@ -30,7 +30,7 @@ import polars as pl
 from legorec.data.ragged import offsets_of
 from legorec.data.raw.command import listed, open_writer, print_counts, run, shares, store_arguments
 from legorec.data.raw.holdout import Events, draw_unmet, labelled_lists, last_left_out
-from legorec.data.raw.iso_times import EXAMPLE, iso_seconds
+from legorec.data.raw.iso_times import EXAMPLE, clock_seconds
 from legorec.data.raw.json_lines import by_name, json_columns, places, records
 from legorec.data.raw.lines import InputError, raw_file, unpacked
 from legorec.data.raw.quoting import is_quoted, quoted_rows
@@ -101,9 +101,7 @@ def coded(frame: pl.DataFrame, clock: str, bad: BadLines) -> pl.DataFrame:
     if clock == "file":
         return part
     written = frame.select(pl.when(rating > 0).then(pl.col(clock))).to_series()
-    time = written.str.to_datetime(CLOCK, strict=False).dt.epoch("s")
-    time = time.fill_null(iso_seconds(written)) if time.null_count() else time
-    time = time.cast(pl.Int32, strict=False)
+    time = clock_seconds(written, CLOCK).cast(pl.Int32, strict=False)
     wrong = frame.filter((rating > 0) & time.is_null())
     rule = f"{clock} must be a time as Fri Apr 19 08:15:15 -0700 2013 or {EXAMPLE}"
     bad.add(wrong[LINE], f"{rule}, got {next(iter(wrong[clock]), None)!r}")

@@ -31,7 +31,7 @@ from legorec.data.raw.command import (
 )
 from legorec.data.raw.dev_list import DevList, dev_arguments, read_dev_list
 from legorec.data.raw.holdout import SPLITS, split_times
-from legorec.data.raw.iso_times import EXAMPLE, iso_seconds
+from legorec.data.raw.iso_times import EXAMPLE, clock_seconds
 from legorec.data.raw.lines import InputError, RawFile, find_file, raw_file
 from legorec.data.raw.quoting import is_quoted, quoted_rows
 from legorec.data.raw.readers import LINE, BadLines, as_one, first_line, need_columns, read_rows
@@ -105,13 +105,10 @@ def read_behaviors(file: RawFile, encoding: str) -> Iterator[pl.DataFrame]:
     bad = BadLines(file.label)
     labelled: bool | None = None
     for frame in read_rows(file, BEHAVIORS, encoding=encoding):
-        time = frame["time"].str.to_datetime(CLOCK, strict=False).dt.epoch("s")
-        time = time.fill_null(iso_seconds(frame["time"])) if time.null_count() else time
-        bad.add(
-            frame.filter(time.is_null())[LINE],
-            f"the third column must be a time as 11/13/2019 8:36:57 AM or {EXAMPLE}, got "
-            f"{next(iter(frame.filter(time.is_null())['time']), None)!r}",
-        )
+        time = clock_seconds(frame["time"], CLOCK)
+        timeless = frame.filter(time.is_null())
+        rule = f"the third column must be a time as 11/13/2019 8:36:57 AM or {EXAMPLE}"
+        bad.add(timeless[LINE], f"{rule}, got {next(iter(timeless['time']), None)!r}")
         shown = frame["shown"].str.strip_chars().str.split(" ")
         flat = pl.DataFrame({LINE: frame[LINE], "shown": shown}).explode("shown")
         marked = flat["shown"].str.contains(r".-[01]$")

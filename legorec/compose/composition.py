@@ -164,8 +164,8 @@ def read_layers(
             continue
         found: list[Problem] = []
         layer = read_document(path, found)
-        if (message := swapped(name, path, layer.tree) or "") and not layer.failed:
-            problems.append(Problem(COMMAND_LINE, f"--{name}", message))
+        if not layer.failed and (wrong := swapped(name, path, layer.tree)):
+            problems.append(Problem(COMMAND_LINE, f"--{name}", wrong))
             failed.add(name)
             continue
         problems += [replace(each, place=join(name, each.place) if each.place else "") for each in found]

@@ -16,6 +16,7 @@ from legorec.engine.run_folder import best_checkpoint
 
 # Names among the inputs of a checkpoint: of the language model, and of the weights that training began with.
 LANGUAGE_MODEL, STARTED = "language model", "starting weights"
+TRAIN_ANEW = "train anew (--overwrite true) or name what it was trained with"
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ def check_inputs(
                 where = "another checkpoint of the language model"
             elif name == STARTED:
                 where = "other weights to start from than those that `exp.init_from` leads to"
-            way = "train anew (--overwrite true) or name what it was trained with"
             raise ValueError(
                 f"{path} was trained with {where}, or it has changed since: '{name}' differs; "
-                f"{way if way_out is None else way_out(name)}"
+                f"{TRAIN_ANEW if way_out is None else way_out(name)}"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from legorec.compose import LAYERS, WORKER_FLAGS
-from legorec.program import COMMANDS
+from legorec.program import COMMANDS, graph, predict, save, serve
 from legorec.program.data import processors
 from legorec.program.found import bricks, configs
 from legorec.settings.exp_layer import ExpSettings
@@ -17,7 +17,7 @@ from legorec.settings.schema import DataSettings, EmbedSettings
 from legorec.shipped import shipped
 
 SHELLS = ("bash", "zsh")
-PREDICT = ("out", "split", "top_k", "pairs", "histories", "unknown", "epoch", "store", "device", "overwrite")
+WITH_FLAGS = {"serve": serve, "graph": graph, "save": save, "predict": predict}
 SCRIPT = """\
 # Completion of legorec for @SHELL@, made by `legorec completion @SHELL@`:
 #     source <(legorec completion @SHELL@)
@@ -35,11 +35,8 @@ SCRIPT = """\
                     data) [ "$COMP_CWORD" -eq 2 ] && words="@PROCESSORS@" ;;
                     ls) words="@KINDS@" ;;
                     show) words="@NAMES@" ;;
-                    serve) words="--port --host --epoch --store --device --max_body --max_k --max_many" ;;
-                    graph) words="--out" ;;
-                    save) words="--out --epoch --store --overwrite" ;;
                     completion) words="@SHELLS@" ;;
-                    predict) words="@PREDICT@" ;;
+@OPTIONS@
                 esac ;;
         esac
     fi
@@ -74,7 +71,10 @@ def script(shell: str) -> str:
             LAYER.replace("@LAYER@", layer).replace("@NAMES@", " ".join(configs(layer))) for layer in LAYERS
         ),
         "FLAGS": " ".join(f"--{flag}" for flag in flags()),
-        "PREDICT": " ".join(f"--{flag}" for flag in PREDICT),
+        "OPTIONS": "\n".join(
+            f'                    {name}) words="{" ".join(module.arguments().flags)}" ;;'
+            for name, module in WITH_FLAGS.items()
+        ),
         "PROCESSORS": " ".join(processors()),
         "KINDS": " ".join(
             ["models", *(layer for layer in LAYERS if layer != "model"), "bricks", "stores", "runs"]

@@ -8,12 +8,17 @@ from pathlib import Path
 from legorec.data.raw.command import Arguments
 
 
-def main(argv: list[str]) -> int:
-    """Write the graph; it is kept only if it agrees with the model."""
+def arguments() -> Arguments:
+    """The command line."""
     parser = Arguments(__doc__, prog="legorec graph")
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a trained run")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .onnx or .pt2")
-    args: argparse.Namespace = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Write the graph; it is kept only if it agrees with the model."""
+    args: argparse.Namespace = arguments().parse_args(argv)
     from legorec.recipes.graph import INPUTS, save_graph
     from legorec.recipes.load import load
 

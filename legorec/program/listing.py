@@ -74,8 +74,9 @@ def _shown(name: str, other: str | None = None) -> list[str]:
         return [_run_line(path), (path / "settings.yaml").read_text(encoding="utf-8").rstrip()]
     if (path / "manifest.json").is_file():
         from legorec.data.raw.command import counts
+        from legorec.data.store import Store
 
-        return ["\n".join(counts(path))]
+        return ["\n".join(counts(Store.open(path)))]
     if path.is_file():
         return [_config(path)]
     found = [_config(file) for _, file in layers_of(name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,10 +20,11 @@ def main(argv: list[str]) -> int:
 
 def _store(argv: list[str]) -> str:
     from legorec.data.raw.command import counts
+    from legorec.data.store import Store
 
     if len(argv) > 1:
         raise ValueError(f"name one store, got {' '.join(argv)}")
-    return "\n".join([*counts(Path(argv[0])), "no fault found"])
+    return "\n".join([*counts(Store.open(argv[0])), "no fault found"])
 
 
 def _settings(argv: list[str]) -> str:

@@ -15,7 +15,6 @@ from legorec.data.raw.fields import fields_of, texts_of
 from legorec.data.raw.frames import frame_of
 from legorec.data.writing.columns import Column
 from legorec.recipes.inputs.new_items import names_read
-from legorec.recipes.outputs.recommended import refuse_unknown
 from legorec.threads import Once
 
 if TYPE_CHECKING:
@@ -73,17 +72,6 @@ class KnownItems:
             rows[place] = self._rows.get(raw_ids[place], -1)
         return rows
 
-    def rows_that_are(self, raw_ids: Sequence[str]) -> np.ndarray:
-        """The same, where all are to be known.
-
-        Raises:
-            ValueError: one is not.
-        """
-        rows = self.rows_of(raw_ids)
-        if (rows < 0).any():
-            refuse_unknown(raw_ids, rows, self.data)
-        return rows
-
     def ids_of(self, rows: np.ndarray) -> np.ndarray:
         """The raw ids of rows, in an array of the same shape."""
         names = self.data.store.items.names
@@ -106,7 +94,7 @@ class KnownItems:
             )
 
     def with_more(self, ids: Sequence[str], vectors_AD: Tensor) -> KnownItems:
-        """With some more items, which ``check_new`` has let pass."""
+        """With some more items; raises ValueError as ``check_new``."""
         self.check_new(ids)
         before = [] if self.added is None else [self.added]
         return replace(self, ids=(*self.ids, *ids), added=torch.cat([*before, vectors_AD]))

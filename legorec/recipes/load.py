@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legorec.recipes.inputs.bundle_files import SavedModel, carried, find_folder
 from legorec.recipes.inputs.devices import usable_device
@@ -13,6 +13,9 @@ from legorec.recipes.inputs.served import served
 from legorec.recipes.outputs.bundle import Origin, Saves, is_bundle
 from legorec.recipes.outputs.session import settings_file
 from legorec.sequences import texts
+
+if TYPE_CHECKING:
+    from legorec.settings import Settings
 
 
 def load(
@@ -46,21 +49,12 @@ def load(
         ValueError: the folder is no finished run and no saved model, the epoch is not kept, something that
             its settings name is not found, or its store or weights do not belong to its settings.
     """
-    from legorec.settings import read_command_line
-
     folder = find_folder(run_folder, revision)
     saved = SavedModel.open(folder) if is_bundle(folder) else None
     if saved is not None and epoch is not None:
         raise ValueError(f"`epoch` is of a run; {folder} is a saved model, which has one")
     named = {**({"data.store": store} if store is not None else {}), **(paths or {})}
-    # No impression is read, so what filters name need not be there.
-    argv = ["--settings", str(settings_file(folder)), "--data.filters", "[]"]
-    for place, path in named.items():
-        path = Path(path).absolute() if Path(path).exists() else path  # the current folder may change
-        argv += [f"--{place}", json.dumps(str(path))]
-    packages = texts(allow, "allow", "packages")
-    allowed = ["--allow", json.dumps(packages)] if packages else []
-    settings = read_command_line(argv + allowed, whole_paths=True)
+    settings = settings_of(folder, named, texts(allow, "allow", "packages"))
     if saved is not None:
         return carried(saved, settings, device, named)
     try:
@@ -80,3 +74,16 @@ def load(
     if isinstance(trained, Saves):
         trained.origin = Origin.of_run(folder, loaded, settings, found.inputs())
     return trained
+
+
+def settings_of(folder: Path, named: Mapping[str, str | Path], packages: Sequence[str]) -> Settings:
+    """The settings of a run or a saved model, its paths in full; arguments as of ``load``."""
+    from legorec.settings import read_command_line
+
+    # No impression is read, so what filters name need not be there.
+    argv = ["--settings", str(settings_file(folder)), "--data.filters", "[]"]
+    for place, path in named.items():
+        path = Path(path).absolute() if Path(path).exists() else path  # the current folder may change
+        argv += [f"--{place}", json.dumps(str(path))]
+    allowed = ["--allow", json.dumps(packages)] if packages else []
+    return read_command_line(argv + allowed, whole_paths=True)

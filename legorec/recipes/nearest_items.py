@@ -74,10 +74,12 @@ class NearestItems:
         found = TopItems(
             np.zeros((len(users), k), dtype=np.int64), np.zeros((len(users), k), dtype=np.float32)
         )
-        short = [np.zeros(0, dtype=np.int64)]
+        short, whole = [np.zeros(0, dtype=np.int64)], histories.whole()
         for start in range(0, len(users), BATCH):
             part = slice(start, start + BATCH)
-            scores, rows = self._scored(model, histories, table_ND, users[part], spans[part], with_clicked)
+            vectors_UD, _ = encoded(model, histories, table_ND, users[part], spans[part])
+            left_out = None if with_clicked else whole.padded(spans[part])
+            scores, rows = self._scored(table_ND, vectors_UD, left_out)
             if scores.shape[1] < k:
                 short.append(np.arange(start, start + len(scores)))
                 continue
@@ -94,25 +96,22 @@ class NearestItems:
         return found
 
     def _scored(
-        self,
-        model: Recommender,
-        histories: Histories,
-        table_ND: Tensor,
-        users: np.ndarray,
-        spans: np.ndarray,
-        with_clicked: bool,
+        self, table_ND: Tensor, vectors_UD: Tensor, clicked: tuple[np.ndarray, np.ndarray] | None
     ) -> tuple[Tensor, np.ndarray]:
-        """(U, C) scores of the candidates, -inf where there is none, and their rows, ascending."""
-        vectors_UD, _ = encoded(model, histories, table_ND, users, spans)
-        clicked, mask = histories.whole().padded(spans)
-        wanted = min(len(self.rows), self.candidates + (0 if with_clicked else mask.shape[1]))
+        """(U, C) scores of the candidates, -inf where there is none, and their rows, ascending.
+
+        Args:
+            clicked: rows (U, H) that are left out, and their mask; None: none are.
+        """
+        more = 0 if clicked is None else clicked[1].shape[1]
+        wanted = min(len(self.rows), self.candidates + more)
         asked = np.ascontiguousarray(vectors_UD.float().cpu().numpy())
         place = np.sort(self.index.search(asked, wanted)[1], axis=1)
         rows = self.rows[np.maximum(place, 0)]
         left_out = place < 0
-        if not with_clicked:
+        if clicked is not None:
             own = np.arange(len(rows))[:, None] * len(table_ND)
-            left_out |= np.isin(own + rows, (own + clicked)[mask])
+            left_out |= np.isin(own + rows, (own + clicked[0])[clicked[1]])
         chosen, hidden = sent(table_ND.device, rows, left_out)
         scores = (table_ND[chosen] @ vectors_UD.unsqueeze(2)).squeeze(2).float()
         return scores.masked_fill(hidden, -torch.inf), rows

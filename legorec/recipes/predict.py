@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import polars as pl
 
 from legorec.data.evaluation import Impressions
 from legorec.data.latest import latest_spans
+from legorec.data.raw.fields import lists_as_json
 from legorec.engine.stopping import StopRequest
 from legorec.files.disk import writing
 from legorec.files.whole import all_or_none
@@ -60,13 +60,8 @@ class Predictions:
         )
 
     def with_texts(self) -> Predictions:
-        """With lists as JSON, as a file of pairs may hold them: ids may hold any separator."""
-        lists = [name for name, dtype in self.table.schema.items() if isinstance(dtype, pl.List)]
-        texts = {
-            name: pl.Series([json.dumps(each, ensure_ascii=False) for each in self.table[name].to_list()])
-            for name in lists
-        }
-        return Predictions(self.table.with_columns(**texts), self.names)
+        """With lists as JSON, as a file of pairs may hold them."""
+        return Predictions(lists_as_json(self.table), self.names)
 
     def num_bytes(self) -> int:
         """The size of the table with raw ids in memory; a file is about as large, or smaller."""
@@ -192,16 +187,15 @@ def of_users(found: Served, split: str, k: int, session: Session) -> Predictions
 
 def _popular_to_strangers(found: Served, spans: np.ndarray, top: TopItems) -> np.ndarray:
     """Put popular items where nothing is known of a user; (n,) True where the model's stay."""
-    by_model = np.ones(len(spans), dtype=bool)
-    if getattr(found.model, "reads_user", False):
-        return by_model
-    by_model = found.data.histories.lengths[spans] > 0
-    count = int((~by_model).sum())
-    popular = top_popular(found.data, np.arange(found.data.num_real), top.score.shape[1], count)
-    if popular is None or not count:
+    strangers = found.data.histories.lengths[spans] == 0
+    if getattr(found.model, "reads_user", False) or not strangers.any():
         return np.ones(len(spans), dtype=bool)
-    top.item[~by_model], top.score[~by_model] = popular
-    return by_model
+    shown, k = np.arange(found.data.num_real), top.score.shape[1]
+    popular = top_popular(found.data, shown, k, int(strangers.sum()))
+    if popular is None:
+        return np.ones(len(spans), dtype=bool)
+    top.item[strangers], top.score[strangers] = popular
+    return ~strangers
 
 
 def _ranked(

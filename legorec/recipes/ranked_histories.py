@@ -13,10 +13,11 @@ from torch import Tensor
 from legorec.data.histories import Histories
 from legorec.data.ragged import Ragged
 from legorec.recipes.inputs.asked_histories import AskedHistories, Part
-from legorec.recipes.inputs.shown_items import Unknown
+from legorec.recipes.inputs.shown_items import KnowsItems, Unknown
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.nearest_items import NearestItems
-from legorec.recipes.outputs.recommended import refuse_unknown
+from legorec.recipes.outputs.recommendations import RankedPart, as_lists
+from legorec.recipes.outputs.recommended import Recommendations, refuse_unknown
 from legorec.recommender import Recommender
 from legorec.scorers.top_items import TopItems, top_items
 
@@ -40,15 +41,6 @@ class Ranks(Protocol):
 
     def encode_new(self, items: Sequence[Mapping[str, Any]]) -> Tensor:
         """(n, D) of items that are given by their fields."""
-
-
-class RankedPart(NamedTuple):
-    """The best items for some histories; where fewer are left, the score is -inf."""
-
-    rows: np.ndarray  # (n, k) of the store
-    scores: np.ndarray  # (n, k)
-    by_model: np.ndarray  # (n,) False where nothing was known, and the popular ones are given
-    skipped: np.ndarray  # (n,) clicks on items that are not known
 
 
 class _Clicked(NamedTuple):
@@ -133,6 +125,15 @@ def top_popular(data: Data, shown: np.ndarray, k: int, count: int) -> TopItems |
     counts[: len(known)] = known
     best = shown[np.argsort(-counts[shown], kind="stable")[:k]]
     return TopItems(np.tile(best, (count, 1)), np.tile(counts[best], (count, 1)))
+
+
+def popular_list(trained: KnowsItems, shown: np.ndarray, k: int, skipped: int) -> Recommendations | None:
+    """``top_popular`` as the answer to one history, ``skipped`` clicks of which are not known."""
+    found = top_popular(trained.data, shown, k, 1)
+    if found is None:
+        return None
+    part = RankedPart(*found, np.zeros(1, dtype=bool), np.array([skipped]))
+    return as_lists([part], trained.ids_of)[0]
 
 
 def _is_known(model: Recommender, users: np.ndarray) -> np.ndarray:

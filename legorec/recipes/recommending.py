@@ -26,7 +26,7 @@ from legorec.recipes.outputs.recommended import (
     checked,
     checked_user,
 )
-from legorec.recipes.ranked_histories import RankedPart, ranked_parts, top_popular
+from legorec.recipes.ranked_histories import popular_list, ranked_parts
 from legorec.recipes.similar import LIKENESSES, Likeness, is_one, most_alike
 from legorec.recommender import Recommender
 from legorec.sequences import is_whole
@@ -211,10 +211,9 @@ class Recommends(ABC):
     ) -> Recommendations:
         known, skipped = known_clicks(self, history, unknown)
         if not known.history and not (self.model.reads_user and self.user_row(user) >= 0):
-            popular = top_popular(self.data, shown, k, 1)
+            popular = popular_list(self, shown, k, skipped)
             if popular is not None:
-                alone = RankedPart(*popular, np.zeros(1, dtype=bool), np.array([skipped]))
-                return as_lists([alone], self.ids_of)[0]
+                return popular
         scores = self.scores_of_rows(known.history, shown, user)
         left_out = known.rows[:0] if include_history else known.rows
         found = best_items(self.ids_of, shown, scores, k, left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from legorec.data.layout import nearest
-from legorec.data.raw.fields import lists_of
+from legorec.data.raw.fields import lists_as_json, lists_of
 from legorec.data.raw.lines import InputError, raw_file, unpacked
 from legorec.data.raw.quoting import is_quoted, quoted_rows
 from legorec.data.raw.readers import LINE, read_rows
@@ -19,7 +18,7 @@ from legorec.data.raw.table_files import first_cells, read_parquet
 from legorec.files.temporary import temporary_beside
 from legorec.files.whole import written_whole
 from legorec.recipes.inputs.asked_histories import HISTORY, ROW, USER
-from legorec.recipes.outputs.recommendations import ANSWER
+from legorec.recipes.outputs.recommendations import ANSWER, BY_POPULARITY, lists_as_frame
 
 BLOCK = 8192  # histories that are in memory at a time
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -148,23 +147,9 @@ def _asked(block: pl.DataFrame, path: Path, trained: Any, done: int) -> pl.DataF
 def _answered(trained: Any, asked: pl.DataFrame, k: int, unknown: str) -> tuple[Answered, pl.DataFrame]:
     users = asked[USER].cast(pl.String).to_list() if USER in asked.columns else None
     found = trained.recommend(asked[HISTORY], k, users=users, unknown=unknown)
-    rows = pl.Series([len(each) for each in found], dtype=pl.UInt32)
-    carried = asked.drop(HISTORY)[rows_repeated(rows)]
-    flat = [one for each in found for one in each]
-    table = carried.with_columns(
-        item=pl.Series([one.item for one in flat], dtype=pl.String),
-        score=pl.Series([one.score for one in flat], dtype=pl.Float32),
-        rank=pl.int_ranges(1, rows + 1, dtype=pl.Int32, eager=True).explode().drop_nulls(),
-        by=pl.Series([each.by for each in found for _ in each], dtype=pl.String),
-    )
-    popular = sum(each.by == "popularity" for each in found)
+    table = lists_as_frame(found, asked.drop(HISTORY))
+    popular = sum(each.by == BY_POPULARITY for each in found)
     return Answered(len(found), len(table), popular, sum(each.skipped for each in found)), table
-
-
-def rows_repeated(counts: pl.Series) -> pl.Series:
-    """Row n as many times as the count of row n."""
-    row = pl.Series(range(len(counts)), dtype=pl.UInt32)
-    return pl.select(pl.lit(row).repeat_by(pl.lit(counts)).explode().drop_nulls()).to_series()
 
 
 class _Writer:
@@ -185,7 +170,7 @@ class _Writer:
         else:
             with self.file.open("ab") as end:
                 if self.form == ".csv":
-                    _with_texts(table).write_csv(end, include_header=not self.count)
+                    lists_as_json(table).write_csv(end, include_header=not self.count)
                 else:
                     table.write_ndjson(end)
         self.count += 1
@@ -196,14 +181,3 @@ class _Writer:
 
     def clear(self) -> None:
         shutil.rmtree(self.parts, ignore_errors=True)
-
-
-def _with_texts(table: pl.DataFrame) -> pl.DataFrame:
-    """With lists as JSON, as files of histories may hold them."""
-    nested = [name for name, kind in table.schema.items() if kind.is_nested()]
-    return table.with_columns(
-        pl.Series(
-            name, [json.dumps(each, ensure_ascii=False) for each in table[name].to_list()], dtype=pl.String
-        )
-        for name in nested
-    )

@@ -14,10 +14,10 @@ from legorec.nn.device import module_device
 from legorec.prompts import Prompt
 from legorec.recipes.inputs.asked_histories import asked_histories
 from legorec.recipes.inputs.new_items import check_fields, tokens_of
-from legorec.recipes.inputs.shown_items import Unknown, known_clicks, shown_rows
+from legorec.recipes.inputs.shown_items import Unknown, known_clicks, known_rows, shown_rows
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.bundle import Saves
-from legorec.recipes.outputs.recommendations import as_lists, lists_as_frame
+from legorec.recipes.outputs.recommendations import lists_as_frame
 from legorec.recipes.outputs.recommended import (
     Item,
     Recommendations,
@@ -27,9 +27,8 @@ from legorec.recipes.outputs.recommended import (
     check_real,
     checked,
     checked_user,
-    known_rows,
 )
-from legorec.recipes.ranked_histories import RankedPart, top_popular
+from legorec.recipes.ranked_histories import popular_list
 from legorec.scorers.answer_pages import AnswerPages
 from legorec.scorers.top_answers import one_user, scores_of_all
 from legorec.sequences import listed, texts
@@ -103,6 +102,10 @@ class TrainedPrompts(Saves):
         """Rows (int64) of raw ids; -1 where one is not known."""
         return self.data.store.items.index(raw_ids)
 
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """The raw ids of rows, in an array of the same shape."""
+        return self.data.store.items.names[rows]
+
     def recommend(
         self,
         histories: Any,
@@ -168,18 +171,16 @@ class TrainedPrompts(Saves):
         known, skipped = known_clicks(self, history, unknown)
         if skipped and marks is not None:
             raise ValueError("unknown items are not skipped where `marks` are given; leave both out")
-        names = self.data.store.items.names
-        popular = top_popular(self.data, shown, k, 1)
-        if not known.history and popular is not None:
-            alone = RankedPart(*popular, np.zeros(1, dtype=bool), np.array([skipped]))
-            return as_lists([alone], names.__getitem__)[0]
+        popular = None if known.history else popular_list(self, shown, k, skipped)
+        if popular is not None:
+            return popular
         prompt, rows = self._numbered(known.history)
         clicked = self._clicked(rows, self._numbers(known.history, marks))
         with torch.inference_mode():
             pages = self._pages(prompt)
             scores = scores_of_all(pages, clicked.rows, clicked.mask, shown, marks_BH=clicked.marks)
             left_out = known.rows[:0] if include_history else known.rows
-            found = best_items(names.__getitem__, shown, scores, k, left_out)
+            found = best_items(self.ids_of, shown, scores, k, left_out)
         found.skipped = skipped
         return found
 
@@ -192,7 +193,7 @@ class TrainedPrompts(Saves):
         known = [item for item in items if isinstance(item, str)]
         is_new = np.array([not isinstance(item, str) for item in items], dtype=bool)
         rows = np.zeros(len(items), dtype=np.int64)
-        rows[~is_new] = known_rows(self.data, known) if known else 0
+        rows[~is_new] = known_rows(self, known) if known else 0
         rows[is_new] = len(self.data.store.items) + np.arange(len(new))
         return (self._with_new(new) if new else self.prompt), rows
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from legorec.halving import Halving
 from legorec.nn.device import module_device
 from legorec.nn.sending import sent
-from legorec.recipes.inputs.new_vectors import check_encodes, encode_new, refuse_rows
+from legorec.recipes.inputs.new_vectors import check_encodes, encode_new
+from legorec.recipes.inputs.shown_items import known_rows
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.known_items import KnownItems, read_items
 from legorec.recipes.outputs.bundle import Saves
@@ -206,7 +207,7 @@ class TrainedRecommender(Recommends, Saves):
         rows = torch.zeros(len(items), dtype=torch.int64)
         with torch.inference_mode():
             if known:
-                rows[known] = torch.from_numpy(every.rows_that_are([str(items[place]) for place in known]))
+                rows[known] = torch.from_numpy(known_rows(every, [str(items[place]) for place in known]))
                 places, chosen = sent(table.device, torch.tensor(known), rows[known])
                 vectors.index_copy_(0, places, table.index_select(0, chosen))
             if new:
@@ -221,7 +222,6 @@ class TrainedRecommender(Recommends, Saves):
         Raises:
             ValueError: the model cannot encode them, or one has a field that it does not read.
         """
-        refuse_rows(self.model)
         with torch.inference_mode():
             return encode_new(self.model, self.data, items, self._items, self._way_to_base)
 

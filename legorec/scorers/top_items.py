@@ -66,11 +66,9 @@ def top_items(
         ValueError: users or spans are no rows, or not as many.
         NoMemoryError: there is not the memory for one user.
     """
-    users, spans = whole_numbers(users, "users", "rows"), whole_numbers(spans, "spans", "rows")
-    if len(users) != len(spans):
-        raise ValueError(f"`users` and `spans` must be as many, got {len(users)} and {len(spans)}")
-    num_real = len(table) if num_real is None else num_real
-    shown = np.arange(num_real) if shown is None else shown
+    users, spans = _as_many(users, spans)
+    if shown is None:
+        shown = np.arange(len(table) if num_real is None else num_real)
     count, k = len(users), min(k, len(shown))
     items, scores = np.zeros((count, k), dtype=np.int64), np.zeros((count, k), dtype=np.float32)
     if not k:
@@ -83,9 +81,7 @@ def top_items(
         cells = CELLS * halved.size // size
         every = _scores(model, histories, table, ranked, users[part], spans[part], cells)
         if not with_clicked:
-            left_out, mask = clicked.padded(spans[part])
-            row, place = np.nonzero(mask)[0], ranked.place[left_out[mask]]
-            every[sent(every.device, row[place >= 0], place[place >= 0])] = -torch.inf
+            ranked.leave_out(every, *clicked.padded(spans[part]))
         chosen, best = best_of(every, k)
         items[part], scores[part] = shown[chosen.cpu().numpy()], best.cpu().numpy()
 
@@ -99,6 +95,13 @@ def top_items(
     return TopItems(items, scores)
 
 
+def _as_many(users: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    users, spans = whole_numbers(users, "users", "rows"), whole_numbers(spans, "spans", "rows")
+    if len(users) != len(spans):
+        raise ValueError(f"`users` and `spans` must be as many, got {len(users)} and {len(spans)}")
+    return users, spans
+
+
 def best_of(scores_UN: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Items (U, k) and their scores, best first; ties in the order of the items. All NaN if one is.
 
@@ -106,9 +109,7 @@ def best_of(scores_UN: Tensor, k: int) -> tuple[Tensor, Tensor]:
     the order of the blocks: another block's best has something better, or as good and before it, in each.
     """
     count, num_items = scores_UN.shape
-    width = 1 << max(
-        0, (num_items // max(1, k)).bit_length() // 2 + 1
-    )  # twice the root: both passes are short
+    width = 1 << ((num_items // max(1, k)).bit_length() // 2 + 1)  # twice the root: both passes are short
     num_blocks = num_items // width
     if num_blocks < 4 * k or width < 4:
         return _best_of_few(scores_UN, k)
@@ -162,6 +163,11 @@ class _Ranked(NamedTuple):
         (rows,) = sent(table.device, np.ascontiguousarray(shown, dtype=np.int64))
         is_all = np.array_equal(shown, np.arange(len(shown)))
         return cls(table[: len(shown)] if is_all else table.index_select(0, rows), rows, place)
+
+    def leave_out(self, scores_Un: Tensor, rows_UH: np.ndarray, mask_UH: np.ndarray) -> None:
+        """Score rows of the table so that they are never returned, those of them that are here."""
+        user, place = np.nonzero(mask_UH)[0], self.place[rows_UH[mask_UH]]
+        scores_Un[sent(scores_Un.device, user[place >= 0], place[place >= 0])] = -torch.inf
 
 
 def _scores(

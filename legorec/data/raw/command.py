@@ -55,6 +55,11 @@ class Arguments(argparse.ArgumentParser):
             self.error(f"unknown argument {unknown[0]}" + (f"; did you mean {close[0]}?" if close else ""))
         return known
 
+    @property
+    def flags(self) -> list[str]:
+        """The flags that it takes, in their order, without that of help."""
+        return [each for each in self._option_string_actions if each not in ("-h", "--help")]
+
 
 def called() -> str | None:
     """How the running script was called, where that is not by its file."""
@@ -157,15 +162,15 @@ def tokenizer_choices(args: argparse.Namespace, like: Like | None) -> list[Token
 
 def print_counts(path: Path) -> None:
     """Open a new store, and print what is in it, what was dropped, and the command that trains on it."""
-    print("\n".join([*counts(path), *next_lines(Store.open(path), called())]))
-
-
-def counts(path: Path) -> list[str]:
-    """What is in a store and what was dropped, a line each."""
     store = Store.open(path)
+    print("\n".join([*counts(store), *next_lines(store, called())]))
+
+
+def counts(store: Store) -> list[str]:
+    """What is in a store and what was dropped, a line each."""
     facts = store.manifest
     lines = [
-        f"{path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}",
+        f"{store.path}: {len(store.items):,} items, {len(store.users):,} users, digest {store.digest[:12]}",
         f"  item fields: {', '.join(store.items.field_names) or 'none'}",
     ]
     for fact in facts["users"]["fields"]:

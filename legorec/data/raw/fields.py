@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -82,6 +83,15 @@ def spelled(column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
     column = column.fill_nan(None)
     return (column.cast(pl.Int64) if _are_whole(column) else column).cast(pl.String)
+
+
+def lists_as_json(table: pl.DataFrame) -> pl.DataFrame:
+    """With lists as texts in JSON, as ``lists_of`` reads them: ids may hold any separator."""
+    nested = [name for name, kind in table.schema.items() if kind.is_nested()]
+    return table.with_columns(
+        pl.Series(name, [json.dumps(each, ensure_ascii=False) for each in table[name].to_list()], pl.String)
+        for name in nested
+    )
 
 
 def _are_whole(values: pl.Series) -> bool:

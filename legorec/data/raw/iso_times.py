@@ -18,9 +18,10 @@ def is_iso(text: object) -> bool:
     return isinstance(text, str) and bool(pl.Series([text]).str.contains(FORM)[0])
 
 
-def iso_seconds(texts: pl.Series) -> pl.Series:
-    """Whole seconds (Int64), rounded down; null where a text is no such time."""
-    return read_iso(texts)["seconds"]
+def clock_seconds(texts: pl.Series, clock: str) -> pl.Series:
+    """Whole seconds (Int64), rounded down, of texts in a format (strptime) or ISO 8601; null for others."""
+    seconds = texts.str.to_datetime(clock, strict=False).dt.epoch("s")
+    return seconds.fill_null(read_iso(texts)["seconds"]) if seconds.null_count() else seconds
 
 
 def read_iso(texts: pl.Series) -> pl.DataFrame:

@@ -104,19 +104,19 @@ def _iso_times(frame: pl.DataFrame, name: str, label: str) -> Times:
     parts, fraction = seconds.to_numpy(), found["nanoseconds"].to_numpy()
     if not fraction.any():
         return Times(parts)
-    years = pl.from_epoch(seconds).dt.year()
-    fits = years.min() >= FIRST_YEAR and years.max() <= LAST_YEAR  # type: ignore[operator]
+    fits = _fit_nanoseconds(pl.from_epoch(seconds))
     unit = UNITS["ns" if fits and (fraction % 1000).any() else "us"]
     return Times(parts * unit + fraction // (UNITS["ns"] // unit), unit)
 
 
+def _fit_nanoseconds(times: pl.Series) -> bool:
+    """Whether the times that are given can be counted in nanoseconds."""
+    return bool(times.drop_nulls().dt.year().is_between(FIRST_YEAR, LAST_YEAR).all())
+
+
 def _parsed(texts: pl.Series, clock: str) -> pl.Series:
     found = texts.str.to_datetime(clock, strict=False, time_unit="us").dt.replace_time_zone(None)
-    years = found.dt.year()
-    fits = found.len() == found.null_count() or (
-        years.min() >= FIRST_YEAR and years.max() <= LAST_YEAR  # type: ignore[operator]
-    )
-    if fits and texts.str.contains(r"\.[0-9]{7}").any():  # finer than microseconds
+    if _fit_nanoseconds(found) and texts.str.contains(r"\.[0-9]{7}").any():  # finer than microseconds
         return texts.str.to_datetime(clock, strict=False, time_unit="ns").dt.replace_time_zone(None)
     return found
 

@@ -17,18 +17,13 @@ from legorec.recipes.inputs.store_data import Data
 from legorec.recommender import Recommender
 
 
-def refuse_rows(model: Recommender) -> None:
-    """Raises ValueError: the model has no way to take a new item."""
+def check_encodes(model: Recommender, way_to_base: str | None = None) -> None:
+    """Raises ValueError: the model cannot make a vector of a new item, see ``encode_new``."""
     if model.reads_rows:
         raise ValueError(
             "a brick of this model looks items up by their rows in the store (click_items, "
             "candidate_items or states), and a new item has none; give raw ids, or another model"
         )
-
-
-def check_encodes(model: Recommender, way_to_base: str | None = None) -> None:
-    """Raises ValueError: the model cannot make a vector of a new item, see ``encode_new``."""
-    refuse_rows(model)
     if way_to_base is not None:
         raise ValueError(f"a new item is read by the language model, the base of this model: {way_to_base}")
     embed = [isinstance(part.source, EmbedsNewItems) for part in model.item_parts]

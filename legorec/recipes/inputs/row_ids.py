@@ -24,7 +24,7 @@ class RowIds:
         here: the store at hand.
         now: digests of what is read of it.
         then: the same of the run, as its checkpoint has them.
-        old_store: the folder that the run was trained on; None where it is not found.
+        old_store: gives the folder that the run was trained on; asked only where it is needed.
     """
 
     def __init__(

@@ -19,9 +19,11 @@ Unknown = Literal["error", "skip"]  # what is done where a history holds an item
 
 
 class KnowsItems(Protocol):
-    """A model that recommends items by their rows."""
+    """Items by row and by raw id; of a model that recommends them, or what it knows them by."""
 
-    data: Data
+    @property
+    def data(self) -> Data:
+        """The store's items."""
 
     @property
     def candidate_rows(self) -> np.ndarray:
@@ -29,6 +31,21 @@ class KnowsItems(Protocol):
 
     def rows_of(self, raw_ids: Iterable[str]) -> np.ndarray:
         """Rows (int64) of raw ids; -1 where one is not known."""
+
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """The raw ids of rows, in an array of the same shape."""
+
+
+def known_rows(trained: KnowsItems, raw_ids: Sequence[str]) -> np.ndarray:
+    """Rows (int64) of items by raw id.
+
+    Raises:
+        ValueError: one is not known.
+    """
+    rows = trained.rows_of(raw_ids)
+    if (rows < 0).any():
+        refuse_unknown(raw_ids, rows, trained.data)
+    return rows
 
 
 def shown_rows(

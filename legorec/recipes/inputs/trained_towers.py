@@ -13,7 +13,7 @@ from torch import nn
 from legorec import registry
 from legorec.compose.documents import read_document
 from legorec.compose.problems import Problem, SettingsError
-from legorec.engine.weights import LANGUAGE_MODEL, load_best
+from legorec.engine.weights import LANGUAGE_MODEL, TRAIN_ANEW, load_best
 from legorec.recipes.inputs.digests import BRICKS, ITEM_IDS, USER_IDS, input_digests, offered_to_bricks
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.outputs.session import settings_file
@@ -58,7 +58,7 @@ def way_out(run: Path, name: str) -> str:
             "a store that is made like the one that it was trained with (--like) can be read by it, and "
             f"{goes_on} words and categories"
         )
-    return "train anew (--overwrite true) or name what it was trained with"
+    return TRAIN_ANEW
 
 
 def check_make(run: Path, settings: Settings) -> None:

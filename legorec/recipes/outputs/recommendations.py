@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from legorec.recipes.outputs.recommended import By, Recommendations, Recommended
 
-if TYPE_CHECKING:
-    from legorec.recipes.ranked_histories import RankedPart
-
 Names = Callable[[np.ndarray], np.ndarray]  # rows, of any shape -> raw ids
 BY_MODEL: By = "model"
 BY_POPULARITY: By = "popularity"
-ANSWER = ("item", "score", "rank", "by")  # columns, after those that say whose it is
+# Columns, after those that say whose it is.
+ANSWER = {"item": pl.String(), "score": pl.Float32(), "rank": pl.Int32(), "by": pl.String()}
+
+
+class RankedPart(NamedTuple):
+    """The best items for some histories; where fewer are left, the score is -inf."""
+
+    rows: np.ndarray  # (n, k) of the store
+    scores: np.ndarray  # (n, k)
+    by_model: np.ndarray  # (n,) False where nothing was known, and the popular ones are given
+    skipped: np.ndarray  # (n,) clicks on items that are not known
 
 
 def as_lists(parts: Iterable[RankedPart], names: Names) -> list[Recommendations]:
@@ -52,10 +59,7 @@ def as_frame(parts: Sequence[RankedPart], names: Names, rows: pl.Series | pl.Dat
     """
     rows = rows.to_frame() if isinstance(rows, pl.Series) else rows
     if not parts:
-        kinds = (pl.String, pl.Float32, pl.Int32, pl.String)
-        return rows.clear().with_columns(
-            **{n: pl.Series(dtype=t) for n, t in zip(ANSWER, kinds, strict=True)}
-        )
+        return rows.clear().hstack(pl.DataFrame(schema=ANSWER))
     items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "scores"))
     by_model = np.concatenate([part.by_model for part in parts])
     row, place = np.nonzero(scores > -np.inf)
@@ -68,8 +72,9 @@ def as_frame(parts: Sequence[RankedPart], names: Names, rows: pl.Series | pl.Dat
     )
 
 
-def lists_as_frame(lists: Sequence[Recommendations], rows: pl.Series) -> pl.DataFrame:
+def lists_as_frame(lists: Sequence[Recommendations], rows: pl.Series | pl.DataFrame) -> pl.DataFrame:
     """``as_frame`` of lists of items."""
+    rows = rows.to_frame() if isinstance(rows, pl.Series) else rows
     row = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
     table = {
         "item": [one.item for each in lists for one in each],
@@ -77,4 +82,4 @@ def lists_as_frame(lists: Sequence[Recommendations], rows: pl.Series) -> pl.Data
         "rank": [place for each in lists for place in range(1, len(each) + 1)],
         "by": [each.by for each in lists for _ in each],
     }
-    return rows.to_frame()[row].hstack(pl.DataFrame(table, schema=ANSWER))
+    return rows[row].hstack(pl.DataFrame(table, schema=ANSWER))

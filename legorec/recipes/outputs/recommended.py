@@ -88,18 +88,6 @@ def check_real(data: Data, candidates: Sequence[Item], rows: np.ndarray) -> None
         raise ValueError(f"`candidates` holds the generated item {raw!r}; such stand in histories alone")
 
 
-def known_rows(data: Data, raw_ids: Sequence[str]) -> np.ndarray:
-    """The rows of some items of the store.
-
-    Raises:
-        ValueError: one is not there.
-    """
-    rows = data.store.items.index(raw_ids)
-    if (rows < 0).any():
-        refuse_unknown(raw_ids, rows, data)
-    return rows
-
-
 def refuse_unknown(raw_ids: Sequence[Any], rows: np.ndarray, data: Data) -> NoReturn:
     """Raises ValueError: the items whose row is -1 are not in the store."""
     unknown = np.flatnonzero(rows < 0)
