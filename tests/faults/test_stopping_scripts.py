@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -36,6 +37,28 @@ def stopped(
     assert ended.value.code == 128 + number
     err = capfd.readouterr().err
     assert err.splitlines()[-1] == STOPPED and err.count(STOPPED) == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, ValueError, SystemError])
+def test_r4_a_signal_of_which_a_library_makes_an_error(capfd, number, error):
+    """NumPy reads an interrupt that comes while it asks for the type of an argument as a yes."""
+
+    def main(argv):
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise error("not what it was") from None
+
+    stopped(main, [], number, capfd)
+
+
+def test_an_error_of_the_program_itself_is_not_hidden():
+    def main(argv):
+        raise TypeError("a fault of the program")
+
+    with pytest.raises(TypeError, match="a fault of the program"):
+        run(main, [])
 
 
 @pytest.mark.parametrize("number", SIGNALS)

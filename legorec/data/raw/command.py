@@ -217,10 +217,12 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
     try:
         with reader_may_leave(), Watch(_end_if_repeated, stop, PATIENCE):
             main(arguments)
-    except (ValueError, OSError, pl.exceptions.PolarsError, KeyboardInterrupt) as problem:
-        if stopped or isinstance(problem, KeyboardInterrupt):  # libraries may wrap it
+    except (Exception, KeyboardInterrupt) as problem:
+        if stopped or isinstance(problem, KeyboardInterrupt):  # libraries may make any error of it
             print(STOPPED, file=sys.stderr)
             raise SystemExit(128 + (stopped or [signal.SIGINT])[0]) from None
+        if not isinstance(problem, ValueError | OSError | pl.exceptions.PolarsError):
+            raise
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
     raise SystemExit(0)

@@ -54,8 +54,8 @@ class GrowingArray:
     def blocks(self) -> Iterator[np.ndarray]:
         """All values, block by block; read and not mapped, so that none of them stays in memory."""
         with open(self.path, "rb") as file:
-            while len(block := np.fromfile(file, self.dtype, BLOCK)):
-                yield block
+            while block := file.read(BLOCK * self.dtype.itemsize):
+                yield np.frombuffer(block, self.dtype)
 
     def mapped(self) -> np.ndarray:
         """All values, mapped, for looking some of them up."""
