@@ -5,7 +5,8 @@
 
 ``--model`` is a name in config/model. ``--run "LABEL=FLAGS"`` is another row, whose flags for worker.py name
 its layers. Flags after ``--`` go to every run. Finished runs in ``--runs`` are read, not trained again. With
-``--slices '{}'`` among them, a table of the first metric follows for each slicing.
+``--slices '{}'`` among them, a table of the first metric follows for each slicing. ``--then FLAGS`` measures
+each trained run once more, as a table of its own: ``--then '--exp config/exp/test.yaml --candidates full'``.
 """
 
 from __future__ import annotations
@@ -20,18 +21,34 @@ from statistics import mean, stdev
 from typing import Any
 
 from legorec.recipes.run import run
-from legorec.settings import SettingsError, read_command_line
+from legorec.settings import Settings, SettingsError, read_command_line
 from legorec.settings.resolved import run_path
+
+
+def asked(arguments: list[str]) -> Settings:
+    """The settings of a run; what was begun is begun anew."""
+    return read_command_line([*arguments, "--overwrite", "true"])
 
 
 def measured(arguments: list[str], again: bool = False) -> dict[str, Any]:
     """The content of ``metrics.json`` after a run with these arguments, and its seconds if it ran now."""
-    settings = read_command_line([*arguments, "--overwrite", "true"])  # what was begun is begun anew
+    settings = asked(arguments)
     finished = run_path(settings) / "metrics.json"
     if finished.is_file() and not again:
         return json.loads(finished.read_text())
     begin = time.perf_counter()
     return run(settings) | {"seconds": time.perf_counter() - begin}
+
+
+def once_more(trained: list[str], then: list[str]) -> list[str]:
+    """The arguments that measure again what ``trained`` trained: all of these but the exp layer."""
+    kept = [
+        part
+        for flag, value in zip(trained[::2], trained[1::2], strict=True)
+        if not (flag in {"--exp", "--epoch", *then} or flag.startswith("--exp."))
+        for part in (flag, value)
+    ]
+    return [*kept, "--load", str(run_path(asked(trained))), *then]
 
 
 def row(name: str, results: list[dict[str, Any]], names: list[str]) -> str:
@@ -88,6 +105,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--exp", default="config/exp/tt-nrms.yaml", help="the exp layer of every --model")
     parser.add_argument("--run", action="append", default=[], metavar="LABEL=FLAGS")
     parser.add_argument("--seed", action="append", type=int, required=True)
+    parser.add_argument("--then", default="", metavar="FLAGS", help="measure each run again with these flags")
     parser.add_argument("--again", action="store_true", help="train finished runs again")
     parser.add_argument("--out", type=Path, help="also write the table here")
     parser.add_argument("more", nargs="*", help="flags of worker.py, behind --")
@@ -100,17 +118,21 @@ def main(argv: list[str]) -> int:
     }
     for label, _, flags in (text.partition("=") for text in args.run):
         rows[label] = shlex.split(flags)
+    then = shlex.split(args.then)
     runs: dict[str, list[dict[str, Any]]] = {}
+    others: dict[str, list[dict[str, Any]]] = {}
     try:
         for label, flags in rows.items():
             for seed in args.seed:
-                runs.setdefault(label, []).append(
-                    measured([*flags, "--seed", str(seed), *args.more], args.again)
-                )
+                own = [*flags, "--seed", str(seed), *args.more]
+                runs.setdefault(label, []).append(measured(own, args.again))
+                if then:
+                    others.setdefault(label, []).append(measured(once_more(own, then), args.again))
     except (SettingsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    text = "\n\n".join(part for part in (table(runs), slice_tables(runs)) if part)
+    parts = [part for each in (runs, others) if each for part in (table(each), slice_tables(each)) if part]
+    text = "\n\n".join(parts)
     print(text)
     if args.out:
         args.out.write_text(text + "\n")

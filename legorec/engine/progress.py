@@ -19,6 +19,7 @@ class Lines:
         say: called with each line.
         silent: say nothing.
         detail: what to add to a line: (done since the start, seconds since then) -> text.
+        goes_on: the first call says what was done before, and the clock starts with it.
     """
 
     def __init__(
@@ -27,10 +28,11 @@ class Lines:
         say: Callable[[str], None],
         silent: bool = False,
         detail: Callable[[int, float], str] = lambda done, seconds: "",
+        goes_on: bool = False,
     ) -> None:
         self.title, self.say, self.silent, self.detail = title, say, silent, detail
         self._began = self._last = time.monotonic()
-        self._first: int | None = None
+        self._first = None if goes_on else 0
 
     def is_due(self) -> bool:
         """Whether the next call says a line."""
@@ -38,7 +40,7 @@ class Lines:
 
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` are done, and say so if it is time."""
-        if self._first is None:  # what was done before, in a run that goes on
+        if self._first is None:
             self._first, self._began = done, time.monotonic()
         if not self.is_due() or done <= self._first:
             return

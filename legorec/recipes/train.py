@@ -168,7 +168,8 @@ def train_epoch(training: Training, policy: PolicySettings, session: Session) ->
         return ", ".join([f"step {progress.step:,}", f"loss {progress.loss:.4f}", *rates])
 
     title = f"epoch {len(training.state.epochs)}"
-    lines = Lines(f"{title}: batch", session.log, silent=not first or shows_bars(), detail=detail)
+    silent = not first or shows_bars()
+    lines = Lines(f"{title}: batch", session.log, silent=silent, detail=detail, goes_on=True)
     with bar(title, shown=first) as show:
 
         def advanced(done: int, total: int) -> None:

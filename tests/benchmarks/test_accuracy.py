@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import slice_tables, table
+from benchmarks.accuracy import main, slice_tables, table
+from tests.support.runs import arguments
 
 
 def report(gauc: float | None, skipped: int = 0, slices: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -34,3 +37,15 @@ def test_slices_have_means_over_seeds_and_a_dash_where_nothing_is():
 
 def test_without_slices_there_is_no_table_of_them():
     assert slice_tables({"a": [result(0.6, 0.5, slices=False)]}) == ""
+
+
+def test_each_run_is_measured_once_more(store: Path, tmp_path: Path) -> None:
+    """What is ranked among all items stands in a table of its own."""
+    trained = shlex.join(arguments(store, tmp_path, epoch=1))
+    then = "--exp config/exp/test.yaml --candidates full --exp.metrics [gauc,hit@10] --exp.baselines [random]"
+    out = ["--out", str(tmp_path / "tables.md")]
+    assert main(["--seed", "1", "--run", f"NRMS={trained}", "--then", then, *out]) == 0
+    sampled, full = (tmp_path / "tables.md").read_text().strip().split("\n\n")
+    assert "| NRMS |" in sampled and "hit@10" not in sampled
+    assert full.startswith("| model | gauc | hit@10 |") and "| NRMS |" in full
+    assert len(list(tmp_path.rglob("metrics.json"))) == 2

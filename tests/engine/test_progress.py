@@ -43,12 +43,24 @@ def test_a_line_a_minute(clock):
 
 def test_what_was_done_before_does_not_count_as_speed(clock):
     said: list[str] = []
-    lines = Lines("epoch 3", said.append, detail=lambda done, seconds: f"{done / seconds:g} a second")
+    lines = Lines(
+        "epoch 3", said.append, goes_on=True, detail=lambda done, seconds: f"{done / seconds:g} a second"
+    )
     lines(500, 10_000)
     clock[0] += 60
     assert lines.is_due()
     lines(560, 10_000)
     assert said == ["epoch 3: 560 of 10,000, 1 a second, about 2.6 h left"] and not lines.is_due()
+
+
+def test_what_comes_first_counts_as_long_as_it_took(clock):
+    """Where all answers of a batch come at once, after a while."""
+    said: list[str] = []
+    with bar("generate", 200, say=said.append) as show:
+        clock[0] += 86
+        for done in (1, 2):
+            show(done, 200)
+    assert said == ["generate: 1 of 200, about 4.8 h left"]
 
 
 def test_a_long_epoch_says_how_far_it_is_and_ends_as_a_short_one(store, tmp_path, capsys, monkeypatch):
