@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 EVERY = 60.0  # seconds between two lines
+ENOUGH = 10  # are done, or a twentieth, before a line says how fast it goes
 
 
 class Lines:
@@ -46,9 +47,12 @@ class Lines:
             return
         self._last = time.monotonic()
         seconds, since = self._last - self._began, done - self._first
-        text = self.detail(since, seconds)
-        left = _said(seconds / since * (total - done))
-        self.say(f"{self.title}: {done:,} of {total:,}{f', {text}' if text else ''}, about {left} left")
+        line = f"{self.title}: {done:,} of {total:,}"
+        if since >= ENOUGH or since * 20 >= total:
+            text = self.detail(since, seconds)
+            left = _said(seconds / since * (total - done))
+            line += f"{f', {text}' if text else ''}, about {left} left"
+        self.say(line)
 
 
 def _said(seconds: float) -> str:

@@ -141,8 +141,8 @@ class LocalTextGenerator:
         most = getattr(self.model.config, "max_position_embeddings", None)
         if most is not None and len(ids) + parameters.max_tokens > most:
             raise PromptError(
-                f"the prompt has {len(ids)} tokens, with `max_tokens` {parameters.max_tokens} more than the "
-                f"{most} that the model reads"
+                f"the prompt and `max_tokens` {parameters.max_tokens} are more than the {most} tokens that "
+                "the model reads"
             )
         return ids
 

@@ -137,8 +137,8 @@ class Post:
         wait = retry_after(error.response.headers.get("retry-after"))
         if wait is not None and wait > self.longest_wait:
             return Trouble(
-                f"status {status}: the server asks to wait {wait:,.0f} s, more than `longest_wait` "
-                f"({self.longest_wait:g})",
+                f"status {status}: the server asks to wait longer than `longest_wait` "
+                f"({self.longest_wait:g} s)",
                 again=False,
             )
         return Trouble(f"status {status}: {said}", wait=wait)

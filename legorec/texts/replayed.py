@@ -47,6 +47,6 @@ class ReplayedTextGenerator:
             key = answer_key(self._identity, parameters, request)
             answer = self._answers.get(key)
             if answer is None:
-                yield TextFailure(request, f"{self._name} holds no answer to it (key {key})")
+                yield TextFailure(request, f"{self._name} holds no answer to it")
             else:
                 yield replace(answer, request=request)  # two requests of one key may have other ids

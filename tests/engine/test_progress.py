@@ -53,14 +53,16 @@ def test_what_was_done_before_does_not_count_as_speed(clock):
     assert said == ["epoch 3: 560 of 10,000, 1 a second, about 2.6 h left"] and not lines.is_due()
 
 
-def test_what_comes_first_counts_as_long_as_it_took(clock):
-    """Where all answers of a batch come at once, after a while."""
+def test_the_first_of_many_say_no_rate(clock):
+    """Where all answers of a batch come at once, the first of them says nothing of the others."""
     said: list[str] = []
-    with bar("generate", 200, say=said.append) as show:
-        clock[0] += 86
-        for done in (1, 2):
-            show(done, 200)
-    assert said == ["generate: 1 of 200, about 4.8 h left"]
+    with bar("generate", 300, say=said.append) as show:
+        clock[0] += 80
+        for done in range(1, 101):
+            show(done, 300)
+        clock[0] += 80
+        show(101, 300)
+    assert said == ["generate: 1 of 300", "generate: 101 of 300, about 5 min left"]
 
 
 def test_a_long_epoch_says_how_far_it_is_and_ends_as_a_short_one(store, tmp_path, capsys, monkeypatch):

@@ -191,11 +191,13 @@ def test_a_format_in_words_where_no_automaton_is_wanted():
 def test_a_request_that_cannot_be_read_is_a_failure_alone(model):
     source = LocalTextGenerator(model, fast(byte_level()))
     found = {
-        each.request.id: each for each in source.generate([*asked("a " * 300, "yes"), *asked("")], GREEDY)
+        each.request.id: each
+        for each in source.generate([*asked("a " * 300, "b " * 400, "yes"), *asked("")], GREEDY)
     }
     assert isinstance(found["yes"], TextAnswer)
     assert isinstance(found["a " * 300], TextFailure)
-    assert "with `max_tokens` 12 more than the 256 that the model reads" in found["a " * 300].reason
+    reason = "the prompt and `max_tokens` 12 are more than the 256 tokens that the model reads"
+    assert found["a " * 300].reason == found["b " * 400].reason == reason, "so that they are counted as one"
     assert found[""].reason == "the prompt holds no token"
 
 
