@@ -129,6 +129,17 @@ def test_what_trains_nothing_reads_no_suggestion(model: Path, tmp_path: Path, ex
     assert policy(asked(model, *load, exp=file)) == OWN
 
 
+def test_every_exp_file_that_trains_reads_it() -> None:
+    trees = {
+        file.stem: read_document(str(file), []).tree for file in sorted((ROOT / "config/exp").glob("*.yaml"))
+    }
+    training = [name for name, tree in trees.items() if "train" in str(tree.get("mode"))]
+    assert {"train", "tt-naml", "trsr", "instructions", "tallrec-kshot", "calrec-tune"} <= set(training)
+    for name in training:
+        policy = trees[name]["policy"]
+        assert all(f"model.suggested.{key}" in str(policy[key]) for key in ("lr", "schedule")), name
+
+
 def test_every_named_model_suggests_a_rate_and_tuned_language_models_two() -> None:
     files = sorted((ROOT / "config/model").glob("*.yaml"))
     assert len(files) > 50
