@@ -97,6 +97,11 @@ def bar(
         yield moved
 
 
+def rate_text(rate: float) -> str:
+    """A rate with as many digits as it needs: 1,234 or 0.17."""
+    return f"{rate:,.{0 if rate >= 10 else 2}f}"
+
+
 def shows_bars() -> bool:
     """Whether the output is a terminal."""
     return Console().is_interactive

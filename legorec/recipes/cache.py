@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from legorec.build import build_arguments
 from legorec.engine.log import RunLog
-from legorec.engine.progress import bar
+from legorec.engine.progress import bar, rate_text
 from legorec.engine.stopping import StopRequest
 from legorec.files.manifest import MANIFEST
 from legorec.lm.build_cache import build_caches
@@ -157,8 +157,7 @@ def _build(
     for writer in writers:
         writer.finish()
     seconds = time.monotonic() - started
-    rate = done / seconds
-    log(f"{round(done):,} items in {seconds:.1f} s, {rate:,.{0 if rate >= 10 else 2}f} items a second")
+    log(f"{round(done):,} items in {seconds:.1f} s, {rate_text(done / seconds)} items a second")
 
 
 def _how(

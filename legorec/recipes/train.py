@@ -13,7 +13,7 @@ from torch import nn
 from legorec.abilities import SavesAdapter
 from legorec.engine import checkpoint
 from legorec.engine.fit import FitOptions, NonFiniteError, Stream, fit, takes_part
-from legorec.engine.progress import Lines, bar, shows_bars
+from legorec.engine.progress import Lines, bar, rate_text, shows_bars
 from legorec.engine.run_folder import best_checkpoint, kept_epochs
 from legorec.engine.stopping import Interrupted
 from legorec.engine.task import Task
@@ -164,7 +164,7 @@ def train_epoch(training: Training, policy: PolicySettings, session: Session) ->
 
     def detail(batches: int, seconds: float) -> str:
         counts = {name: count - before.get(name, 0) for name, count in progress.counts.items()}
-        rates = [f"{count / seconds:,.0f} {name}/s" for name, count in counts.items()]
+        rates = [f"{rate_text(count / seconds)} {name}/s" for name, count in counts.items()]
         return ", ".join([f"step {progress.step:,}", f"loss {progress.loss:.4f}", *rates])
 
     title = f"epoch {len(training.state.epochs)}"

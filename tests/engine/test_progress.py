@@ -5,7 +5,7 @@ import re
 import pytest
 
 from legorec.engine import progress
-from legorec.engine.progress import Lines, bar
+from legorec.engine.progress import Lines, bar, rate_text
 from tests.support.runs import arguments, finish, only_run
 
 
@@ -39,6 +39,10 @@ def test_a_line_a_minute(clock):
         clock[0] += 100
         show(5, 10)
     assert len(said) == 5, "by the first process alone"
+
+
+def test_a_slow_rate_is_not_zero():
+    assert [rate_text(rate) for rate in (1234.5, 10.0, 9.99, 0.168)] == ["1,234", "10", "9.99", "0.17"]
 
 
 def test_what_was_done_before_does_not_count_as_speed(clock):
