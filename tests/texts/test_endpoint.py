@@ -163,7 +163,7 @@ def test_others_wait_too_when_a_server_asks_for_it():
 def test_a_wait_that_is_too_long_is_given_up():
     with TextServer([Reply(status=429, headers={"Retry-After": "3600"})]) as server:
         found = outcome(server)
-    assert "asks to wait longer than `longest_wait`" in found.reason
+    assert "status 429: the server asks to wait longer than `longest_wait` (600 s)" in found.reason
 
 
 @pytest.mark.parametrize(
