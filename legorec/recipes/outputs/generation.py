@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from legorec.engine.progress import rate_text
 from legorec.texts.asking import Outcome
 from legorec.texts.budget import Budget
 from legorec.texts.lookup import Lookup, Survey
@@ -35,7 +36,7 @@ def told_on_the_way(budget: Budget, done: int, seconds: float) -> str:
     """The rate and the cost until now."""
     tokens = budget.prompt_tokens + budget.completion_tokens
     money = "" if budget.spent is None else f", {budget.spent:,.4f} spent"
-    return f"{done / max(seconds, 1e-9):,.1f} a second, {tokens:,} tokens{money}"
+    return f"{rate_text(done / max(seconds, 1e-9))} a second, {tokens:,} tokens{money}"
 
 
 def told_after(report: dict[str, Any]) -> list[str]:
