@@ -21,23 +21,25 @@ def check_installed() -> None:
 def quantize(model: Any, layers: nn.Module, bits: Bits) -> None:
     """Round the weights of every linear layer inside ``layers``; they are as good as frozen from then on.
 
-    In 8 bits a row of a matrix has one scale (LLM.int8), in 4 bits each 64 weights have (NF4). On ``meta``
-    only the sizes are made, and bitsandbytes is not needed.
+    In 8 bits a row of a matrix has one scale (LLM.int8), in 4 bits each 64 weights have (NF4). In 4 bits a
+    layer stays as it is where 64 do not divide its inputs: on CPUs with AVX-512 bitsandbytes 0.50.2 reads
+    such a matrix back with other weights. On ``meta`` only the sizes are made, which needs no bitsandbytes.
 
     Args:
         model: what the layers are part of; it is marked for peft, whose adapters differ then.
 
     Raises:
-        ValueError: bitsandbytes is missing, or there is no linear layer.
+        ValueError: bitsandbytes is missing, or there is no linear layer to round.
     """
     found = [
         (owner, name, each)
         for owner in layers.modules()
         for name, each in owner.named_children()
-        if type(each) is nn.Linear
+        if type(each) is nn.Linear and (bits == 8 or each.in_features % BLOCK == 0)
     ]
     if not found:
-        raise ValueError("`bits` has nothing to round: the layers hold no linear layer; leave it out")
+        whole = "" if bits == 8 else f" with a multiple of {BLOCK} inputs"
+        raise ValueError(f"`bits` has nothing to round: the layers hold no linear layer{whole}; leave it out")
     only_sizes = found[0][2].weight.device.type == "meta"
     if not only_sizes:
         check_installed()
@@ -59,6 +61,9 @@ def _rounded(linear: nn.Linear, bits: Bits) -> nn.Module:
     else:
         new = bnb.nn.Linear4bit(*sizes, compute_dtype=weight.dtype, quant_type="nf4")
         new.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", module=new)
+        # On a CPU with bf16 instructions the first forward pass without a gradient would pack the weights for
+        # a kernel through which no later pass has a gradient (seen in 0.50.2).
+        new.support_avx512bf16_for_cpu = False
     if linear.bias is not None:
         new.bias = linear.bias
     rounded: nn.Module = new.to(weight.device)  # this is where it rounds

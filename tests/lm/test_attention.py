@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from legorec.lm.attention import implementation, short_row_attention
+from legorec.lm.attention import LONG_KEYS, LONG_QUERIES, implementation, plain_attention, short_row_attention
 from legorec.lm.cut import LowerLayers, UpperLayers
 from tests.support.tiny import difference, packed_ids
 
@@ -73,6 +73,35 @@ def test_a_token_that_sees_nothing_has_a_finite_gradient():
     out, _ = short_row_attention(nn.Identity(), query, query, query, seen)
     out[:, :2].sum().backward()
     assert query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+@pytest.mark.parametrize("before", [0, 7])
+@pytest.mark.parametrize("sides", ["left", "right", "none"])
+def test_rows_of_any_length_give_the_same(sides, before, shared):
+    """On both sides of the length from which the CPU's kernel is taken, with tokens that see nothing."""
+    generator = torch.Generator().manual_seed(2)
+    for length in (LONG_QUERIES - 1, LONG_KEYS - 1, LONG_KEYS, LONG_KEYS + 9):
+        query, key, value = (
+            torch.randn(2, heads, tokens, 8, generator=generator).requires_grad_()
+            for heads, tokens in (
+                (HEADS, length), (HEADS // shared, length + before), (HEADS // shared, length + before)
+            )
+        )  # fmt: skip
+        places = torch.arange(length + before)
+        seen = (places <= torch.arange(before, length + before)[:, None])[None, None].repeat(2, 1, 1, 1)
+        if sides != "none":
+            seen[1] &= (places < 11) if sides == "right" else (places >= before + 11)
+        out, _ = short_row_attention(nn.Identity(), query, key, value, seen, scaling=0.4)
+        wide = [each.detach().double().requires_grad_() for each in (query, key, value)]
+        wanted = plain_attention(*wide, seen, scale=0.4).transpose(1, 2)
+        is_read = seen.any(-1)[:, 0]
+        torch.testing.assert_close(out[is_read], wanted[is_read].float(), rtol=1e-5, atol=1e-5)
+        weight = torch.randn(out.shape, generator=generator) * is_read[:, :, None, None]
+        mine = torch.autograd.grad((out * weight).sum(), (query, key, value))
+        theirs = torch.autograd.grad((wanted * weight.double()).sum(), wide)
+        for found, expected in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_values_may_be_wider_than_queries():

@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 import torch
+from torch import nn
 
 from legorec.lm import quantized
 from legorec.lm.answering import CausalModel
@@ -21,7 +22,9 @@ there = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, rea
 def llama(tmp_path_factory):
     """Large enough that linear layers, not embeddings, are most of it."""
     folder = tmp_path_factory.mktemp("llama")
-    random_model("llama", head=True, hidden_size=64, intermediate_size=192).save_pretrained(folder)
+    random_model("llama", head=True, hidden_size=64, intermediate_size=192, head_dim=16).save_pretrained(
+        folder
+    )
     return Pretrained(folder)
 
 
@@ -33,15 +36,53 @@ def made(pretrained, bits=None, layer=0):
 @there
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 2])
-@pytest.mark.parametrize(("bits", "smaller", "close"), [(8, 3.0, 0.05), (4, 4.5, 0.35)])
-def test_scores_are_near_and_memory_is_less(llama, bits, smaller, close, layer):
+@pytest.mark.parametrize(("bits", "smaller"), [(8, 3.0), (4, 4.5)])
+def test_scores_are_those_of_the_rounded_weights_and_memory_is_less(llama, bits, smaller, layer):
     plain, rounded = made(llama, layer=layer).eval(), made(llama, bits, layer).eval()
     batch = tokens_of()
-    apart = (plain(batch) - rounded(batch)).detach()
-    spread = plain(batch).detach().std()
-    assert 0 < apart.abs().max() < close * spread
+    as_given = plain(batch).detach()
+    with torch.no_grad():
+        for name, each in rounded.named_modules():
+            if type(each).__name__ in ("Linear4bit", "Linear8bitLt"):
+                read = each(torch.eye(each.in_features)) - (0 if each.bias is None else each.bias)
+                plain.get_submodule(name).weight.copy_(read.T)
+    scores = rounded(batch).detach()
+    close = 0.05 if bits == 8 else 1e-3  # in 8 bits the inputs of a layer are rounded too
+    assert (plain(batch) - scores).abs().max() < close * as_given.std()
+    assert (as_given - scores).abs().max() > 0
     of = [frozen_bytes(each.upper.upper.layers) for each in (plain, rounded)]
     assert of[0] / of[1] > smaller
+
+
+@there
+@pytest.mark.parametrize("inputs", [32, 64, 96, 192])
+def test_four_bits_read_back_what_was_rounded(inputs):
+    """Blocks of 64 that reach over the end of a row are read back as other weights on some CPUs."""
+    torch.manual_seed(0)
+    layers = nn.ModuleDict({"one": nn.Linear(inputs, 24), "other": nn.Linear(64, 8)})
+    plain, read = layers["one"].weight.detach().clone(), torch.eye(inputs)
+    quantized.quantize(nn.Module(), layers, 4)
+    found = (layers["one"](read) - layers["one"].bias).T.detach()
+    assert (found - plain).abs().max() <= 0.16 * plain.abs().max()  # half the widest step of NF4
+
+
+@there
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_look_at_dev_changes_no_gradient(llama, bits):
+    """On a CPU with bf16 instructions bitsandbytes packs 4 bits anew where nothing asks for a gradient."""
+    model, batch = made(llama, bits), tokens_of(learned=(1, 5, 6, 8, 9, 21))
+    weights = [value for value in model.parameters() if value.requires_grad]
+
+    def gradients():
+        loss = model.eval().negative_log_likelihood(batch).sum()
+        return torch.autograd.grad(loss, weights)
+
+    before = gradients()
+    with torch.no_grad():
+        seen = model.eval()(batch)
+    torch.testing.assert_close(gradients(), before)
+    assert torch.isfinite(seen).all() and any(each.abs().max() > 0 for each in before)
 
 
 @there
