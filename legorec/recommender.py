@@ -236,9 +236,17 @@ class Recommender(nn.Module):
             scores = self.predictor(user, candidates_BKD, **given)
         return _float32_at_least(scores)
 
-    def score_all(self, user_UD: Tensor, items_ND: Tensor) -> Tensor:
-        """Scores (U, N) of the same items for every user, as of ``score``, where it ``scores_by_product``."""
-        return _float32_at_least(user_UD @ items_ND.T)
+    def score_all(self, user_UD: Tensor, items_ND: Tensor, out: Tensor | None = None) -> Tensor:
+        """Scores (U, N) of the same items for every user, as of ``score``, where it ``scores_by_product``.
+
+        Args:
+            out: what is written to, and returned; where no gradient is asked for.
+        """
+        if out is None:
+            return _float32_at_least(user_UD @ items_ND.T)
+        if user_UD.dtype == items_ND.dtype == out.dtype:
+            return torch.mm(user_UD, items_ND.T, out=out)
+        return out.copy_(user_UD @ items_ND.T)
 
     def encode(self, batch: ClickBatch, item_table: Tensor | None = None) -> Encoded:
         """Users and candidates of a batch.

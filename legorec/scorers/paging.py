@@ -106,14 +106,32 @@ def rows_at_once(model: Recommender, users: Tensor, clicks: Clicks, cells: int) 
 
 
 def score_corpus(
-    model: Recommender, users: Tensor, clicks: Clicks, vectors_ND: Tensor, rows_N: Tensor, cells: int
+    model: Recommender,
+    users: Tensor,
+    clicks: Clicks,
+    vectors_ND: Tensor,
+    rows_N: Tensor,
+    cells: int,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """``score_rows`` in pages of items that hold at most ``cells`` vectors: (U, N) float32, on the device."""
+    """``score_rows`` in pages of items that hold at most ``cells`` vectors: (U, N) float32, on the device.
+
+    Args:
+        out: what is written to and returned.
+    """
     size = rows_at_once(model, users, clicks, cells)
     if model.scores_by_product and len(clicks.user) > 1:
         size *= NUMBERS
-    scores = vectors_ND.new_empty(len(clicks.user), len(vectors_ND), dtype=torch.float32)
+    scores = scores_for(len(clicks.user), vectors_ND) if out is None else out
     for start in range(0, len(vectors_ND), size):
         page = slice(start, start + size)
-        scores[:, page] = score_rows(model, users, clicks, vectors_ND[page], rows_N[page])
+        if model.scores_by_product:
+            model.score_all(users, vectors_ND[page], out=scores[:, page])
+        else:
+            scores[:, page] = score_rows(model, users, clicks, vectors_ND[page], rows_N[page])
     return scores
+
+
+def scores_for(count: int, vectors_ND: Tensor) -> Tensor:
+    """Room for (count, N) scores, unwritten."""
+    return vectors_ND.new_empty(count, len(vectors_ND), dtype=torch.float32)

@@ -17,7 +17,7 @@ from legorec.nn.fused import gather_rows
 from legorec.nn.sending import sent
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
-from legorec.scorers.paging import BATCH_SIZE, score_corpus
+from legorec.scorers.paging import BATCH_SIZE, score_corpus, scores_for
 from legorec.sequences import whole_numbers
 
 SCORES = 1 << 22  # of a page of users and all items, which are kept until the best are known
@@ -76,10 +76,17 @@ def top_items(
     size = max(1, min(batch_size, SCORES // len(shown)))
     halved, clicked = Halving(size, BATCH_SIZE, say), histories.whole()
     ranked = _Ranked.of(table, shown)
+    room: list[
+        Tensor
+    ] = []  # of a page's scores, one after another: fresh memory costs as much as the product
 
     def keep(part: np.ndarray) -> None:
         cells = CELLS * halved.size // size
-        every = _scores(model, histories, table, ranked, users[part], spans[part], cells)
+        if not room:
+            room.append(scores_for(len(part), ranked.vectors))
+        vectors, clicks = encoded(model, histories, table, users[part], spans[part])
+        out = room[0][: len(part)]
+        every = score_corpus(model, vectors, clicks, ranked.vectors, ranked.rows, cells, out)
         if not with_clicked:
             ranked.leave_out(every, *clicked.padded(spans[part]))
         chosen, best = best_of(every, k)
@@ -168,20 +175,6 @@ class _Ranked(NamedTuple):
         """Score rows of the table so that they are never returned, those of them that are here."""
         user, place = np.nonzero(mask_UH)[0], self.place[rows_UH[mask_UH]]
         scores_Un[sent(scores_Un.device, user[place >= 0], place[place >= 0])] = -torch.inf
-
-
-def _scores(
-    model: Recommender,
-    histories: Histories,
-    table: Tensor,
-    ranked: _Ranked,
-    users: np.ndarray,
-    spans: np.ndarray,
-    cells: int,
-) -> Tensor:
-    """(U, n) float32, on the device."""
-    vectors, clicks = encoded(model, histories, table, users, spans)
-    return score_corpus(model, vectors, clicks, ranked.vectors, ranked.rows, cells)
 
 
 def encoded(

@@ -24,7 +24,7 @@ PLACES: dict[str, list[tuple[type, str, Callable[..., int]]]] = {
     "users": [(Recommender, "encode_users", lambda clicks: len(clicks.mask))],
     "pairs": [
         (Recommender, "score", lambda user, candidates, *_: candidates.shape[0] * candidates.shape[1]),
-        (Recommender, "score_all", lambda user, items: len(user) * len(items)),
+        (Recommender, "score_all", lambda user, items, out=None: len(user) * len(items)),
     ],
     "batches": [(Recommender, "encode", lambda batch, table=None: len(batch.labels))],
     "tokens": [(LowerLayers, "padded", lambda ids, lengths, mean=False: int(lengths.max()) * len(lengths))],
