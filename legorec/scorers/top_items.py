@@ -76,9 +76,7 @@ def top_items(
     size = max(1, min(batch_size, SCORES // len(shown)))
     halved, clicked = Halving(size, BATCH_SIZE, say), histories.whole()
     ranked = _Ranked.of(table, shown)
-    room: list[
-        Tensor
-    ] = []  # of a page's scores, one after another: fresh memory costs as much as the product
+    room: list[Tensor] = []  # for the scores of each page in turn: fresh memory costs as much as the product
 
     def keep(part: np.ndarray) -> None:
         cells = CELLS * halved.size // size
