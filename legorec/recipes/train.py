@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from legorec.settings.exp_layer import PolicySettings
 
 MakeTask = Callable[["Settings", torch.device, Processes], Task]
+TOLD = {"tokens": "learned tokens"}  # what an objective counts is what it learns, not what is read
 
 
 def train(
@@ -164,7 +165,7 @@ def train_epoch(training: Training, policy: PolicySettings, session: Session) ->
 
     def detail(batches: int, seconds: float) -> str:
         counts = {name: count - before.get(name, 0) for name, count in progress.counts.items()}
-        rates = [f"{rate_text(count / seconds)} {name}/s" for name, count in counts.items()]
+        rates = [f"{rate_text(count / seconds)} {TOLD.get(name, name)}/s" for name, count in counts.items()]
         return ", ".join([f"step {progress.step:,}", f"loss {progress.loss:.4f}", *rates])
 
     title = f"epoch {len(training.state.epochs)}"
