@@ -32,7 +32,8 @@ class LlamaItemEncoder(nn.Module):
         frozen: no part of the language model is tuned.
         dtype: of the layers where they are computed, and of their weights if these are frozen; ``fp16``
             cannot be trained.
-        attention: its name in transformers; ``auto`` is plain matrix products on the CPU, else ``sdpa``.
+        attention: its name in transformers; ``auto`` is ``sdpa``, and plain matrix products for short rows on
+            the CPU.
         gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
             needs.
     Raises:

@@ -33,7 +33,7 @@ def test_runs_are_understood() -> None:
     assert len(RUNS) > 7
     found = [stage.settings for argv in RUNS for stage in read_stages(argv)]
     assert {each.exp.mode for each in found} == {"train", "train_test", "test"}
-    assert {each.data.shots for each in found} == {None, 16, 64, 1000}
+    assert {each.data.shots for each in found} == {None, 16, 64, 256, 1000}
 
 
 def test_every_configuration_is_named() -> None:
