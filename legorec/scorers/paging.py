@@ -84,20 +84,27 @@ def joined(
 
 
 def score_rows(
-    model: Recommender, users: Tensor, clicks: Clicks, vectors_ND: Tensor, rows_N: Tensor
+    model: Recommender,
+    users: Tensor,
+    clicks: Clicks,
+    vectors_ND: Tensor,
+    rows_N: Tensor,
+    out: Tensor | None = None,
 ) -> Tensor:
     """(U, N) scores of the same N items for each of some users.
 
     Args:
         users: what ``model.encode_users(clicks)`` gives.
         rows_N: the items' rows in the catalogue.
+        out: what is written to and returned.
     """
     if model.scores_by_product:
-        return model.score_all(users, vectors_ND)
+        return model.score_all(users, vectors_ND, out=out)
     count = len(clicks.user)
     rows_UN = sent(vectors_ND.device, rows_N)[0].expand(count, -1)
     everywhere = torch.ones_like(rows_UN, dtype=torch.bool)
-    return model.score(users, vectors_ND.expand(count, -1, -1), clicks, rows_UN, everywhere)
+    scores = model.score(users, vectors_ND.expand(count, -1, -1), clicks, rows_UN, everywhere)
+    return scores if out is None else out.copy_(scores)
 
 
 def rows_at_once(model: Recommender, users: Tensor, clicks: Clicks, cells: int) -> int:
@@ -125,10 +132,7 @@ def score_corpus(
     scores = scores_for(len(clicks.user), vectors_ND) if out is None else out
     for start in range(0, len(vectors_ND), size):
         page = slice(start, start + size)
-        if model.scores_by_product:
-            model.score_all(users, vectors_ND[page], out=scores[:, page])
-        else:
-            scores[:, page] = score_rows(model, users, clicks, vectors_ND[page], rows_N[page])
+        score_rows(model, users, clicks, vectors_ND[page], rows_N[page], out=scores[:, page])
     return scores
 
 

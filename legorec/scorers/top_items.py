@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -74,19 +75,11 @@ def top_items(
     if not k:
         return TopItems(items, scores)
     size = max(1, min(batch_size, SCORES // len(shown)))
-    halved, clicked = Halving(size, BATCH_SIZE, say), histories.whole()
-    ranked = _Ranked.of(table, shown)
-    room: list[Tensor] = []  # for the scores of each page in turn: fresh memory costs as much as the product
+    halved, clicked = Halving(size, BATCH_SIZE, say), None if with_clicked else histories.whole()
+    pages = _Pages(model, histories, clicked, table, _Ranked.of(table, shown))
 
     def keep(part: np.ndarray) -> None:
-        cells = CELLS * halved.size // size
-        if not room:
-            room.append(scores_for(len(part), ranked.vectors))
-        vectors, clicks = encoded(model, histories, table, users[part], spans[part])
-        out = room[0][: len(part)]
-        every = score_corpus(model, vectors, clicks, ranked.vectors, ranked.rows, cells, out)
-        if not with_clicked:
-            ranked.leave_out(every, *clicked.padded(spans[part]))
+        every = pages.scores(users[part], spans[part], CELLS * halved.size // size)
         chosen, best = best_of(every, k)
         items[part], scores[part] = shown[chosen.cpu().numpy()], best.cpu().numpy()
 
@@ -173,6 +166,29 @@ class _Ranked(NamedTuple):
         """Score rows of the table so that they are never returned, those of them that are here."""
         user, place = np.nonzero(mask_UH)[0], self.place[rows_UH[mask_UH]]
         scores_Un[sent(scores_Un.device, user[place >= 0], place[place >= 0])] = -torch.inf
+
+
+@dataclass
+class _Pages:
+    """The scores of users, a page of them at a time and of what may be returned."""
+
+    model: Recommender
+    histories: Histories
+    clicked: Histories | None  # whole ones, whose items are left out
+    table: Tensor
+    ranked: _Ranked
+    _room: Tensor | None = None  # of every page in turn: fresh memory costs as much as the product
+
+    def scores(self, users: np.ndarray, spans: np.ndarray, cells: int) -> Tensor:
+        """(U, n) float32, on the device, until the next call; no page has more users than the first."""
+        if self._room is None:
+            self._room = scores_for(len(users), self.ranked.vectors)
+        vectors, clicks = encoded(self.model, self.histories, self.table, users, spans)
+        shown, rows, _ = self.ranked
+        found = score_corpus(self.model, vectors, clicks, shown, rows, cells, self._room[: len(users)])
+        if self.clicked is not None:
+            self.ranked.leave_out(found, *self.clicked.padded(spans))
+        return found
 
 
 def encoded(
