@@ -46,10 +46,11 @@ class NamedModels:
                 del given["embed_hidden_size"]
         else:
             language_model = "llama" if family(name) == "llama" else "bert"
-            data = "joined" if name.startswith("joined") else language_model
-            layers |= {"data": f"data/mind-{data}", "exp": "exp/tt-llm"}
+            layers |= {"data": f"data/mind-{language_model}", "exp": "exp/tt-llm"}
             given |= {"llm_ver": "tiny", "lm_path": self._language_model(language_model)}
-            if data != "joined":  # which has words too
+            if name.startswith("joined"):
+                layers |= {"data": "data/mind-joined" + "-llama" * (language_model == "llama")}
+            else:  # which has no words
                 del given["embed_hidden_size"]
             given |= {"cache": self._cache(name, language_model)} if family(name) != "plmnr" else {}
             given |= {"layer": -2} if "iisan" not in name else {}
