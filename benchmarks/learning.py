@@ -4,8 +4,9 @@ of a plain form of the same models, over seeds, with paired tests.
     python -m benchmarks.learning --data config/data/goodreads.yaml --data config/data/movielens.yaml \\
         --seed 1 --seed 2 --seed 3 --before ../legorec-before -- --lr 3e-3
 
-Each model is trained with every seed for ``--steps`` steps and, with ``--end "FLAGS"``, once more to the end
-that these flags say. ``--before`` is a checkout that runs with its own worker, configuration and library.
+Each model is trained with every seed for ``--steps`` steps (0 for none) and, with ``--end "FLAGS"``, once
+more to the end that these flags say. ``--before`` is a checkout that runs with its own worker, configuration
+and library.
 ``plain`` has the same settings, but tables drawn from N(0, 1), linear decay, and NAML's items in one weighted
 mean without ReLU (``benchmarks/plain_bricks.py``). Flags after ``--`` go to every run.
 
@@ -173,23 +174,26 @@ def small(p_value: float) -> str:
 
 def report(options: argparse.Namespace, more: list[str]) -> str:
     """Every table, under the data set and the length of the training."""
-    lengths = {f"after {options.steps} steps": ["--epoch", "1", "--epoch_batch", str(options.steps)]}
+    lengths = {}
+    if options.steps:
+        lengths[f"after {options.steps} steps"] = ["--epoch", "1", "--epoch_batch", str(options.steps)]
     if options.end is not None:
         lengths["at the end"] = shlex.split(options.end)
     contenders = [*([BEFORE] if options.before else []), NOW, *([] if options.no_plain else [PLAIN])]
-    parts = []
+    parts: list[str] = []
     for data in options.data:
         for title, length in lengths.items():
             cells: dict[str, dict[str, Cell]] = {}
+            parts.append("")
             for model in options.model:
                 for contender in contenders:
                     print(f"== {Path(data).stem}, {title}: {model}, {contender}", file=sys.stderr, flush=True)
                     made = cell(contender, data, model, [*more, *length], options)
                     cells.setdefault(model, {})[contender] = made
-            tables = [table(cells, metric) for metric in options.metric]
-            parts.append("\n\n".join([f"### {Path(data).stem}, {title}", *tables]))
-            if options.out:  # what is done, should the rest be cut off
-                options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+                tables = [table(cells, metric) for metric in options.metric]
+                parts[-1] = "\n\n".join([f"### {Path(data).stem}, {title}", *tables])
+                if options.out:  # what is done, should the rest be cut off
+                    options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return "\n\n".join(parts)
 
 
@@ -201,7 +205,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--model", action="append", metavar="NAME", help="in config/model; the eight if none")
     parser.add_argument("--exp", default=EXP, metavar="FILE", help="the exp layer")
     parser.add_argument("--seed", action="append", type=int, required=True)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=300, help="of the short training; 0 leaves it out")
     parser.add_argument("--end", metavar="FLAGS", help="also train with these, as in '--epoch 8'")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT")
     parser.add_argument("--no_plain", action="store_true", help="leave the plain form out")
@@ -221,6 +225,8 @@ def main(argv: list[str]) -> int:
     try:
         if options.before and not (options.before / "worker.py").is_file():
             raise ValueError(f"--before {options.before}: it has no worker.py; name a checkout of legorec")
+        if not options.steps and options.end is None:
+            raise ValueError("--steps 0 leaves nothing to train without --end 'FLAGS'")
         print(report(options, options.more))
     except (SettingsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

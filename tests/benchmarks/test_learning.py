@@ -64,7 +64,11 @@ def test_another_checkout_runs_with_its_own_worker(command: list[str], tmp_path:
     argv = ["--before", str(ROOT), "--no_plain", "--end", "--epoch 1", *command]
     said = tables(argv, tmp_path / "out.md")
     assert re.findall(r"^### synthetic, (.+)$", said, re.M) == ["after 2 steps", "at the end"]
-    assert len(re.findall(r"^\| lego_naml \| (.+) \| \1 \| \+0\.0000 \(p = 1\) \|$", said, re.M)) == 4
+    same = r"^\| lego_naml \| (.+) \| \1 \| \+0\.0000 \(p = 1\) \|$"
+    assert len(re.findall(same, said, re.M)) == 4
+    argv[argv.index("--steps") + 1] = "0"
+    end = tables(argv, tmp_path / "end.md")
+    assert end == said[said.index("### synthetic, at the end") :]
 
 
 def test_what_can_be_mended_is_told(
@@ -72,5 +76,7 @@ def test_what_can_be_mended_is_told(
 ) -> None:
     assert learning.main(["--before", str(tmp_path), *command]) == 2
     assert f"--before {tmp_path}: it has no worker.py" in capsys.readouterr().err
+    assert learning.main([command[0], command[1], "--seed", "1", "--steps", "0"]) == 2
+    assert "--steps 0 leaves nothing to train" in capsys.readouterr().err
     assert learning.main([*command, "--lrr", "1"]) == 2
     assert "did you mean '--lr'" in capsys.readouterr().err
