@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,7 +98,7 @@ class Table:
         if isinstance(raw_ids, pl.Series):
             return rows_of(raw_ids, self._enum)
         known, wanted = self._rows.get(), texts(raw_ids, "raw_ids", "raw ids")
-        return np.array([known.get(raw, -1) for raw in wanted], dtype=np.int64)
+        return np.fromiter(map(known.get, wanted, repeat(-1)), dtype=np.int64, count=len(wanted))
 
     @property
     def field_names(self) -> tuple[str, ...]:

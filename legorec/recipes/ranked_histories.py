@@ -20,6 +20,7 @@ from legorec.recipes.outputs.recommendations import RankedPart, as_lists
 from legorec.recipes.outputs.recommended import Recommendations, refuse_unknown
 from legorec.recommender import Recommender
 from legorec.scorers.top_items import TopItems, top_items
+from legorec.sequences import are_texts
 
 PART = 8192  # histories that are looked up at a time
 BATCH = 256  # of these that are encoded and scored at a time
@@ -152,7 +153,7 @@ def _user_rows(trained: Ranks, part: Part) -> np.ndarray:
 def _clicked(trained: Ranks, part: Part, unknown: Unknown) -> _Clicked:
     new: list[Mapping[str, Any]] = []
     items = part.items
-    if isinstance(items, pl.Series) or all(isinstance(each, str) for each in items):
+    if isinstance(items, pl.Series) or are_texts(items):
         rows = trained.rows_of(items)  # type: ignore[arg-type]
     else:
         rows = np.empty(len(items), dtype=np.int64)

@@ -13,7 +13,7 @@ import polars as pl
 from legorec.data.layout import nearest
 from legorec.data.writing.columns import list_parts
 from legorec.recipes.outputs.recommended import Item, checked, checked_user
-from legorec.sequences import listed
+from legorec.sequences import are_texts, listed
 
 HISTORY, USER, ROW = "history", "user", "row"
 
@@ -145,6 +145,6 @@ def _users(users: Any, count: int) -> list[str | None] | None:
 
 def _flat(lists: Sequence[Sequence[Item]], start: int) -> Sequence[Item]:
     flat = list(chain.from_iterable(lists))
-    if set(map(type, flat)) <= {str}:
+    if are_texts(flat):
         return flat
     return [item for place, each in enumerate(lists, start) for item in checked(each, f"histories[{place}]")]
