@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from legorec.data.raw.fields import fields_of, texts_of
 from legorec.data.raw.frames import frame_of
 from legorec.data.writing.columns import Column
 from legorec.recipes.inputs.new_items import names_read
+from legorec.recipes.outputs.added_items import AddedItems
 from legorec.threads import Once
 
 if TYPE_CHECKING:
@@ -29,14 +30,12 @@ class KnownItems:
 
     Args:
         stored: the vectors of the store's items, made when they are first needed.
-        ids: of the added items.
-        added: (A, D) their vectors; None where there are none.
+        added: None where there are none.
     """
 
     data: Data
     stored: Once[Tensor]
-    ids: tuple[str, ...] = ()
-    added: Tensor | None = None
+    added: AddedItems | None = None
     _whole: Once[Tensor] = field(init=False, repr=False)
     _rows: Mapping[str, int] = field(init=False, repr=False)
 
@@ -49,12 +48,18 @@ class KnownItems:
         return self.data.num_items + len(self.ids)
 
     @property
+    def ids(self) -> Sequence[str]:
+        """Of the added items."""
+        return () if self.added is None else self.added.ids
+
+    @property
     def vectors(self) -> Tensor:
         """(len(self), D)"""
         return self._whole.get()
 
     def _joined(self) -> Tensor:
-        return self.stored.get() if self.added is None else torch.cat([self.stored.get(), self.added])
+        stored = self.stored.get()
+        return stored if self.added is None else torch.cat([stored, self.added.vectors])
 
     @property
     def candidate_rows(self) -> np.ndarray:
@@ -93,17 +98,24 @@ class KnownItems:
                 f"{len(known):,} of {len(ids):,} items to be added are known already, first '{known[0]}'"
             )
 
-    def with_more(self, ids: Sequence[str], vectors_AD: Tensor) -> KnownItems:
+    def with_more(self, items: AddedItems) -> KnownItems:
         """With some more items; raises ValueError as ``check_new``."""
-        self.check_new(ids)
-        before = [] if self.added is None else [self.added]
-        return replace(self, ids=(*self.ids, *ids), added=torch.cat([*before, vectors_AD]))
+        self.check_new(items.ids)
+        return replace(self, added=items if self.added is None else self.added.with_more(items))
 
 
-def read_items(data: Data, items: Any, item_id: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """Raw ids and fields of items in a table: a frame, columns by name, or a list of rows.
+class ReadItems(NamedTuple):
+    """Items of a table, row by row."""
 
-    A table has a column for each field that the model reads; it may have others.
+    ids: list[str]
+    fields: list[dict[str, Any]]  # that the model reads
+    categories: list[dict[str, list[str]]]  # of the store's fields, those that are there
+
+
+def read_items(data: Data, items: Any, item_id: str) -> ReadItems:
+    """Items in a table: a frame, columns by name, or a list of rows.
+
+    A table has a column for each field that the model reads, and may have others.
 
     Args:
         item_id: the column of the ids.
@@ -126,12 +138,23 @@ def read_items(data: Data, items: Any, item_id: str) -> tuple[list[str], list[di
     ids = texts_of(frame, item_id, "items")
     if without := int((ids.is_null() | (ids == "")).sum()):
         raise ValueError(f"{without:,} of {len(ids):,} items to be added have no id")
-    columns = [_column(data, name) for name in names_there[1:]]
+    named = [name for name in data.store.items.kinds if name in frame.columns and _is_category(data, name)]
+    columns = [_column(data, name) for name in dict.fromkeys([*names_there[1:], *named])]
     bare = [each.name for each in columns if each.kind == "categories" and frame[each.name].dtype == pl.Null]
     frame = frame.with_columns(pl.col(bare).cast(pl.List(pl.String)))  # no item has one
     frame, columns = fields_of(frame, columns, "items")
-    read = frame.select(pl.col(str(each.source)).alias(each.name) for each in columns)
-    return ids.to_list(), read.to_dicts()
+    frame = frame.select(pl.col(str(each.source)).alias(each.name) for each in columns)
+    categories = [{name: _listed(row[name]) for name in named} for row in frame.select(named).to_dicts()]
+    return ReadItems(ids.to_list(), frame.select(names_there[1:]).to_dicts(), categories)
+
+
+def _is_category(data: Data, name: str) -> bool:
+    return data.store.items.kinds[name] in ("category", "categories")
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    """The categories of an item in one field."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _column(data: Data, name: str) -> Column:

@@ -16,6 +16,7 @@ from legorec.recipes.inputs.asked_histories import asked_histories
 from legorec.recipes.inputs.shown_items import Unknown, known_clicks, shown_rows
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.nearest_items import KINDS, Kind, NearestItems
+from legorec.recipes.outputs.added_items import AddedItems
 from legorec.recipes.outputs.recommendations import as_frame, as_lists
 from legorec.recipes.outputs.recommended import (
     Item,
@@ -44,6 +45,11 @@ class Recommends(ABC):
     @abstractmethod
     def item_vectors(self) -> Tensor:
         """(num_items, D)"""
+
+    @property
+    @abstractmethod
+    def added(self) -> AddedItems | None:
+        """Items that are in no store; their rows are the last ones."""
 
     @property
     @abstractmethod
@@ -99,6 +105,7 @@ class Recommends(ABC):
             items: raw ids of the only items that may be recommended.
             exclude: raw ids of items that may not be.
             filter: a category, or a list of them, by the name of a field of the items; one of each is needed.
+                Added items have those that they were added with.
             user: raw id of whose the one history is, for a model that knows its users.
             users: the same for several histories, None for strangers.
             unknown: ``skip`` leaves out ids of a history that are not known, and counts them.

@@ -17,6 +17,7 @@ from legorec.recipes.inputs.new_vectors import check_encodes, encode_new
 from legorec.recipes.inputs.shown_items import known_rows
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.known_items import KnownItems, read_items
+from legorec.recipes.outputs.added_items import AddedItems
 from legorec.recipes.outputs.bundle import Saves
 from legorec.recipes.outputs.recommended import Item, check_real, checked, checked_user
 from legorec.recipes.recommending import Recommends
@@ -71,7 +72,8 @@ class TrainedRecommender(Recommends, Saves):
 
         Args:
             items: a frame of polars or pandas, columns by name, or a list of rows. It has a column for each
-                field that the model reads, called as the store calls them.
+                field that the model reads, called as the store calls them; what other columns say of the
+                store's categories is for ``filter``.
             item_id: the column of the ids.
         Raises:
             ValueError: an id is known already or there twice, a column is missing or does not hold what it
@@ -79,11 +81,11 @@ class TrainedRecommender(Recommends, Saves):
         """
         after_fork(module_device(self.model))
         check_encodes(self.model, self._way_to_base)
-        ids, fields = read_items(self.data, items, item_id)
+        ids, fields, categories = read_items(self.data, items, item_id)
         self.known.check_new(ids)
         if ids:
             with torch.no_grad():
-                self.known = self.known.with_more(ids, self.encode_new(fields))
+                self.known = self.known.with_more(AddedItems(ids, self.encode_new(fields), categories))
 
     def take_vectors(self, vectors_ND: Tensor) -> None:
         """Use these vectors of the store's items in place of those that the model would make."""
@@ -92,15 +94,15 @@ class TrainedRecommender(Recommends, Saves):
         self.known = replace(self.known, stored=Once(lambda: there))
         self.known.stored.get()
 
-    def take_added(self, ids: Sequence[str], vectors_AD: Tensor) -> None:
-        """Know some more items by their ids, with these vectors."""
-        (there,) = sent(module_device(self.model), vectors_AD)
-        self.known = self.known.with_more(ids, there)
+    def take_added(self, added: AddedItems) -> None:
+        """Know some more items."""
+        (there,) = sent(module_device(self.model), added.vectors)
+        self.known = self.known.with_more(replace(added, vectors=there))
 
-    def added_items(self) -> tuple[Sequence[str], Tensor] | None:
-        """Ids and vectors of the items that were added."""
-        known = self.known
-        return None if known.added is None else (known.ids, known.added)
+    @property
+    def added(self) -> AddedItems | None:
+        """Items that were added."""
+        return self.known.added
 
     def vectors_to_keep(self) -> Tensor | None:
         """The item vectors of a model with a language model.

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import legorec
+from legorec.files.sealed import load_sealed, save_sealed
+from legorec.recipes.outputs.added_items import ADDED, read_added
 from tests.support.language_runs import language_arguments, write_language_model, write_language_store
 from tests.support.named_runs import NamedModels
 from tests.support.runs import arguments, finish, write_store
@@ -33,9 +35,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("known")
     store = write_store(folder / "store")
     models = ("lego_nrms", "lego_din", "lego_nrms_id", "lego_miner_category")
-    return {
+    made = {
         name: finish(arguments(store, folder / name, model=name, epoch=1, **_least(name))) for name in models
     }
+    title = {"epoch": 1, "data__fields": "{title@words: {max_length: 5}}"}
+    return made | {"title alone": finish(arguments(store, folder / "title", model="lego_nrms", **title))}
 
 
 def _least(name: str) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def test_tables_of_all_kinds_give_the_same(runs: dict[str, Path]) -> None:
 def test_items_may_be_added_again_and_again_and_whole_numbers_are_ids(trained: Any) -> None:
     for number in (1, 2):
         trained.add_items({**{name: values[:1] for name, values in NEW.items()}, "item": [number]})
-    assert trained.known.ids == ("1", "2") and trained.num_items == 62
+    assert list(trained.known.ids) == ["1", "2"] and trained.num_items == 62
     one, two = trained.score(HISTORY, ["1", "2"])
     assert one == two
     trained.add_items({name: [] for name in NEW})
@@ -96,6 +100,43 @@ def test_copies_pickles_and_saved_models_have_the_added_items(trained: Any, tmp_
     with pytest.raises(ValueError, match="1 of 3 items to be added are known already, first 'a'"):
         carried.add_items({**NEW, "item": ["e", "a", "f"]})
     assert carried.num_items == 64
+
+
+@pytest.mark.parametrize("model", ["lego_nrms", "title alone"])
+def test_filters_find_added_items_by_what_they_were_added_with(
+    runs: dict[str, Path], tmp_path: Path, model: str
+) -> None:
+    trained = legorec.load(runs[model], "cpu")
+    trained.add_items({name: NEW[name] for name in NEW})
+    trained.add_items([{"item": "d", "title": "w1", "category": "c1", "subcategory": None}])
+
+    def found(asked: Any, **wanted: Any) -> set[str]:
+        every = {each.item for each in asked.recommend(HISTORY, k=100, filter=wanted)}
+        many = asked.recommend([HISTORY, HISTORY[:1]], k=100, filter=wanted)
+        assert {each.item for each in many[0]} == every
+        return every & set("abcd")
+
+    assert found(trained, category="c1") == {"a", "d"}
+    assert found(trained, category=["c0", "no such"]) == {"b", "c"}
+    assert found(trained, category=["c0", "c1"], subcategory=["s0", "s2"]) == {"a", "c"}
+    assert {each.item for each in trained.similar_items("i3", 100, filter={"category": "no such"})} == {"b"}
+    with pytest.raises(ValueError, match="'no much' is no category of 'category'; did you mean 'no such'"):
+        found(trained, category="no much")
+    carried = legorec.load(trained.save(tmp_path / "saved"), "cpu")
+    if model == "lego_nrms":  # which reads it
+        assert found(carried, category=["c1", "no such"]) == {"a", "b", "d"}
+        return
+    with pytest.raises(ValueError, match="'category', which is no field of the items here"):
+        found(carried, category="c1")
+
+
+def test_added_items_of_an_earlier_version_have_no_categories(trained: Any, tmp_path: Path) -> None:
+    trained.add_items(NEW)
+    kept = load_sealed(trained.save(tmp_path / "saved") / ADDED)
+    save_sealed({name: value for name, value in kept.items() if name != "categories"}, tmp_path / ADDED, {})
+    read = read_added(tmp_path / ADDED)
+    assert list(read.ids) == NEW["item"] and torch.equal(read.vectors, trained.added.vectors)
+    assert not any(read.values_of("category"))
 
 
 @pytest.mark.parametrize(

@@ -192,5 +192,5 @@ def carried(saved: SavedModel, settings: Settings, device: str, named: Mapping[s
     if saved.has_vectors:
         trained.take_vectors(saved.vectors())
     if ADDED in saved.config["files"]:
-        trained.take_added(*read_added(saved.folder / ADDED))
+        trained.take_added(read_added(saved.folder / ADDED))
     return trained

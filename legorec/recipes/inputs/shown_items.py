@@ -13,6 +13,7 @@ from legorec.sequences import as_text, texts
 
 if TYPE_CHECKING:
     from legorec.recipes.inputs.store_data import Data
+    from legorec.recipes.outputs.added_items import AddedItems
 
 
 Unknown = Literal["error", "skip"]  # what is done where a history holds an item that is not known
@@ -24,6 +25,10 @@ class KnowsItems(Protocol):
     @property
     def data(self) -> Data:
         """The store's items."""
+
+    @property
+    def added(self) -> AddedItems | None:
+        """Items that are in no store; their rows are the last ones."""
 
     @property
     def candidate_rows(self) -> np.ndarray:
@@ -77,7 +82,7 @@ def shown_rows(
     if exclude is not None:
         shown = shown[~np.isin(shown, _known(trained, exclude, "exclude"))]
     for name, values in _fields(filter).items():
-        shown = shown[np.isin(shown, np.flatnonzero(_has_any(trained.data, name, values)))]
+        shown = shown[_has_any(trained, name, values)[shown]]
     return shown
 
 
@@ -124,8 +129,9 @@ def _fields(filter: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return filter or {}
 
 
-def _has_any(data: Data, name: str, values: Any) -> np.ndarray:
-    """(num_items,) True for items that have one of these categories."""
+def _has_any(trained: KnowsItems, name: str, values: Any) -> np.ndarray:
+    """(num_items,) True for items that have one of these categories, added ones after those of the store."""
+    data, added = trained.data, trained.added
     known = data.store.items.field_names
     if name not in known:
         raise ValueError(
@@ -136,10 +142,14 @@ def _has_any(data: Data, name: str, values: Any) -> np.ndarray:
     vocabulary = data.store.vocabulary(field.vocabulary)
     place = {value: row for row, value in enumerate(vocabulary)}
     wanted = [values] if isinstance(values, str) else texts(values, f"filter['{name}']", "categories")
+    of_added = [] if added is None else added.values_of(name)
+    there = {value for each in of_added for value in each}
     for value in wanted:
-        if value not in place:
-            raise ValueError(f"`filter`: '{value}' is no category of '{name}'; {nearest(value, vocabulary)}")
+        if value not in place and value not in there:
+            raise ValueError(
+                f"`filter`: '{value}' is no category of '{name}'; {nearest(value, [*vocabulary, *there])}"
+            )
     rows = field.rows
     found = np.zeros(len(rows), dtype=bool)
-    found[rows.rows[np.isin(rows.values, [place[value] for value in wanted])]] = True
-    return found
+    found[rows.rows[np.isin(rows.values, [place[value] for value in wanted if value in place])]] = True
+    return np.append(found, [not set(wanted).isdisjoint(each) for each in of_added]).astype(bool)

@@ -5,7 +5,7 @@ settings.yaml            as a run has it; its paths begin in this folder
 model.safetensors        the weights that were learned
 store/                   a store of the items alone: ids, fields, vocabularies, tokenizers
 tables/*.safetensors     given vectors and codes, where the model reads some
-added.safetensors        ids and vectors of items that were added to the recommender, if any were
+added.safetensors        ids, vectors and categories of items that were added to the recommender, if any were
 popularity.safetensors   how many users clicked each item in training: counts, of nobody's history
 items.safetensors        the vectors of all items, where a language model made them, which is not there
 README.md                the model card, which may be edited
@@ -14,7 +14,7 @@ README.md                the model card, which may be edited
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,7 @@ from legorec.files.disk import flush, save_bytes, share
 from legorec.files.manifest import Refusal, fact_of, save_json, seal
 from legorec.files.whole import folder_whole
 from legorec.recipes.inputs.store_data import Data
-from legorec.recipes.outputs.added_items import ADDED, save_added
+from legorec.recipes.outputs.added_items import ADDED, AddedItems, save_added
 from legorec.recipes.outputs.bundle_settings import STORE, TABLES, BundleError, copy_table, travelling
 from legorec.recipes.outputs.model_card import model_card
 from legorec.recipes.outputs.session import sealed
@@ -95,6 +95,11 @@ class Saves:
     data: Data
     origin: Origin | None = None
 
+    @property
+    def added(self) -> AddedItems | None:
+        """Items that are not in the store, if there are any."""
+        return None
+
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write the model into a folder that ``legorec.load`` reads anywhere, without store or run.
 
@@ -118,12 +123,8 @@ class Saves:
             Path(folder),
             overwrite,
             self.vectors_to_keep(),
-            self.added_items(),
+            self.added,
         )
-
-    def added_items(self) -> tuple[Sequence[str], Tensor] | None:
-        """Ids and vectors (A, D) of items that are not in the store, if there are any."""
-        return None
 
     def vectors_to_keep(self) -> Tensor | None:
         """(num_items, D), where they could not be computed without a language model that stays behind."""
@@ -137,7 +138,7 @@ def save_bundle(
     folder: Path,
     overwrite: bool = False,
     vectors_ND: Tensor | None = None,
-    added: tuple[Sequence[str], Tensor] | None = None,
+    added: AddedItems | None = None,
 ) -> Path:
     """Write a model's folder, whole or not at all; see ``Saves.save``."""
     _check_place(folder, overwrite)
@@ -163,7 +164,7 @@ def save_bundle(
             alone = Store.open(partial / STORE)
             save_table(partial / VECTORS, vectors_ND[: data.num_real].cpu(), Rows.of_items(alone), {})
         if added is not None:
-            save_added(partial / ADDED, *added)
+            save_added(partial / ADDED, added)
         here = {KEY: {FOLDER: ".", FROM_HERE: "."}}
         save_bytes(partial / SETTINGS, sealed(to_yaml({**said.tree, **here})).encode())
         config = {
@@ -173,7 +174,7 @@ def save_bundle(
             "family": settings.model.family,
             "model": settings.model.name,
             "data": settings.data.name,
-            "items": data.num_real + (0 if added is None else len(added[0])),
+            "items": data.num_real + (0 if added is None else len(added)),
             "epoch": origin.epoch,
             "metrics": origin.metrics,
             "base": said.base,
