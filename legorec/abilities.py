@@ -54,8 +54,13 @@ class LearnsItems(Protocol):
 class NotesSeenItems(Protocol):
     """A module that has to know which items there were in training."""
 
-    def note_seen(self, seen_N: Tensor) -> None:
-        """Called before training; (N,) True for each item of the store that training will see."""
+    def note_seen(self, seen_N: Tensor, clicks_N: Tensor) -> None:
+        """Called before training.
+
+        Args:
+            seen_N: True for each item of the store that training will see.
+            clicks_N: how many users clicked each in the training split, int64.
+        """
 
 
 class RowsOf(NamedTuple):

@@ -38,7 +38,7 @@ class PartStates:
     """What each source gives of ``N`` items."""
 
     parts: Mapping[str, TokenStates | None]  # None: nothing is known of these items there
-    seen: Tensor | None  # (N,) True for items that there were in training, where a part learns single items
+    seen: Tensor | None  # (N,) True for items that a part which learns single items knows, where one does
 
 
 class PartsSource(nn.Module):
@@ -47,12 +47,15 @@ class PartsSource(nn.Module):
     Args:
         sources: of each part, by name.
         num_items: of the store.
+        least_clicks: a part that learns single items knows those that so many users clicked in training; 0:
+            all that training sees.
     """
 
     gives: ClassVar[str] = "parts"
 
-    def __init__(self, sources: Mapping[str, nn.Module], num_items: int) -> None:
+    def __init__(self, sources: Mapping[str, nn.Module], num_items: int, least_clicks: int = 0) -> None:
         super().__init__()
+        self.least_clicks = least_clicks
         self.names = tuple(sources)
         for name, source in sources.items():
             self.add_module(_member(name), source)
@@ -90,10 +93,11 @@ class PartsSource(nn.Module):
             if isinstance(source, Prefetches):
                 source.prefetch(items)
 
-    def note_seen(self, seen_N: Tensor) -> None:
-        """Note which items training sees; all others are zero in a part that learns single items."""
+    def note_seen(self, seen_N: Tensor, clicks_N: Tensor) -> None:
+        """Note which items training shows often enough; all others are zero in a part that learns single
+        items."""
         if self.seen is not None:
-            self.seen.copy_(seen_N)
+            self.seen.copy_(seen_N & (clicks_N >= self.least_clicks))
 
 
 class PartsItemEncoder(nn.Module):

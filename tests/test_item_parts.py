@@ -27,6 +27,7 @@ from tests.support import small
 
 DIM = 16
 SEEN = torch.arange(small.NUM_ITEMS) % 3 > 0
+CLICKS = torch.arange(small.NUM_ITEMS) % 5
 EVERY = torch.arange(small.NUM_ITEMS)
 
 
@@ -45,7 +46,7 @@ def model(dropout: float = 0.0, page_size: int = 0, gate: bool = False) -> Recom
     torch.manual_seed(0)
     parts = {"ids": ids(), "words": words()}
     source = PartsSource({name: each[0] for name, each in parts.items()}, small.NUM_ITEMS)
-    source.note_seen(SEEN)
+    source.note_seen(SEEN, CLICKS)
     join = GateJoin(DIM, 2) if gate else SumJoin()
     encoders = {name: each[1] for name, each in parts.items()}
     encoder = PartsItemEncoder(encoders, join, {"ids": dropout, "words": dropout / 2}, source.learning)
@@ -94,6 +95,19 @@ def test_an_id_that_training_never_saw_adds_nothing_and_learns_nothing(gate: boo
     made.train()(small.stream().batch(0)).square().sum().backward()
     learned = made.source["ids"].learned.grad
     assert not learned[~SEEN].any() and learned[SEEN].any()
+
+
+@pytest.mark.parametrize("least", [1, 3, 9])
+def test_ids_with_few_clicks_are_as_those_that_training_never_saw(least: int) -> None:
+    made = model()
+    made.source.least_clicks = least
+    made.source.note_seen(SEEN, CLICKS)
+    known = SEEN & (CLICKS >= least)
+    made.encode_items(EVERY).square().sum().backward()
+    learned = made.source["ids"].learned.grad
+    assert torch.equal(learned.abs().sum(1) > 0, known)
+    vectors, whole = alone(made.eval()), made.encode_items(EVERY)
+    assert torch.equal(whole[~known], vectors["words"][~known])
 
 
 def test_ids_are_left_out_at_random_and_others_carry_the_item() -> None:
@@ -166,7 +180,7 @@ def test_new_items_are_known_by_their_content_alone() -> None:
 def test_what_was_seen_is_saved_with_the_weights() -> None:
     made = model()
     other = copy.deepcopy(made)
-    other.source.note_seen(torch.ones_like(SEEN))
+    other.source.note_seen(torch.ones_like(SEEN), CLICKS)
     other.load_state_dict(made.state_dict())
     assert torch.equal(other.source.seen, SEEN)
 

@@ -97,12 +97,10 @@ def click_learning(
 
 
 def note_seen(model: Recommender, clicks: TrainingClicks) -> None:
-    """Tell those modules that have to know which items there are in training."""
-    seen = None
+    """Tell those modules that have to know which items there are in training, and how often."""
     for module in model.modules():
         if isinstance(module, NotesSeenItems):
-            seen = torch.from_numpy(clicks.seen) if seen is None else seen
-            module.note_seen(seen)
+            module.note_seen(torch.from_numpy(clicks.seen), torch.from_numpy(clicks.known.counts()))
 
 
 def click_stream(

@@ -29,6 +29,7 @@ LATER: dict[str, Any] = {
     "model.language_model.shard": False,
     "model.language_model.bits": None,
     "model.prompt.chat": False,
+    "model.parts.*.least_clicks": 0,
     "exp.policy.schedule": "constant",
     "exp.policy.tf32": False,
     "exp.policy.deterministic": False,

@@ -165,13 +165,15 @@ class PartSettings(Strict):
     """One part of the items: a source with its own item encoder.
 
     ``lr`` is the rate of its new weights, null that of the run; ``dropout`` is the share of items that it is
-    left out of in training.
+    left out of in training. A part that learns single items knows those that ``least_clicks`` users or more
+    clicked in training, 0: all that training sees.
     """
 
     source: Brick
     item_encoder: Brick
     lr: Annotated[float, Field(gt=0)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    least_clicks: Annotated[int, Field(ge=0)] = 0
 
 
 class TowerSettings(Strict):

@@ -73,6 +73,28 @@ def test_an_unseen_item_has_its_words_alone(run: Path) -> None:
     assert not learned[rows].any() and learned.any(1).sum() > 0
 
 
+def test_items_with_few_clicks_have_their_words_alone(store: Path, tmp_path: Path) -> None:
+    made = finish(command(store, tmp_path, ids_least_clicks=2, epoch=1))
+    trained = legorec.load(made, device="cpu")
+    clicked = trained.data.training.known.counts() >= 2
+    assert 0 < clicked.sum() < (~cold(trained)).sum()
+    assert torch.equal(trained.model.source.seen, torch.from_numpy(clicked & ~cold(trained)))
+    tested = finish(command(store, tmp_path / "test", exp="test", load=made))  # it stands with the weights
+    asked, found = (json.loads((folder / "metrics.json").read_text())["test"] for folder in (made, tested))
+    assert asked == found
+
+
+def test_least_clicks_belongs_to_parts_that_learn_single_items(
+    store: Path, tmp_path: Path, capsys: Any
+) -> None:
+    argv = command(store, tmp_path)
+    words = ["--model.parts.words.least_clicks", "3"]
+    refused([*argv, *words], capsys, "model.parts.words.least_clicks: this part learns no single items")
+    bricks = "source: {name: ids, embed_dim: 16}, item_encoder: {name: single, hidden_dim: 16}"
+    more = ["--model.parts.more", f"{{{bricks}, least_clicks: 3}}"]
+    refused([*argv, *more], capsys, "must share `least_clicks`, got ids 0, more 3")
+
+
 def test_a_new_item_is_scored_by_its_words(run: Path) -> None:
     trained = legorec.load(run, device="cpu")
     items = trained.data.store.items

@@ -56,6 +56,8 @@ def test_the_digest_is_that_of_before(tree: dict[str, Any], place: str) -> None:
     path, default = place.split("."), LATER[place]
     if "exp.evaluation.slices." in place:
         tree["exp"]["evaluation"]["slices"] = SliceSettings().model_dump()
+    if "model.parts." in place:
+        tree["model"]["parts"] = {"ids": {"least_clicks": 0}}
     before, changed, digest = copy.deepcopy(tree), copy.deepcopy(tree), Earlier(tree).digest()
     leave_out(before, path, default)
     assert before != tree, "the settings at hand have the default"

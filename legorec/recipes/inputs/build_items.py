@@ -10,7 +10,7 @@ from torch import nn
 from legorec.abilities import LanguageSource
 from legorec.build import build
 from legorec.data.vectors import ITEMS
-from legorec.item_parts import PartsItemEncoder, PartsSource, joined_width
+from legorec.item_parts import PartsItemEncoder, PartsSource, joined_width, learns_items
 from legorec.recipes.inputs.given_vectors import read_tables
 from legorec.recipes.inputs.store_data import Data
 from legorec.recipes.inputs.token_table import check_token_table
@@ -52,9 +52,28 @@ def build_items(
     encoders = {name: encoder for name, (_, encoder) in built.items()}
     width = {"input_dim": joined_width(encoders)}
     join = build("join", settings.model.join, width | {"num_parts": len(parts)})
-    source = PartsSource({name: each for name, (each, _) in built.items()}, data.num_items)
+    sources = {name: each for name, (each, _) in built.items()}
+    source = PartsSource(sources, data.num_items, least_clicks_of(parts, sources))
     dropout = {name: part.dropout for name, part in parts.items()}
     return source, PartsItemEncoder(encoders, join, dropout, source.learning), offered | width
+
+
+def least_clicks_of(parts: Mapping[str, PartSettings], sources: Mapping[str, nn.Module]) -> int:
+    """How many users must have clicked an item for parts that learn single items to know it.
+
+    Raises:
+        ValueError: another part has the setting, or these differ in it.
+    """
+    asked = {name: parts[name].least_clicks for name, source in sources.items() if learns_items(source)}
+    for name, part in parts.items():
+        if part.least_clicks and name not in asked:
+            raise ValueError(
+                f"model.parts.{name}.least_clicks: this part learns no single items, so it reads all of them"
+            )
+    if len(set(asked.values())) > 1:
+        listed = ", ".join(f"{name} {least}" for name, least in asked.items())
+        raise ValueError(f"parts that learn single items must share `least_clicks`, got {listed}")
+    return max(asked.values(), default=0)
 
 
 def build_part(
