@@ -4,8 +4,9 @@
     python -m benchmarks.named_models --part words --epoch 8  full training of the word-level and id models
 
 A word-level or id model takes ``--epoch`` passes over the training clicks, a model with a language model at
-most ``--lm_steps`` steps. Finished runs in ``--runs`` are read, without their seconds, unless ``--again`` is
-given. A model that fails gets a row too, and the exit status is then 1.
+most ``--lm_steps`` steps, all at the rates that they suggest. Beside the candidates of the data stands the
+ranking of all items (``--candidates full``). Finished runs in ``--runs`` are read, without their seconds,
+unless ``--again`` is given. A model that fails gets a row too, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from benchmarks.accuracy import measured
+from benchmarks.accuracy import measured, once_more
 from legorec.compose.documents import read_document
 from legorec.recipes.run import run
 from legorec.settings import SettingsError, read_command_line
@@ -26,6 +26,10 @@ from legorec.settings.families import DEFAULT_FAMILY
 
 MODELS = Path("config/model")
 METRICS = ("gauc", "mrr", "ndcg@5", "ndcg@10")
+OF_ALL = ("gauc", "mrr", "hit@10", "ndcg@10")
+HEADS = [*METRICS, *(f"{name}, all items" for name in OF_ALL), "seconds", "trainable parameters"]
+ALL_ITEMS = ["--exp", "config/exp/test.yaml", "--candidates", "full"]
+ALL_ITEMS += ["--exp.metrics", f"[{','.join(OF_ALL)}]"]
 LANGUAGE_MODELS = ("bert", "plmnr", "llama")
 MINILM = Path("weights/minilm")
 
@@ -36,6 +40,7 @@ class Row:
 
     name: str
     metrics: dict[str, float] = field(default_factory=dict)
+    of_all: dict[str, float] = field(default_factory=dict)  # among all items
     seconds: float | None = None
     parameters: int = 0
     problem: str = ""
@@ -77,7 +82,7 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
     if family(name) != "words":
         steps = ["--epoch", "1", "--epoch_batch", str(options.lm_steps), "--batch_size", "64"]
         layer = [] if "iisan" in name else ["--layer", "-1"]
-        exp = ["--exp", "config/exp/tt-llm.yaml", "--lr", "1e-3"]
+        exp = ["--exp", "config/exp/tt-llm.yaml"]
         return [*language_model(name, options.llama), *exp, *layer, *steps, *shared]
     layers = {
         "data": "config/data/movielens.yaml",
@@ -89,35 +94,38 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
     if "vectors" in name:
         layers["embed"] = "data/embed/minilm-items.yaml"
     named = [part for key, value in layers.items() for part in (f"--{key}", str(value))]
-    sizes = ["--epoch", str(options.epoch), "--batch_size", "256", "--lr", str(options.lr)]
+    sizes = ["--epoch", str(options.epoch), "--batch_size", "256"]
+    sizes += [] if options.lr is None else ["--lr", str(options.lr)]
     # Attention over all tokens of 50 clicks would take most of the time of all models together.
     sizes += ["--data.history.max_length", "20"] if name.startswith("flatten") else []
     return [*named, *sizes, *shared]
 
 
-def trained(name: str, options: argparse.Namespace, baselines: dict[str, Any]) -> Row:
+def trained(name: str, options: argparse.Namespace, baselines: dict[str, Row]) -> Row:
     """Train and test one model; a problem that the user can fix is reported in its row."""
     try:
         result = measured(command(name, options), options.again)
+        whole = measured(once_more(command(name, options), ALL_ITEMS), options.again)
     except (SettingsError, ValueError, OSError) as error:
         return Row(name, problem=" ".join(str(error).split()))
-    baselines.update(result["baselines"])
-    return Row(name, result["test"]["metrics"], result.get("seconds"), result["trainable_parameters"])
+    for each, report in result["baselines"].items():
+        baselines[each] = Row(each, report["metrics"], whole["baselines"][each]["metrics"])
+    found = result["test"]["metrics"], whole["test"]["metrics"]
+    return Row(name, *found, result.get("seconds"), result["trainable_parameters"])
 
 
-def table(rows: list[Row], baselines: dict[str, Any]) -> str:
+def table(rows: list[Row], baselines: dict[str, Row]) -> str:
     """A Markdown table, with the untrained baselines at the end."""
-    lines = [f"| model | {' | '.join(METRICS)} | seconds | trainable parameters |", "|---|" + "---:|" * 6]
-    for row in rows:
+    lines = [f"| model | {' | '.join(HEADS)} |", f"|---|{'---:|' * len(HEADS)}"]
+    for row in [*rows, *baselines.values()]:
         if row.problem:
-            lines.append(f"| {row.name} | failed: {row.problem} | | | | | |")
+            lines.append(f"| {row.name} | failed: {row.problem} |{' |' * (len(HEADS) - 1)}")
             continue
         cells = [f"{row.metrics[name]:.4f}" for name in METRICS]
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        lines.append(f"| {row.name} | {' | '.join(cells)} | {seconds} | {row.parameters:,} |")
-    for name, report in baselines.items():
-        cells = [f"{report['metrics'][metric]:.4f}" for metric in METRICS]
-        lines.append(f"| {name} | {' | '.join(cells)} | | |")
+        cells += [f"{row.of_all[name]:.4f}" for name in OF_ALL]
+        cells += ["" if row.seconds is None else f"{row.seconds:.0f}"]
+        cells += [f"{row.parameters:,}" if row.parameters else ""]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -143,7 +151,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", default="*", help="a pattern of names, such as 'lego_*_id'")
     parser.add_argument("--epoch", type=int, default=1, help="passes of word-level and id models")
     parser.add_argument("--patience", type=int, default=2, help="epochs without a better dev gauc")
-    parser.add_argument("--lr", type=float, default=2e-3, help="of word-level and id models")
+    parser.add_argument("--lr", type=float, help="of word-level and id models; as each suggests if none")
     parser.add_argument("--llama", type=Path, default=Path("weights/smollm2"), help="a small LLaMA")
     parser.add_argument("--lm_steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=2023)
@@ -156,7 +164,7 @@ def main(argv: list[str]) -> int:
         parser.error(f"no model of {MODELS} matches {options.only!r}")
     begin = time.perf_counter()
     prepare(chosen, options)
-    baselines: dict[str, Any] = {}
+    baselines: dict[str, Row] = {}
     rows = []
     for number, name in enumerate(chosen, 1):
         print(f"== {number}/{len(chosen)} {name}", flush=True)
