@@ -49,9 +49,24 @@ def layer_file(layer: str, name: str) -> str:
     return str((here if here.is_dir() else shipped("config") / layer) / f"{name}.yaml")
 
 
+def layer_names(layer: str) -> list[str]:
+    """The bare names of a layer's files, of the current folder and of the library."""
+    files = (file for folder in _folders(layer) if folder.is_dir() for file in folder.iterdir())
+    return sorted({file.stem for file in files if file.suffix in SUFFIXES})
+
+
+def is_bare(layer: str, path: str) -> bool:
+    """Whether a file could be named without its folder."""
+    return Path(path).parent in _folders(layer)
+
+
+def _folders(layer: str) -> tuple[Path, Path]:
+    return Path("config", layer), shipped("config") / layer
+
+
 def _named_file(layer: str, name: str) -> str | None:
     """The file of a layer by its bare name: in the current folder, else in the library."""
-    for folder in (Path("config", layer), shipped("config") / layer):
+    for folder in _folders(layer):
         for suffix in SUFFIXES:
             if (folder / f"{name}{suffix}").is_file():
                 return str(folder / f"{name}{suffix}")

@@ -18,7 +18,14 @@ from legorec.compose.command_line import (
     override,
     parse_command_line,
 )
-from legorec.compose.documents import Document, join, missing_file, put, read_document
+from legorec.compose.documents import (
+    Document,
+    join,
+    missing_file,
+    missing_layer,
+    put,
+    read_document,
+)
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.references import Read, References
 from legorec.compose.saved import Saved, read_saved
@@ -158,7 +165,7 @@ def read_layers(
             message = f"is required: the {LAYERS[name]}, as in `--{name} config/{name}/...`"
             if path is not None:
                 elsewhere = in_another(name, path)
-                message = f"no file {path}{elsewhere}" if elsewhere else missing_file(path)
+                message = f"no file {path}{elsewhere}" if elsewhere else missing_layer(name, path)
             problems.append(Problem(COMMAND_LINE, f"--{name}", message))
             failed.add(name)
             continue

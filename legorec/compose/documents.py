@@ -18,7 +18,7 @@ import yaml
 from legorec.compose.problems import UNRESOLVED, Problem
 from legorec.compose.scalars import TAG, SettingsLoader, scalar
 from legorec.registry import nearest
-from legorec.shipped import SUFFIXES, config_file
+from legorec.shipped import SUFFIXES, config_file, is_bare, layer_names
 
 IMPORT = "$$import"
 MAX_NODES = 100_000  # a file of nested aliases can name more nodes than memory holds
@@ -93,6 +93,16 @@ def missing_file(path: str, suffixes: tuple[str, ...] = SUFFIXES) -> str:
     near = nearest(Path(path).stem, stems)
     shown = f"; {folder} holds {', '.join(there[:12])}{', ...' if len(there) > 12 else ''}" if there else ""
     return f"no file {path}{shown}" + (f"; did you mean {str(folder / stems[near])!r}?" if near else "")
+
+
+def missing_layer(layer: str, path: str) -> str:
+    """``missing_file``, of a layer whose files have bare names: with the nearest of these, or all."""
+    if not is_bare(layer, path) or os.path.isdir(path):
+        return missing_file(path)
+    names = layer_names(layer)
+    near = nearest(Path(path).stem, names)
+    rest = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+    return f"no {layer} {Path(path).stem!r} in config/{layer}, here or in the library; {rest}"
 
 
 def merge(base: Document, added: Document) -> Document:

@@ -180,4 +180,4 @@ def test_python_dash_m_ends_with_the_status():
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2 and "did you mean 'config/model/lego_naml.yaml'" in done.stderr
+    assert done.returncode == 2 and "did you mean 'lego_naml'" in done.stderr

@@ -45,8 +45,25 @@ def test_what_is_wrong_is_told(tmp_path: Path, flags: dict[str, object], message
 
 
 def test_a_bare_name_that_there_is_not() -> None:
-    with pytest.raises(ValueError, match="did you mean '.*lego_naml.yaml'"):
+    with pytest.raises(
+        ValueError, match="no model 'lego_namll' in config/model, .*; did you mean 'lego_naml'"
+    ):
         settings_of({"data": "synthetic", "model": "lego_namll", "exp": "train"}, {})
+    with pytest.raises(
+        ValueError, match="no exp 'zzzz' in config/exp, .*; there are .*bert-split, .*tt-nrms"
+    ):
+        settings_of({"data": "synthetic", "model": "lego_naml", "exp": "zzzz"}, {})
+
+
+def test_a_bare_name_of_the_library_beside_a_folder_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config" / "model").mkdir(parents=True)
+    (tmp_path / "config" / "model" / "mine.yaml").write_text("name: mine\n")
+    monkeypatch.chdir(tmp_path)
+    for name, near in (("lego_namll", "lego_naml"), ("mien", "mine")):
+        with pytest.raises(ValueError, match=f"no model '{name}' in .*; did you mean '{near}'"):
+            settings_of({"data": "synthetic", "model": name, "exp": "train"}, {})
 
 
 def test_bricks_get_the_defaults_that_yaml_gives_them(tmp_path: Path) -> None:
