@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(store: Path, runs: Path, **flags: Any) -> list[str]:
-    given = {"ids_lr": 0.02, "lr": 0.01, "save_every": 1, **flags}
+    given = {"ids_lr": 0.02, "ids_least_clicks": 0, "lr": 0.01, "save_every": 1, **flags}
     if given.get("exp", "tt-nrms") != "tt-nrms":
         for flag in ("ids_lr", "lr", "save_every"):
             given.pop(flag)
