@@ -80,15 +80,15 @@ def slice_tables(runs: dict[str, list[dict[str, Any]]], split: str = "test") -> 
     groups that its figures are means of."""
     first = next(iter(runs.values()))
     metric = next(iter(first[0][split]["metrics"]))
-    every = {model: [result[split] for result in results] for model, results in runs.items()}
-    every |= {name: [result["baselines"][name] for result in first] for name in first[0]["baselines"]}
+    every = [(model, [result[split] for result in results]) for model, results in runs.items()]
+    every += [(name, [result["baselines"][name] for result in first]) for name in first[0]["baselines"]]
     tables = []
     for slicing, parts in first[0][split].get("slices", {}).items():
         heads = [
             f"{part} ({report['groups'] - report['skipped'][metric]:,})" for part, report in parts.items()
         ]
         lines = [f"| {metric} by {slicing} | {' | '.join(heads)} |", f"|---|{'---:|' * len(parts)}"]
-        for name, reports in every.items():
+        for name, reports in every:  # a model may be called as a baseline is
             own = [[each["slices"][slicing][part]["metrics"][metric] for each in reports] for part in parts]
             lines.append(f"| {name} | {' | '.join(map(cell, own))} |")
         tables.append("\n".join(lines))

@@ -35,6 +35,11 @@ def test_slices_have_means_over_seeds_and_a_dash_where_nothing_is():
     assert table(runs).splitlines()[2:] == ["| a | 0.6500 ± 0.0707 |", "| popularity | 0.5000 |"]
 
 
+def test_a_model_called_as_a_baseline_keeps_its_row():
+    rows = slice_tables({"popularity": [result(0.6, 0.7)]}).splitlines()[2:]
+    assert rows == ["| popularity | - | 0.7000 |", "| popularity | - | 0.5000 |"]
+
+
 def test_without_slices_there_is_no_table_of_them():
     assert slice_tables({"a": [result(0.6, 0.5, slices=False)]}) == ""
 
