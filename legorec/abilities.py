@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 from torch import Tensor, nn
 
 from legorec.batch import TokenBatch, TokenStates
+from legorec.nn.centred import Centred
 
 
 @runtime_checkable
@@ -61,6 +62,16 @@ class NotesSeenItems(Protocol):
             seen_N: True for each item of the store that training will see.
             clicks_N: how many users clicked each in the training split, int64.
         """
+
+
+@runtime_checkable
+class StartsCentred(Protocol):
+    """An item encoder that centres what a language model gives, measured before training."""
+
+    centring: Centred | None
+
+    def read(self, states: TokenStates) -> Tensor:
+        """(T, E) what is centred, of some items."""
 
 
 class RowsOf(NamedTuple):

@@ -10,6 +10,7 @@ from legorec.batch import TokenStates
 from legorec.lm.lora import LoRA
 from legorec.lm.tuning import TunedLayers
 from legorec.nn.attention import AdditiveAttention
+from legorec.nn.centred import Centred
 from legorec.nn.scales import from_normed
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class BERTItemEncoder(nn.Module):
             the CPU.
         gradient_checkpointing: compute the layers again in the backward pass instead of storing what it
             needs.
+        centred: final states are standardised, by what they are before training (``nn.centred``).
     Raises:
         ValueError: the model is causal, or ``lora`` does not fit it.
     Unlike in ``llama``, every token has seen the whole text, even the first one.
@@ -58,6 +60,7 @@ class BERTItemEncoder(nn.Module):
         dtype: Literal["fp32", "bf16", "fp16"] = "fp32",
         attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto",
         gradient_checkpointing: bool = False,
+        centred: bool = True,
     ) -> None:
         super().__init__()
         if pretrained.family.causal:
@@ -66,14 +69,20 @@ class BERTItemEncoder(nn.Module):
         self.layers = TunedLayers(
             pretrained, depth, input_dim, lora, frozen, dtype, attention, gradient_checkpointing
         )
+        self.centring = Centred(self.layers.output_dim) if centred else None
         self.dense = from_normed(self.layers.output_dim, hidden_dim)
         self.pool = AdditiveAttention(hidden_dim, attention_dim) if pooling == "attention" else None
         self.pooling = pooling
 
+    def read(self, states: TokenStates) -> Tensor:
+        """(T, E) the final states of the tokens."""
+        return self.layers(states)
+
     def forward(self, states: TokenStates) -> Tensor:
         """(N, D); an item without a token is zero."""
         rows = states.by_item
-        values_TD = self.dense(self.layers(states))
+        values_TE = self.read(states)
+        values_TD = self.dense(values_TE if self.centring is None else self.centring(values_TE))
         if self.pool is not None:
             return self.pool.packed(values_TD, rows)
         return rows.mean(values_TD) if self.pooling == "mean" else rows.end(values_TD, "first")

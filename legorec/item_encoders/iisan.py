@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from legorec.batch import TokenStates
+from legorec.nn.centred import Centred
 from legorec.nn.scales import from_normed
 from legorec.nn.sending import sent
 
@@ -30,6 +31,7 @@ class IISANItemEncoder(nn.Module):
         adapter_dim: width inside a block (the authors' code: 64).
         global_dim: another width for the side network, by one projection without bias that all layers share.
         local_dim: another width for it, by a projection without bias for each layer. At most one of the two.
+        centred: what the dense layer reads is standardised, by what it is before training (``nn.centred``).
     Raises:
         ValueError: ``global_dim`` and ``local_dim`` are both given, or ``depth`` is below 2.
     Gates start at 1/2 and blocks near the identity, as in the authors' code. There, ``h_0`` goes through a
@@ -48,6 +50,7 @@ class IISANItemEncoder(nn.Module):
         adapter_dim: int = 64,
         global_dim: int | None = None,
         local_dim: int | None = None,
+        centred: bool = True,
     ) -> None:
         super().__init__()
         if global_dim is not None and local_dim is not None:
@@ -66,6 +69,7 @@ class IISANItemEncoder(nn.Module):
         )
         self.gates = nn.Parameter(torch.zeros(depth - 1))
         self.blocks = nn.ModuleList(_AdapterBlock(width, adapter_dim) for _ in range(depth - 1))
+        self.centring = Centred(width) if centred else None
         self.dense = from_normed(width, hidden_dim)
 
     def forward(self, states: TokenStates) -> Tensor:
@@ -74,18 +78,21 @@ class IISANItemEncoder(nn.Module):
         Raises:
             ValueError: an item has some layers, but not ``depth`` of them.
         """
+        joined_NW = self.read(states)
+        vectors_ND = self.dense(joined_NW if self.centring is None else self.centring(joined_NW))
+        every_ND = vectors_ND.new_zeros(len(states.lengths), self.output_dim)
+        (places,) = sent(vectors_ND.device, np.flatnonzero(states.by_item.lengths.numpy()))
+        return every_ND.index_copy(0, places, vectors_ND)
+
+    def read(self, states: TokenStates) -> Tensor:
+        """(n, W) of the items that have layers; raises ValueError as ``forward``."""
         rows = states.by_item.lengths.numpy()
-        present = np.flatnonzero(rows)
-        if (rows[present] != self.depth).any():
+        if (rows[rows > 0] != self.depth).any():
             raise ValueError(
                 f"an item must have {self.depth} layers (`depth`) or none, got {sorted(set(rows.tolist()))}"
             )
         values_TE = states.values.to(self.dense.weight.dtype)
-        layers_NLE = values_TE.view(len(present), self.depth, values_TE.shape[1])
-        vectors_ND = self.dense(self._joined(layers_NLE))
-        every_ND = vectors_ND.new_zeros(len(rows), self.output_dim)
-        (places,) = sent(vectors_ND.device, present)
-        return every_ND.index_copy(0, places, vectors_ND)
+        return self._joined(values_TE.view(-1, self.depth, values_TE.shape[1]))
 
     def _joined(self, layers_NLE: Tensor) -> Tensor:
         if self.shared is not None:

@@ -18,6 +18,7 @@ from legorec.engine.rank import Scorer
 from legorec.engine.task import Learning, Task
 from legorec.metrics import list_needs
 from legorec.processes import ALONE, Processes
+from legorec.recipes.centring import centre
 from legorec.recipes.inputs.baselines import OF_TRAINING, left_out, untrained_scorers
 from legorec.recipes.inputs.build_model import build_model
 from legorec.recipes.inputs.candidates import candidates_said, measured_impressions, measured_scorer
@@ -83,6 +84,7 @@ def click_learning(
     objective: ClickObjective = build("objective", settings.model.objective, {})
     stream = partial(click_stream, settings, objective=objective, processes=processes)
     note_seen(model, data.training)
+    centre(model, data.num_real, settings.exp.policy.item_page_size, processes)
 
     def dev_stream() -> ClickStream:
         return stream(data.clicks("dev"))

@@ -24,6 +24,8 @@ LAYERS = ("data", "embed", "model", "exp")
 LATER: dict[str, Any] = {
     "model.family": DEFAULT_FAMILY,
     "model.item_encoder.rectified": True,
+    "model.item_encoder.centred": False,
+    "model.parts.*.item_encoder.centred": False,
     "model.parts": {},
     "model.join": None,
     "model.language_model.shard": False,

@@ -57,7 +57,9 @@ def test_the_digest_is_that_of_before(tree: dict[str, Any], place: str) -> None:
     if "exp.evaluation.slices." in place:
         tree["exp"]["evaluation"]["slices"] = SliceSettings().model_dump()
     if "model.parts." in place:
-        tree["model"]["parts"] = {"ids": {"least_clicks": 0}}
+        tree["model"]["parts"] = {"text": {"least_clicks": 0, "item_encoder": {"centred": False}}}
+    if place == "model.item_encoder.centred":  # of a language model
+        tree["model"]["item_encoder"] = {"name": "bert", "centred": False}
     before, changed, digest = copy.deepcopy(tree), copy.deepcopy(tree), Earlier(tree).digest()
     leave_out(before, path, default)
     assert before != tree, "the settings at hand have the default"
