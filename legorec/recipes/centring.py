@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator, Sequence
 
-from legorec.abilities import StartsCentred
+import torch
+from torch import Tensor, nn
+
+from legorec.abilities import Prefetches, StartsCentred
 from legorec.processes import ALONE, Processes
 from legorec.recommender import Recommender
 
@@ -27,7 +30,7 @@ def centre(model: Recommender, num_items: int, page_size: int, processes: Proces
         if not isinstance(encoder, StartsCentred) or encoder.centring is None:
             continue
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for page in rows.split(page_size or PAGE):
+        for page in read_ahead(part.source, rows.split(page_size or PAGE)):
             values_TE = encoder.read(part.source(page)).cpu().double()
             count += len(values_TE)
             total = total + values_TE.sum(0)
@@ -40,3 +43,12 @@ def centre(model: Recommender, num_items: int, page_size: int, processes: Proces
                 measured.zero_()
             processes.merge(measured)
     model.train(was_training)
+
+
+def read_ahead(source: nn.Module, pages: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The pages, each while the source fetches the next one, where it can."""
+    for place, page in enumerate(pages):
+        for asked in pages[place if place == 0 else place + 1 : place + 2]:
+            if isinstance(source, Prefetches):
+                source.prefetch(asked)
+        yield page

@@ -14,7 +14,7 @@ from legorec.item_encoders.single import SingleItemEncoder
 from legorec.nn.centred import Centred
 from legorec.nn.scales import LENGTH, from_normed
 from legorec.predictors.dot import DotPredictor
-from legorec.recipes.centring import centre
+from legorec.recipes.centring import centre, read_ahead
 from legorec.recommender import Recommender
 from legorec.sources.ids import IdsSource
 from legorec.user_encoders.naml import NAMLUserEncoder
@@ -128,3 +128,13 @@ def test_a_side_network_starts_centred_too() -> None:
     before = common(made.encode_items(items))
     centre(made, NUM_ITEMS, page_size=0)
     assert before > 0.5 > 10 * common(made.encode_items(items))
+
+
+@pytest.mark.parametrize("num_pages", [0, 1, 2, 5])
+def test_every_page_is_asked_for_once_before_it_is_read(num_pages: int) -> None:
+    pages = list(torch.arange(num_pages * 3).split(3)) if num_pages else []
+    source, asked = States(), []
+    source.prefetch = lambda items: asked.append(items)
+    for number, page in enumerate(read_ahead(source, pages), 1):
+        assert page is pages[number - 1] and len(asked) == min(number + 1, num_pages)
+    assert all(one is other for one, other in zip(asked, pages, strict=True))
