@@ -124,8 +124,9 @@ def test_an_item_that_either_training_saw_counts_as_seen(tmp_path: Path) -> None
     small = write_store(tmp_path / "small", num_train=4)
     grown = write_grown(small, tmp_path / "grown")
     named = NamedModels(tmp_path)
-    run = finish(named.command("joined-naml", data__store=small, epoch=1))
-    task = tower(named.settings("joined-naml", data__store=grown), CPU)
+    every = {"ids_least_clicks": 0}
+    run = finish(named.command("joined-naml", data__store=small, epoch=1, **every))
+    task = tower(named.settings("joined-naml", data__store=grown, **every), CPU)
     task.learning()
     now = task.model.source.seen.clone()  # type: ignore[union-attr, operator]
     task.start(run)
