@@ -53,6 +53,14 @@ def family(name: str) -> str:
     return first if first in LANGUAGE_MODELS else "words"
 
 
+def data_of(name: str) -> str:
+    """How the name of the data layer ends that a model with a language model reads."""
+    text = "llama" if family(name) == "llama" else "bert"
+    if not name.startswith("joined"):
+        return text
+    return "joined-llama" if text == "llama" else "joined"
+
+
 def names(part: str, pattern: str) -> list[str]:
     """The two-tower models of one part (``words``, ``lm`` or ``all``) whose name matches."""
     files = {path.stem: read_document(str(path), []).tree for path in sorted(MODELS.glob("*.yaml"))}
@@ -65,9 +73,8 @@ def names(part: str, pattern: str) -> list[str]:
 def language_model(name: str, llama: Path) -> list[str]:
     """The flags that name a language model, its text and its cache."""
     folder = llama if family(name) == "llama" else MINILM
-    data = "joined" if name.startswith("joined") else "llama" if family(name) == "llama" else "bert"
     flags = {
-        "data": f"config/data/movielens-{data}.yaml",
+        "data": f"config/data/movielens-{data_of(name)}.yaml",
         "model": MODELS / f"{name}.yaml",
         "llm_ver": folder.name,
         "lm_path": folder,

@@ -143,9 +143,10 @@ def read_items(data: Data, items: Any, item_id: str) -> ReadItems:
     bare = [each.name for each in columns if each.kind == "categories" and frame[each.name].dtype == pl.Null]
     frame = frame.with_columns(pl.col(bare).cast(pl.List(pl.String)))  # no item has one
     frame, columns = fields_of(frame, columns, "items")
-    frame = frame.select(pl.col(str(each.source)).alias(each.name) for each in columns)
-    categories = [{name: _listed(row[name]) for name in named} for row in frame.select(named).to_dicts()]
-    return ReadItems(ids.to_list(), frame.select(names_there[1:]).to_dicts(), categories)
+    rows = frame.select(pl.col(str(each.source)).alias(each.name) for each in columns).to_dicts()
+    fields = [{name: row[name] for name in names_there[1:]} for row in rows]
+    categories = [{name: _listed(row[name]) for name in named} for row in rows]
+    return ReadItems(ids.to_list(), fields, categories)
 
 
 def _is_category(data: Data, name: str) -> bool:

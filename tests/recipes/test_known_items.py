@@ -130,6 +130,14 @@ def test_filters_find_added_items_by_what_they_were_added_with(
         found(carried, category="c1")
 
 
+def test_items_added_without_categories_are_found_by_no_filter(runs: dict[str, Path]) -> None:
+    trained = legorec.load(runs["title alone"], "cpu")
+    trained.add_items({"item": ["a", "b"], "title": ["w1", "w2"]})
+    trained.add_items({name: values[:1] for name, values in {**NEW, "item": ["c"]}.items()})
+    found = {each.item for each in trained.recommend(HISTORY, k=100, filter={"category": "c1"})}
+    assert "c" in found and not found & {"a", "b"}
+
+
 def test_added_items_of_an_earlier_version_have_no_categories(trained: Any, tmp_path: Path) -> None:
     trained.add_items(NEW)
     kept = load_sealed(trained.save(tmp_path / "saved") / ADDED)

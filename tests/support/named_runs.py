@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import worker
-from benchmarks.named_models import family, names
+from benchmarks.named_models import data_of, family, names
 from legorec.settings import Settings, read_command_line
 from process.embed import main as embed
 from tests.support.language_runs import write_language_model, write_language_store
@@ -46,11 +46,9 @@ class NamedModels:
                 del given["embed_hidden_size"]
         else:
             language_model = "llama" if family(name) == "llama" else "bert"
-            layers |= {"data": f"data/mind-{language_model}", "exp": "exp/tt-llm"}
+            layers |= {"data": f"data/mind-{data_of(name)}", "exp": "exp/tt-llm"}
             given |= {"llm_ver": "tiny", "lm_path": self._language_model(language_model)}
-            if name.startswith("joined"):
-                layers |= {"data": "data/mind-joined" + "-llama" * (language_model == "llama")}
-            else:  # which has no words
+            if not name.startswith("joined"):  # which has words too
                 del given["embed_hidden_size"]
             given |= {"cache": self._cache(name, language_model)} if family(name) != "plmnr" else {}
             given |= {"layer": -2} if "iisan" not in name else {}
